@@ -1,0 +1,115 @@
+//! What the agent is told to do: the validated configuration, without files and paths.
+
+use crate::ike;
+use crate::kernel::desired::Mark;
+use crate::net::Identity;
+use crate::ted::proxies::Proxy;
+use std::net::IpAddr;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub identity: Identity,
+    pub proxies: Vec<ProxyGroup>,
+    pub peers: Vec<ike::settings::Peer>,
+    pub ike: ike::settings::Timing,
+    pub discovery: Discovery,
+    pub interception: InterceptionSettings,
+    /// A non-contiguous mask may stand for at most this many prefixes.
+    pub max_prefixes: usize,
+    pub on_stop: OnStop,
+}
+
+/// One `[[proxy]]` of the file: the cross product of its local and remote entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyGroup {
+    /// Unique.
+    pub name: String,
+    pub proxies: Vec<Proxy>,
+    pub on_failure: FailureAction,
+    /// How long the failure action holds before discovery is tried again.
+    pub failure_lifetime: Duration,
+    pub mode: TunnelMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureAction {
+    Block,
+    Clear,
+}
+
+/// Transport is used only where both ends of a merged proxy are the gateways themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelMode {
+    Tunnel,
+    Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// First retransmission of a probe; doubles.
+    pub retransmit: Duration,
+    /// A probe that nobody answered for this long has failed.
+    pub timeout: Duration,
+    /// Probes a second, in total.
+    pub rate: u32,
+    /// Answers a second, in total.
+    pub answer_rate: u32,
+    /// Where answers should come to, instead of the address that the route would choose. At most
+    /// one of each IP version.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            retransmit: Duration::from_millis(250),
+            timeout: Duration::from_secs(4),
+            rate: 100,
+            answer_rate: 200,
+            addresses: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterceptionSettings {
+    /// One bit; policies exclude packets that carry it.
+    pub pass_mark: Mark,
+    /// One further bit, together with the first; routes a diverted probe to the agent.
+    pub divert_mark: Mark,
+    /// Routing table for diverted probes, and the priority of the rule that leads there.
+    pub table: u32,
+    pub rule_priority: u32,
+    /// Discovery and IKE packets of others let through, a second.
+    pub pass_rate: u32,
+}
+
+impl Default for InterceptionSettings {
+    fn default() -> Self {
+        const PASS: u32 = 0x8000_0000;
+        const DIVERT: u32 = 0xc000_0000;
+        Self {
+            pass_mark: Mark {
+                value: PASS,
+                mask: PASS,
+            },
+            divert_mark: Mark {
+                value: DIVERT,
+                mask: DIVERT,
+            },
+            table: 7370,
+            rule_priority: 7370,
+            pass_rate: 500,
+        }
+    }
+}
+
+/// What happens to the kernel's objects when the agent is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// Protected traffic stays protected or blocked: tunnels, enforcement and traps stay.
+    Keep,
+    /// Everything the agent put in is taken out; traffic flows as if it had never run.
+    Remove,
+}

@@ -1,0 +1,133 @@
+//! What the agent can be seen to hold: the answers of the control socket. Holds no secrets by
+//! construction. Text forms are those of the kernel's tools where they have one.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything, as `status --json` prints it. Lists are in a stable order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub version: String,
+    pub identity: String,
+    pub uptime_seconds: u64,
+    pub proxies: Vec<ProxyView>,
+    pub tunnels: Vec<TunnelView>,
+    pub discoveries: Vec<DiscoveryView>,
+    pub failures: Vec<FailureView>,
+    /// Probes of others that were for us and could not be reconciled, newest last.
+    pub refused_probes: Vec<RefusedProbeView>,
+    pub policies: Vec<PolicyView>,
+    pub sas: Vec<SaView>,
+    /// Name to count; names are stable.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProxyView {
+    pub name: String,
+    pub local: String,
+    pub remote: String,
+    pub protocol: String,
+    pub local_port: String,
+    pub remote_port: String,
+    pub on_failure: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelView {
+    /// Name of the `[[proxy]]` that asked for it; empty where none does any more.
+    pub proxy: String,
+    pub peer: String,
+    pub local: String,
+    pub remote: String,
+    /// `tunnel` or `transport`.
+    pub mode: String,
+    /// `up`, `adopted` (found after a restart, being replaced) or `closing`.
+    pub state: String,
+    /// Outbound selectors.
+    pub selectors: Vec<String>,
+    pub reqid: u32,
+    pub since_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiscoveryView {
+    pub proxy: String,
+    pub flow: String,
+    /// `probing`, `waiting`, `negotiating`.
+    pub state: String,
+    pub probes_sent: u32,
+    /// Packets known to wait for it: one for each ACQUIRE.
+    pub waiting: u64,
+    pub candidates: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureView {
+    pub proxy: String,
+    pub flow: String,
+    /// One line: what failed and with whom.
+    pub reason: String,
+    /// `block` or `clear`.
+    pub action: String,
+    pub retry_in_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedProbeView {
+    pub from: String,
+    pub flow: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// `in`, `out` or `fwd`.
+    pub direction: String,
+    pub selector: String,
+    /// What it is for: `bypass`, `tunnel`, `failure`, `trap`, `enforce`.
+    pub purpose: String,
+    /// `allow`, `block`, or the templates.
+    pub action: String,
+    pub priority: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SaView {
+    /// `in` or `out`.
+    pub direction: String,
+    pub src: String,
+    pub dst: String,
+    pub spi: String,
+    pub reqid: u32,
+    pub mode: String,
+    pub algorithm: String,
+}
+
+/// What `discover ADDRESS` found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DiscoverReport {
+    pub flow: String,
+    pub answers: Vec<DiscoverAnswer>,
+    /// Empty where everything went well; otherwise why nothing was or could be sent.
+    pub error: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiscoverAnswer {
+    pub responder: String,
+    pub offered: Vec<String>,
+    /// The merged proxy, or which of protocol, address or port could not be reconciled.
+    pub intersection: String,
+    pub after_milliseconds: u64,
+}
+
+/// One line of `events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Seconds since the agent started.
+    pub at: f64,
+    /// Stable, for scripts: `acquire`, `probe`, `candidate`, `tunnel-up`, `tunnel-down`,
+    /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`.
+    pub kind: String,
+    pub detail: String,
+}

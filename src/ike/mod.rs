@@ -1,0 +1,5 @@
+//! Layer 1: `IKEv2` (RFC 7296), as much as tunnels between discovered gateways need. Sans-I/O:
+//! instants, datagrams and randomness come in; datagrams, child SAs and failures go out.
+
+pub mod effects;
+pub mod settings;

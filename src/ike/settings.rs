@@ -1,0 +1,98 @@
+//! What the endpoint is told before and while it runs.
+
+use crate::net::{Flow, Identity, IpNet, Secret, Selector};
+use std::net::IpAddr;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our IKE identity (`IDi` as initiator, `IDr` as responder).
+    pub identity: Identity,
+    /// The peer authorization database (RFC 4301 §4.4.3).
+    pub peers: Vec<Peer>,
+    /// What a peer may ask us to protect: outbound selectors (source local, destination remote).
+    /// Traffic selectors that a peer proposes are narrowed to these.
+    pub protects: Vec<Selector>,
+    pub timing: Timing,
+}
+
+/// One entry of the peer authorization database: who is believed, and for what.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub id: Identity,
+    pub psk: Secret,
+    pub may_protect: Vec<IpNet>,
+    /// `may-protect = ["self"]`: exactly the address that the IKE SA runs from.
+    pub may_protect_itself: bool,
+}
+
+impl Peer {
+    /// Whether the peer, reached at `address`, may speak for every address of `net`.
+    pub fn may_speak_for(&self, net: IpNet, address: IpAddr) -> bool {
+        self.may_protect
+            .iter()
+            .any(|allowed| allowed.contains(&net))
+            || (self.may_protect_itself && net == IpNet::from(address))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// First retransmission of a request; doubles up to `retransmit_max`.
+    pub retransmit: Duration,
+    pub retransmit_max: Duration,
+    /// A request unanswered for this long is given up, and its IKE SA with it.
+    pub give_up: Duration,
+    /// An IKE SA that heard nothing for this long is asked whether it lives; zero never asks.
+    pub liveness: Duration,
+    /// A child SA is replaced after this (less a random tenth); zero never replaces.
+    pub child_lifetime: Duration,
+    /// A half-open SA of a peer that never authenticates is forgotten after this.
+    pub half_open: Duration,
+    /// From this many half-open SAs on, `IKE_SA_INIT` must return a cookie (RFC 7296 §2.6).
+    pub cookie_threshold: usize,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            retransmit: Duration::from_millis(500),
+            retransmit_max: Duration::from_secs(8),
+            give_up: Duration::from_secs(30),
+            liveness: Duration::from_secs(30),
+            child_lifetime: Duration::from_secs(3600),
+            half_open: Duration::from_secs(30),
+            cookie_threshold: 30,
+        }
+    }
+}
+
+/// Chosen by the caller; comes back in every effect that concerns the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A child SA that should exist. Runs over the established IKE SA with the same peer at the same
+/// address where there is one (`CREATE_CHILD_SA`), otherwise over a new one.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    pub request: RequestId,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    /// Whom we authenticate as what: an entry of [`Settings::peers`]. A peer that proves to be
+    /// somebody else is refused.
+    pub peer: Identity,
+    /// Outbound selectors, all of one merged proxy.
+    pub selectors: Vec<Selector>,
+    /// The packet that wants out; proposed first, so that narrowing keeps it (RFC 7296 §2.9).
+    pub flow: Option<Flow>,
+    pub mode: Mode,
+    /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
+    pub initial_contact: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Tunnel,
+    /// Asked for with `USE_TRANSPORT_MODE`; a peer that does not agree gives tunnel mode.
+    Transport,
+}
