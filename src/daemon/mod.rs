@@ -1,1 +1,3 @@
 //! Layer 4.
+
+pub mod sockets;

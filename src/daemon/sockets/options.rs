@@ -1,0 +1,68 @@
+//! The socket options that no safe wrapper knows. The only `unsafe` of this room.
+#![expect(unsafe_code, reason = "two setsockopt calls that nix has no type for")]
+
+use crate::net::Family;
+use std::io;
+use std::mem::size_of_val;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `struct xfrm_userpolicy_info` of linux/xfrm.h, reduced to the two fields that differ from zero
+/// in a bypass. The rest is zero: selector "everything", no lifetime, action allow, no template.
+#[repr(C, align(8))]
+struct BypassPolicy([u8; 168]);
+
+/// Offset of `sel.family` (u16) and of `dir` (u8).
+const FAMILY: usize = 40;
+const DIRECTION: usize = 160;
+
+/// `XFRM_POLICY_IN` and `XFRM_POLICY_OUT`.
+const DIRECTIONS: [u8; 2] = [0, 1];
+
+/// As the policy holds them: two octets.
+const AF_INET: u16 = libc::AF_INET as u16;
+const AF_INET6: u16 = libc::AF_INET6 as u16;
+
+const IP_XFRM_POLICY: i32 = 17;
+const IPV6_XFRM_POLICY: i32 = 35;
+const UDP_ENCAP: i32 = 100;
+const UDP_ENCAP_ESPINUDP: i32 = 2;
+
+/// Packets of this socket pass every XFRM policy in the clear, in both directions: a probe must
+/// not raise the ACQUIRE that it answers, and IKE must get through a `block`.
+pub(super) fn bypass_policies(socket: BorrowedFd<'_>, family: Family) -> io::Result<()> {
+    let (address_family, level, name) = match family {
+        Family::V4 => (AF_INET, libc::IPPROTO_IP, IP_XFRM_POLICY),
+        Family::V6 => (AF_INET6, libc::IPPROTO_IPV6, IPV6_XFRM_POLICY),
+    };
+    for direction in DIRECTIONS {
+        let mut policy = BypassPolicy([0; 168]);
+        policy.0[FAMILY..FAMILY + 2].copy_from_slice(&address_family.to_ne_bytes());
+        policy.0[DIRECTION] = direction;
+        set(socket, level, name, &policy)?;
+    }
+    Ok(())
+}
+
+/// Lets the kernel take ESP out of UDP on this socket and leave the rest to us (RFC 3948).
+pub(super) fn decapsulate_esp(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_UDP, UDP_ENCAP, &UDP_ENCAP_ESPINUDP)
+}
+
+fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
+    // SAFETY: `value` is valid for reads of its own size for the whole call, and the kernel copies
+    // it before it returns. Both types passed here are plain octets without padding.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of_val(value) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
