@@ -15,6 +15,7 @@
 //! wire is [`wire`] and, octet by octet, `docs/ted.md`. Discovery alone grants nothing: a
 //! [`Candidate`](initiator::Effect::Candidate) is a claim that IKE has to prove.
 
+pub mod initiator;
 pub mod interception;
 
 pub mod limits;

@@ -333,7 +333,8 @@ mod tests {
     }
 
     fn half() -> impl Strategy<Value = MaskedAddr> {
-        (0..16u8, 0..16u8).prop_map(|(a, mask)| MaskedAddr::new(addr(a), addr(240 | mask)).unwrap())
+        (0..16u8, 0..16u8)
+            .prop_map(|(a, mask)| MaskedAddr::new(addr(a), addr(0xf0 | mask)).unwrap())
     }
 
     prop_compose! {

@@ -101,7 +101,7 @@ mod tests {
 
     prop_compose! {
         fn proxy()(halves in prop::array::uniform4(0..16u8), tcp in any::<bool>()) -> Proxy {
-            let half = |a, mask: u8| MaskedAddr::new(addr(a), addr(mask | 240)).unwrap();
+            let half = |a, mask: u8| MaskedAddr::new(addr(a), addr(mask | 0xf0)).unwrap();
             Proxy {
                 local: half(halves[0], halves[1]),
                 remote: half(halves[2], halves[3]),
