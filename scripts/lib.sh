@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# Shared by the scripts of this repository: messages, packages, the Rust toolchain, what this kernel can do.
+# Source it after `set -euo pipefail`; it defines functions and runs nothing but the line below.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# --- messages: everything that is not a result goes to stderr -----------------------------------------------------
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+# die [STATUS] MESSAGE
+die() {
+    local status=1
+    if [[ $1 =~ ^[0-9]+$ ]]; then
+        status=$1
+        shift
+    fi
+    say "$*"
+    exit "$status"
+}
+
+heading() { printf '\n=== %s\n\n' "$*"; }
+
+need_root() {
+    [[ $EUID -eq 0 ]] || die "must run as root: sudo $0"
+}
+
+# --- packages ---------------------------------------------------------------------------------------------------
+
+is_installed() {
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Installs those of the named Debian packages that are missing. Silent when none is.
+install_packages() {
+    local package missing=() log
+    command -v dpkg-query >/dev/null || die "not a Debian system; install by hand what provides: $*"
+    for package; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+
+    [[ $EUID -eq 0 ]] || die "missing packages: sudo apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    log=$(mktemp)
+    if ! apt_get update >"$log" 2>&1 || ! apt_get install "${missing[@]}" >>"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        rm -f "$log"
+        die "could not install ${missing[*]}; try: apt-get update && apt-get install ${missing[*]}"
+    fi
+    rm -f "$log"
+}
+
+apt_get() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" </dev/null
+}
+
+# shellcheck disable=SC2034 # for those who source this
+# What the lab's namespaces, captures and firewall rules are made with.
+lab_packages=(iproute2 iputils-ping nftables procps tcpdump)
+# shellcheck disable=SC2034
+# What the agent's cryptographic library is compiled with.
+build_packages=(cmake gcc g++ libc6-dev make)
+
+# --- the Rust toolchain: the one thing that these scripts ask for -------------------------------------------------
+
+# Builds happen as the owner of the checkout, with that user's toolchain, so that `sudo scripts/demo` leaves no
+# files behind that the user cannot delete.
+builder() { stat -c %U "$repository"; }
+
+home_of() { getent passwd "$1" | cut -d: -f6; }
+
+# as_builder COMMAND...
+as_builder() {
+    local user home
+    user=$(builder)
+    if [[ $user == "$(id -un)" || $user == UNKNOWN ]]; then
+        PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin "$@"
+    else
+        home=$(home_of "$user")
+        runuser -u "$user" -- env HOME="$home" PATH="$PATH:$home/.cargo/bin" "$@"
+    fi
+}
+
+minimum_rust() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$repository/Cargo.toml"; }
+
+need_rust() {
+    local want have
+    want=$(minimum_rust)
+    # Inside the repository, so that rustup chooses the toolchain that cargo will build with.
+    have=$(cd "$repository" && as_builder rustc --version 2>/dev/null | cut -d' ' -f2) || have=
+    if [[ -z $have || $(printf '%s\n' "$want" "$have" | sort -V | head -n 1) != "$want" ]]; then
+        die "needs Rust $want or newer (found ${have:-none} for user $(builder)): install it from https://rustup.rs and run this again"
+    fi
+}
+
+# --- what this kernel can do ------------------------------------------------------------------------------------
+
+# Succeeds if the running kernel has what the agent needs: an AES-GCM ESP state and a TPROXY rule are really made, in
+# a network namespace that is gone afterwards. On failure says, on stdout, what was missing.
+probe_own_kernel() {
+    unshare --net bash -euc '
+        ip link set lo up || { echo "no network namespaces"; exit 1; }
+        ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 mode tunnel \
+            aead "rfc4106(gcm(aes))" 0x0102030405060708090a0b0c0d0e0f1011121314 128 2>/dev/null ||
+            { echo "no ESP with AES-GCM"; exit 1; }
+        printf "%s\n" "table inet probe { chain prerouting { type filter hook prerouting priority mangle;" \
+            "udp dport 500 tproxy ip to :500 accept; } }" | nft -f - 2>/dev/null ||
+            { echo "no nftables with TPROXY"; exit 1; }
+    ' 2>/dev/null || {
+        [[ $EUID -eq 0 ]] || echo "not root"
+        return 1
+    }
+}
