@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# What a scenario can say. `lab run` brings the topology up, sources this file and then the scenario with
+# `set -euo pipefail`, so that the first command that fails fails the scenario; the topology is removed in any case.
+#
+# The head of a scenario says on which topologies `lab test` runs it, once on each, and what it needs:
+#
+#   # topology: fig1-ted --delay 50ms
+#   # needs: esp agent
+
+# --- nodes ------------------------------------------------------------------------------------------------------
+
+# on NODE COMMAND...
+on() {
+    local node=$1
+    shift
+    ip netns exec "$(namespace "$node")" "$@"
+}
+
+# nodes [KIND]: the names of all nodes, or of the hosts, gateways or routers.
+nodes() { awk -v kind="${1:-host|gateway|router}" '$1 ~ "^(" kind ")$" { print $2 }' "$(topology_file "$lab")"; }
+
+# addresses NODE inet|inet6: its global addresses, without prefix length, in the order of the topology file.
+addresses() {
+    ip -n "$(namespace "$1")" -family "$2" -oneline address show scope global | awk '{ sub("/.*", "", $4); print $4 }'
+}
+
+# --- verdicts ---------------------------------------------------------------------------------------------------
+
+fail() {
+    say "FAIL: $*"
+    exit 1
+}
+
+# 77 is what the test runner counts as skipped; the reason is the last line.
+skip() {
+    echo "$*" >&2
+    exit 77
+}
+
+# eventually SECONDS COMMAND...: repeats it until it succeeds.
+eventually() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.1
+    done
+}
+
+# --- captures ---------------------------------------------------------------------------------------------------
+
+# capture NODE INTERFACE FILE [FILTER...]: records in the background; returns when packets are being recorded.
+# Outgoing packets are seen after any delay or loss, incoming ones before the kernel has decided anything.
+capture() {
+    local node=$1 interface=$2 file=$3 label
+    shift 3
+    label=capture-$node-$interface
+    ! runs "$label" || die "$node $interface is being captured already"
+    start_process "$node" "$label" tcpdump -n -U -Z root --immediate-mode -i "$interface" -w "$file" "$@"
+    eventually 10 grep -q 'listening on' "$(state_folder "$lab")/$label.log" || {
+        cat "$(state_folder "$lab")/$label.log" >&2
+        die "tcpdump did not start on $node $interface"
+    }
+}
+
+# stop_capture NODE INTERFACE: the file is complete when this returns.
+stop_capture() { end_process "capture-$1-$2" INT; }
+
+# --- agents -----------------------------------------------------------------------------------------------------
+
+# configure NODE <CONFIGURATION: keeps it, with folders of the agent's own, so that several run side by side.
+configure() {
+    local folder
+    folder=$(agent_folder "$1")
+    mkdir -p "$folder"
+    {
+        printf '[agent]\nruntime-dir = "%s/run"\nstate-dir = "%s/state"\n\n' "$folder" "$folder"
+        cat
+    } >"$folder/agent.toml"
+    chmod 600 "$folder/agent.toml"
+}
+
+# share_secret FILE NODE...: the same new pre-shared key, as FILE beside the configuration of each node.
+share_secret() {
+    local file=$1 node secret
+    shift
+    secret=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    for node; do
+        mkdir -p "$(agent_folder "$node")"
+        (umask 077 && printf '%s\n' "$secret" >"$(agent_folder "$node")/$file")
+    done
+}
+
+agent_folder() { echo "$(state_folder "$lab")/$1"; }
+agent_log() { echo "$(state_folder "$lab")/agent-$1.log"; }
+
+# The binary to test: $XFRM_AGENT, or the newest build of this checkout.
+agent_binary() {
+    if [[ -n ${XFRM_AGENT:-} ]]; then
+        realpath "$XFRM_AGENT"
+        return
+    fi
+    local built
+    built=$(find "$repository"/target/{release,debug} -maxdepth 1 -name xfrm-agent -printf '%T@ %p\n' 2>/dev/null |
+        sort -n | tail -n 1 | cut -d' ' -f2-)
+    [[ -n $built ]] || die "xfrm-agent is not built: cargo build, or set XFRM_AGENT"
+    echo "$built"
+}
+
+# start_agent NODE [CONFIGURATION]: returns when it answers on its control socket.
+start_agent() {
+    local node=$1 configuration=${2:-$(agent_folder "$1")/agent.toml} binary _
+    binary=$(agent_binary)
+    ! runs "agent-$node" || die "an agent runs on $node already"
+    mkdir -p "$(agent_folder "$node")/run" "$(agent_folder "$node")/state"
+    start_process "$node" "agent-$node" "$binary" run -c "$configuration"
+    for _ in {1..300}; do
+        if agent "$node" status >/dev/null 2>&1; then return; fi
+        runs "agent-$node" || break
+        sleep 0.05
+    done
+    tail -n 20 "$(agent_log "$node")" >&2
+    die "the agent on $node did not start; its log ends as above"
+}
+
+# agent NODE ARGUMENT...: a client command, to the agent on that node.
+agent() {
+    local node=$1
+    shift
+    on "$node" "$(agent_binary)" --socket "$(agent_folder "$node")/run/control.sock" "$@"
+}
+
+# stop_agent NODE [SIGNAL]
+stop_agent() { end_process "agent-$1" "${2:-TERM}"; }
