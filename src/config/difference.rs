@@ -1,0 +1,144 @@
+//! What a reload changes.
+
+use super::Loaded;
+use crate::agent::settings::Settings;
+use crate::ike::settings::{Peer, Timing};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Names of what was added, removed or altered; each list in a stable order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    pub proxies: Changes,
+    pub peers: Changes,
+    /// Other keys that take effect at once, as `table.key`.
+    pub settings: Vec<&'static str>,
+    /// Keys that differ and keep their old value until the agent is restarted.
+    pub needs_restart: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub altered: Vec<String>,
+}
+
+impl Changes {
+    fn between<T>(
+        old: &BTreeMap<String, T>,
+        new: &BTreeMap<String, T>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Self {
+        let missing_in = |a: &BTreeMap<String, T>, b: &BTreeMap<String, T>| {
+            let missing = a.keys().filter(|name| !b.contains_key(*name));
+            missing.cloned().collect()
+        };
+        let altered = old
+            .iter()
+            .filter(|(name, old)| new.get(*name).is_some_and(|new| !same(old, new)));
+        Self {
+            added: missing_in(new, old),
+            removed: missing_in(old, new),
+            altered: altered.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.altered.is_empty()
+    }
+}
+
+impl Difference {
+    pub fn between(old: &Loaded, new: &Loaded) -> Self {
+        let proxies = |settings: &Settings| {
+            let named = settings.proxies.iter().map(|g| (g.name.clone(), g.clone()));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let peers = |settings: &Settings| {
+            let named = settings.peers.iter().map(|p| (p.id.to_string(), p.clone()));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let (a, b) = (&old.agent, &new.agent);
+        let differing = |keys: &[(&'static str, bool)]| {
+            let keys = keys.iter().filter(|(_, differs)| *differs);
+            keys.map(|(key, _)| *key).collect()
+        };
+        Self {
+            proxies: Changes::between(&proxies(a), &proxies(b), PartialEq::eq),
+            peers: Changes::between(&peers(a), &peers(b), same_peer),
+            settings: differing(&[
+                (
+                    "agent.log-level",
+                    old.daemon.log_level != new.daemon.log_level,
+                ),
+                ("agent.on-stop", a.on_stop != b.on_stop),
+                ("agent.max-prefixes", a.max_prefixes != b.max_prefixes),
+                ("ike", timing(&a.ike) != timing(&b.ike)),
+                ("discovery", a.discovery != b.discovery),
+            ]),
+            needs_restart: differing(&[
+                ("identity.id", a.identity != b.identity),
+                (
+                    "agent.runtime-dir",
+                    old.daemon.runtime_dir != new.daemon.runtime_dir,
+                ),
+                (
+                    "agent.state-dir",
+                    old.daemon.state_dir != new.daemon.state_dir,
+                ),
+                (
+                    "agent.control-group",
+                    old.daemon.control_group != new.daemon.control_group,
+                ),
+                ("interception", a.interception != b.interception),
+            ]),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One line for each thing that differs; "nothing has changed" where none does.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing has changed");
+        }
+        let mut lines = Vec::new();
+        for (kind, changes) in [("proxy", &self.proxies), ("peer", &self.peers)] {
+            for (what, names) in [
+                ("added", &changes.added),
+                ("removed", &changes.removed),
+                ("altered", &changes.altered),
+            ] {
+                lines.extend(names.iter().map(|name| format!("{kind} {name} {what}")));
+            }
+        }
+        lines.extend(self.settings.iter().map(|key| format!("{key} altered")));
+        let restart = self.needs_restart.iter();
+        lines.extend(restart.map(|key| format!("{key} altered: takes effect at a restart")));
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+fn same_peer(a: &Peer, b: &Peer) -> bool {
+    // Exposed to be compared with each other: both come from files that only root can choose.
+    a.psk.expose() == b.psk.expose()
+        && a.may_protect == b.may_protect
+        && a.may_protect_itself == b.may_protect_itself
+}
+
+fn timing(t: &Timing) -> impl PartialEq + use<> {
+    (
+        (t.retransmit, t.retransmit_max, t.give_up),
+        (
+            t.liveness,
+            t.child_lifetime,
+            t.half_open,
+            t.cookie_threshold,
+        ),
+    )
+}

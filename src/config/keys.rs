@@ -1,0 +1,150 @@
+//! The names a file may use: the one table that the reader, its suggestions and the
+//! documentation agree on.
+
+/// The keys of one table of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub table: &'static str,
+    /// `[[table]]`, any number of times; otherwise `[table]`, once.
+    pub repeats: bool,
+    pub names: &'static [&'static str],
+}
+
+pub const IDENTITY: Keys = Keys {
+    table: "identity",
+    repeats: false,
+    names: &["id"],
+};
+
+pub const PROXY: Keys = Keys {
+    table: "proxy",
+    repeats: true,
+    names: &[
+        "name",
+        "local",
+        "remote",
+        "protocol",
+        "local-port",
+        "remote-port",
+        "on-failure",
+        "failure-lifetime",
+        "mode",
+    ],
+};
+
+pub const PEER: Keys = Keys {
+    table: "peer",
+    repeats: true,
+    names: &["id", "psk-file", "may-protect"],
+};
+
+pub const AGENT: Keys = Keys {
+    table: "agent",
+    repeats: false,
+    names: &[
+        "runtime-dir",
+        "state-dir",
+        "control-group",
+        "log-level",
+        "on-stop",
+        "max-prefixes",
+    ],
+};
+
+pub const IKE: Keys = Keys {
+    table: "ike",
+    repeats: false,
+    names: &[
+        "retransmit",
+        "retransmit-max",
+        "give-up",
+        "liveness",
+        "child-lifetime",
+        "half-open",
+        "cookie-threshold",
+    ],
+};
+
+pub const DISCOVERY: Keys = Keys {
+    table: "discovery",
+    repeats: false,
+    names: &["retransmit", "timeout", "rate", "answer-rate", "addresses"],
+};
+
+pub const INTERCEPTION: Keys = Keys {
+    table: "interception",
+    repeats: false,
+    names: &[
+        "pass-mark",
+        "divert-mark",
+        "table",
+        "rule-priority",
+        "pass-rate",
+    ],
+};
+
+/// In the order of the documentation.
+pub const TABLES: &[&Keys] = &[
+    &IDENTITY,
+    &PROXY,
+    &PEER,
+    &AGENT,
+    &IKE,
+    &DISCOVERY,
+    &INTERCEPTION,
+];
+
+impl Keys {
+    /// As it stands in the file.
+    pub fn heading(&self) -> String {
+        if self.repeats {
+            format!("[[{}]]", self.table)
+        } else {
+            format!("[{}]", self.table)
+        }
+    }
+}
+
+/// The table that `name` is a key of, for a key that stands in the wrong one.
+pub fn home_of(name: &str) -> Option<&'static Keys> {
+    TABLES.iter().copied().find(|t| t.names.contains(&name))
+}
+
+/// The most similar of `known`, which must not be empty.
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> &'k str {
+    let lower = name.to_lowercase().replace('_', "-");
+    let similarity = |k: &&str| strsim::jaro_winkler(&lower, k);
+    known
+        .into_iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_hand_find_the_key_that_was_meant() {
+        for (slip, meant) in [
+            ("on_failure", "on-failure"),
+            ("onfailure", "on-failure"),
+            ("localport", "local-port"),
+            ("Remote", "remote"),
+            ("failure-livetime", "failure-lifetime"),
+            ("protokol", "protocol"),
+        ] {
+            assert_eq!(nearest(slip, PROXY.names.iter().copied()), meant);
+        }
+    }
+
+    #[test]
+    fn no_table_names_a_key_twice() {
+        for table in TABLES {
+            let mut names = table.names.to_vec();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), table.names.len(), "{}", table.table);
+        }
+    }
+}
