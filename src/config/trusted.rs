@@ -2,9 +2,9 @@
 //! written them.
 
 use nix::fcntl::OFlag;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -30,6 +30,14 @@ pub enum Untrusted {
         #[source]
         error: io::Error,
     },
+    #[error("cannot make the directory {}: {error}", path.display())]
+    Make {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
     #[error("{} is a symbolic link: name the file itself", .0.display())]
     SymbolicLink(PathBuf),
     #[error("{} is not a regular file", .0.display())]
@@ -100,6 +108,27 @@ pub fn read(path: &Path, readers: Readers, limit: u64) -> Result<Zeroizing<Vec<u
         return Err(too_large());
     }
     Ok(bytes)
+}
+
+/// Makes a directory of the agent's own (mode 0755) where it is missing.
+///
+/// # Errors
+/// It cannot be made, or others can write to the one that is there.
+pub fn make_directory(path: &Path) -> Result<(), Untrusted> {
+    let failed = |error| Untrusted::Make {
+        path: path.into(),
+        error,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(failed)?;
+    let metadata = path.metadata().map_err(failed)?;
+    if !metadata.is_dir() {
+        return Err(Untrusted::NotADirectory(path.into()));
+    }
+    check(path, &metadata)
 }
 
 /// The file where it really lies: who can write to that directory can replace the file.
