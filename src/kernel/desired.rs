@@ -28,7 +28,7 @@ pub struct Change {
 }
 
 /// The kernel's identity of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     Sysctl(Sysctl),
     Route(RouteKey),
@@ -47,6 +47,8 @@ pub enum Object {
     Rule(RuleKey),
     Interception(Interception),
     Sa(Box<Sa>),
+    /// An SA of an earlier run, whose keys only the kernel knows: stays while it is there.
+    AdoptedSa(SaKey),
     Policy(Policy),
 }
 
@@ -58,6 +60,7 @@ impl Object {
             Self::Rule(key) => Key::Rule(*key),
             Self::Interception(_) => Key::Interception,
             Self::Sa(sa) => Key::Sa(sa.key()),
+            Self::AdoptedSa(key) => Key::Sa(*key),
             Self::Policy(policy) => Key::Policy(policy.key),
         }
     }

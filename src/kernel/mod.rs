@@ -4,3 +4,14 @@
 //! [`writer`] (the only sender of mutations) and [`monitor`].
 
 pub mod desired;
+pub mod events;
+pub mod interception;
+pub mod monitor;
+pub mod netlink;
+pub mod observed;
+pub mod ownership;
+pub mod plan;
+pub mod remembered;
+pub mod statistics;
+mod text;
+pub mod writer;

@@ -1,0 +1,52 @@
+//! What the kernel tells the agent.
+
+use super::desired::{IpsecProtocol, PolicyKey, SaKey};
+use crate::net::Flow;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelEvent {
+    Acquire(Acquire),
+    /// One of our SAs came to the end of a lifetime.
+    SaExpired {
+        key: SaKey,
+        reqid: u32,
+        limit: Limit,
+    },
+    /// One of our SAs is gone and we did not remove it. It is not put back: its counter would
+    /// start again under the same key. Negotiate afresh, and remove its key from what is wanted.
+    SaLost {
+        key: SaKey,
+    },
+    /// Somebody else deleted or altered one of our policies. It has been put right already.
+    PolicyRepaired {
+        key: PolicyKey,
+    },
+    /// An address or a link came, went or changed.
+    AddressChanged,
+    /// Events were lost. ACQUIREs come again while their packets do.
+    Overrun,
+}
+
+/// Which lifetime ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// It still works and should be replaced.
+    Soft,
+    /// The kernel has removed it.
+    Hard,
+}
+
+/// A packet met a policy whose SA does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    /// The policy that it met.
+    pub policy: PolicyKey,
+    pub index: u32,
+    /// Whether that policy is ours.
+    pub own: bool,
+    pub flow: Flow,
+    /// What the template asks for.
+    pub protocol: IpsecProtocol,
+    /// The kernel's number of this request.
+    pub sequence: u32,
+}

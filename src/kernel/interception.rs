@@ -1,0 +1,297 @@
+//! The agent's nftables table: text for `nft`, and what `nft` says of it.
+//!
+//! ```text
+//! prerouting (mangle) ── probe (udp dport 500, exchange 240), not through IPsec ──→ divert
+//!            │                  divert: to a protected address → tproxy, divert mark
+//!            └─ discovery and clear IKE headers of others, and what divert left ──→ pass
+//!                               pass: within the rate → pass mark, otherwise counted
+//! ```
+//!
+//! The pass mark is the one hole in traps and enforcement: whoever makes a packet look like the
+//! head of an ISAKMP message gets it through, at `pass_rate` packets a second altogether.
+
+use super::desired::{Interception, Mark};
+use super::netlink::error::KernelError;
+use super::ownership::NFT_TABLE;
+use crate::net::{Family, IpNet};
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+/// What the table's named counters have counted, in packets.
+pub type Counters = BTreeMap<String, u64>;
+
+/// In offsets from the UDP header, in bits: octet 17 of the ISAKMP header is its version, octet 18
+/// its exchange type. Behind the non-ESP marker (RFC 3948 §2.2) all lies four octets further.
+const VERSION: &str = "@th,200,8";
+const VERSION_AND_EXCHANGE: &str = "@th,200,16";
+const MARKER: &str = "@th,64,32";
+const VERSION_AFTER_MARKER: &str = "@th,232,8";
+/// Version 1.0 with exchange 240 (probe) and 241 (response).
+const PROBE: &str = "0x10f0";
+const DISCOVERY: &str = "{ 0x10f0, 0x10f1 }";
+/// ISAKMP 1.0 (IKEv1, discovery) and IKEv2.
+const VERSIONS: &str = "{ 0x10, 0x20 }";
+
+/// The whole table in one transaction: made where it is missing, so that it can be deleted, so that
+/// it is new.
+pub fn script(wanted: &Interception) -> String {
+    let mut text = String::new();
+    write_script(&mut text, wanted).expect("writing to a String does not fail");
+    text
+}
+
+fn write_script(out: &mut String, wanted: &Interception) -> std::fmt::Result {
+    let divert_mark = set_mark(wanted.divert_mark);
+    let pass_mark = set_mark(wanted.pass_mark);
+    let rate = wanted.pass_rate.max(1);
+    writeln!(out, "table inet {NFT_TABLE}")?;
+    writeln!(out, "delete table inet {NFT_TABLE}")?;
+    writeln!(out, "table inet {NFT_TABLE} {{")?;
+    for name in ["diverted", "passed-discovery", "passed-ike", "over-rate"] {
+        writeln!(out, "  counter {name} {{}}")?;
+    }
+    writeln!(
+        out,
+        "  limit pass {{ rate {rate}/second burst {rate} packets; }}"
+    )?;
+    for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
+        let name = set_name(family);
+        writeln!(
+            out,
+            "  set {name} {{ type {kind}; flags interval; auto-merge;"
+        )?;
+        let elements: Vec<_> = wanted
+            .protected
+            .iter()
+            .filter(|net| Family::of(net.addr()) == family)
+            .map(IpNet::to_string)
+            .collect();
+        if !elements.is_empty() {
+            writeln!(out, "    elements = {{ {} }}", elements.join(", "))?;
+        }
+        writeln!(out, "  }}")?;
+    }
+    writeln!(out, "  chain divert {{")?;
+    let ports = [
+        (Family::V4, Some(wanted.divert_to.v4)),
+        (Family::V6, wanted.divert_to.v6),
+    ];
+    for (family, port) in ports {
+        let (Some(port), ip) = (port, ip_word(family)) else {
+            continue;
+        };
+        // Where no socket listens, tproxy ends the rule and the probe goes on to the next gateway.
+        writeln!(
+            out,
+            "    {ip} daddr @{} tproxy {ip} to :{port} {divert_mark} counter name diverted accept",
+            set_name(family)
+        )?;
+    }
+    writeln!(out, "  }}")?;
+    writeln!(
+        out,
+        "  chain pass {{
+    limit name pass {pass_mark} goto count
+    counter name over-rate
+  }}
+  chain count {{
+    udp dport 500 {VERSION_AND_EXCHANGE} {DISCOVERY} counter name passed-discovery return
+    udp sport 500 {VERSION_AND_EXCHANGE} {DISCOVERY} counter name passed-discovery return
+    counter name passed-ike
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority mangle; policy accept;
+    meta l4proto != udp accept
+    udp dport 500 {VERSION_AND_EXCHANGE} {PROBE} meta ipsec missing iifname != \"lo\" jump divert
+    udp dport 500 {VERSION} {VERSIONS} goto pass
+    udp sport 500 {VERSION} {VERSIONS} goto pass
+    udp dport 4500 {MARKER} 0 {VERSION_AFTER_MARKER} {VERSIONS} goto pass
+    udp sport 4500 {MARKER} 0 {VERSION_AFTER_MARKER} {VERSIONS} goto pass
+  }}
+}}"
+    )
+}
+
+fn set_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "protected4",
+        Family::V6 => "protected6",
+    }
+}
+
+fn ip_word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// Other bits of the packet's mark stay.
+fn set_mark(Mark { value, mask }: Mark) -> String {
+    format!("meta mark set meta mark & {:#x} | {value:#x}", !mask)
+}
+
+/// Puts the table in place of whatever has its name.
+pub fn install(wanted: &Interception) -> Result<(), KernelError> {
+    nft(&["-f", "-"], &script(wanted)).map(drop)
+}
+
+/// Already gone is success.
+pub fn remove() -> Result<(), KernelError> {
+    let script = format!("table inet {NFT_TABLE}\ndelete table inet {NFT_TABLE}\n");
+    nft(&["-f", "-"], &script).map(drop)
+}
+
+/// The table as it is, without handles and counts; `None` where there is none.
+pub fn listing() -> Result<Option<String>, KernelError> {
+    let Some(mut table) = list()? else {
+        return Ok(None);
+    };
+    settle(&mut table);
+    Ok(Some(table.to_string()))
+}
+
+/// For status and `doctor`; empty where there is no table.
+pub fn counters() -> Result<Counters, KernelError> {
+    let table = list()?.unwrap_or_default();
+    let objects = table["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+    Ok(objects
+        .iter()
+        .map(|object| &object["counter"])
+        .filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["packets"].as_u64()?)))
+        .collect())
+}
+
+fn list() -> Result<Option<serde_json::Value>, KernelError> {
+    // A list of all tables succeeds whether or not ours is among them, so that any failure of the
+    // second call is one.
+    let tables = nft(&["-j", "list", "tables", "inet"], "")?;
+    let tables: serde_json::Value =
+        serde_json::from_slice(&tables).map_err(|error| not_understood(&error))?;
+    let ours = |object: &serde_json::Value| object["table"]["name"] == NFT_TABLE;
+    if !tables["nftables"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(ours))
+    {
+        return Ok(None);
+    }
+    let table = nft(&["-j", "list", "table", "inet", NFT_TABLE], "")?;
+    serde_json::from_slice(&table).map_err(|error| not_understood(&error))
+}
+
+fn not_understood(error: &serde_json::Error) -> KernelError {
+    KernelError {
+        errno: Errno::EBADMSG,
+        text: Some(format!("nft -j: {error}")),
+    }
+}
+
+/// Removes what changes by itself.
+fn settle(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for name in ["handle", "packets", "bytes", "metainfo"] {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(settle);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(settle),
+        _ => {}
+    }
+}
+
+fn nft(arguments: &[&str], input: &str) -> Result<Vec<u8>, KernelError> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(arguments, input).map_err(|error| KernelError {
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        text: Some(format!("nft: {error}")),
+    })?;
+    if status.success() {
+        return Ok(stdout);
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    Err(KernelError {
+        errno: if said.contains("not permitted") {
+            Errno::EPERM
+        } else {
+            Errno::EINVAL
+        },
+        text: Some(format!(
+            "nft: {}",
+            said.lines().next().unwrap_or_default().trim()
+        )),
+    })
+}
+
+fn run(arguments: &[&str], input: &str) -> std::io::Result<Output> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // An nft that refuses to read says why on stderr.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::desired::TransparentPorts;
+
+    fn wanted() -> Interception {
+        Interception {
+            protected: vec![
+                "10.1.0.0/16".parse().unwrap(),
+                "2001:db8:1::/48".parse().unwrap(),
+            ],
+            divert_to: TransparentPorts {
+                v4: 4101,
+                v6: Some(4102),
+            },
+            divert_mark: Mark {
+                value: 0xc000_0000,
+                mask: 0xc000_0000,
+            },
+            pass_mark: Mark {
+                value: 0x8000_0000,
+                mask: 0x8000_0000,
+            },
+            pass_rate: 500,
+        }
+    }
+
+    #[test]
+    fn only_the_agents_own_mark_bits_are_set() {
+        let script = script(&wanted());
+        assert!(script.contains("meta mark set meta mark & 0x3fffffff | 0xc0000000"));
+        assert!(script.contains("meta mark set meta mark & 0x7fffffff | 0x80000000"));
+    }
+
+    #[test]
+    fn without_a_socket_of_that_ip_version_nothing_is_diverted_to_it() {
+        let mut wanted = wanted();
+        wanted.divert_to.v6 = None;
+        let script = script(&wanted);
+        assert!(script.contains("tproxy ip to :4101") && !script.contains("tproxy ip6"));
+    }
+
+    #[test]
+    fn settling_keeps_all_that_a_person_could_change() {
+        let mut value = serde_json::json!({"rule": {"handle": 4, "expr": [{"counter": {"packets": 3, "bytes": 9}}, {"accept": null}]}});
+        settle(&mut value);
+        assert_eq!(
+            value,
+            serde_json::json!({"rule": {"expr": [{"counter": {}}, {"accept": null}]}})
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses.
+//!
+//! Objects that others add, alter or delete are the writer's business, which listens for itself.
+//! Events that nobody reads stay in the socket, 8 MiB of them; beyond that they are lost and
+//! [`KernelEvent::Overrun`] says so. So memory stays bounded however slowly the agent reads.
+
+use super::events::{KernelEvent, Limit};
+use super::netlink::message::Message;
+use super::netlink::socket::{Heard, Listener};
+use super::netlink::{acquire, sa};
+use super::ownership;
+use netlink_packet_xfrm::constants::{
+    XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE,
+};
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
+use std::collections::VecDeque;
+use std::io;
+use tokio::io::unix::AsyncFd;
+
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
+const ADDRESS_GROUPS: [u32; 3] = [1, 5, 9];
+
+#[derive(Debug)]
+pub struct Monitor {
+    xfrm: AsyncFd<Listener>,
+    addresses: AsyncFd<Listener>,
+    ready: VecDeque<KernelEvent>,
+}
+
+impl Monitor {
+    /// Within a tokio runtime. Listens in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN`, `EPROTONOSUPPORT` on a kernel without XFRM.
+    pub fn open() -> io::Result<Self> {
+        let listen = |protocol, groups: &[u32]| Listener::open(protocol, groups)?.into_async();
+        Ok(Self {
+            xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
+            addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
+            ready: VecDeque::new(),
+        })
+    }
+
+    /// The next event. May be dropped while it waits without losing one.
+    ///
+    /// # Errors
+    /// A socket failed; open a new monitor and take everything as lost.
+    pub async fn next(&mut self) -> io::Result<KernelEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            let ready = &mut self.ready;
+            tokio::select! {
+                biased;
+                guard = self.xfrm.readable_mut() => {
+                    let mut guard = guard?;
+                    match guard.get_inner_mut().listen(|m| ready.extend(decode(m)))? {
+                        Heard::Something => {}
+                        Heard::Overrun => ready.push_back(KernelEvent::Overrun),
+                        Heard::Silence => guard.clear_ready(),
+                    }
+                }
+                guard = self.addresses.readable_mut() => {
+                    let mut guard = guard?;
+                    match guard.get_inner_mut().listen(|_| {})? {
+                        Heard::Something | Heard::Overrun => {}
+                        Heard::Silence => {
+                            guard.clear_ready();
+                            continue;
+                        }
+                    }
+                    // However many there are, they are one occasion to look again.
+                    while guard.get_inner_mut().listen(|_| {})? != Heard::Silence {}
+                    guard.clear_ready();
+                    ready.push_back(KernelEvent::AddressChanged);
+                }
+            }
+        }
+    }
+}
+
+fn decode(message: &Message<'_>) -> Option<KernelEvent> {
+    match message.kind {
+        XFRM_MSG_ACQUIRE => acquire::read(message).map(KernelEvent::Acquire),
+        XFRM_MSG_EXPIRE => {
+            let sa = sa::read(message).filter(ownership::owns_sa)?;
+            Some(KernelEvent::SaExpired {
+                key: sa.key,
+                reqid: sa.reqid,
+                limit: if sa::is_hard_expiry(message) {
+                    Limit::Hard
+                } else {
+                    Limit::Soft
+                },
+            })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! Netlink as the kernel room speaks it.
+//!
+//! `netlink-packet-xfrm` gives the layout of each fixed structure, and its structure parsers check
+//! their lengths. Its message parsers do not (a short payload panics, EXPIRE loses its attributes,
+//! keys are copied into plain vectors), so messages and attributes are walked here.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`message`] | headers, attributes, batches to send |
+//! | [`socket`] | requests, dumps, subscriptions |
+//! | [`error`] | errno and the kernel's own explanation |
+//! | [`fields`] | addresses, selectors, lifetimes, marks |
+//! | [`policy`], [`sa`], [`acquire`], [`spd`], [`route`] | one kind of object each |
+
+pub mod acquire;
+pub mod error;
+pub mod fields;
+pub mod message;
+pub mod policy;
+pub mod route;
+pub mod sa;
+pub mod socket;
+pub mod spd;

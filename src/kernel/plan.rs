@@ -1,0 +1,343 @@
+//! The ordered steps from what is there to what is wanted.
+//!
+//! A packet meets the matching policy of smallest priority. The order of [`Stage`]s keeps a promise
+//! about every packet that is protected (by a transformation or a block) both before the plan and
+//! after it: it is protected at each step between. Stages up to [`Stage::Tighten`] can only turn
+//! clear packets into protected ones (bypasses excepted, which nothing of ours outranks). After
+//! them, each policy that protects in the end is in at its final priority or a better one, and each
+//! clear policy of the end is at its final priority, a worse one, or not yet in. So nothing that
+//! the later stages do can put a clear policy before a protecting one that outranks it in the end.
+
+use super::desired::{
+    Desired, Interception, Key, Object, Policy, PolicyKey, RouteKey, RuleKey, Sa, SaDirection,
+    SaKey, Sysctl,
+};
+use super::observed::{Observed, ObservedInterception, ObservedPolicy, ObservedSa};
+use super::ownership::{self, Band};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
+
+/// Which keys to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    Keys(&'a BTreeSet<Key>),
+    /// All that is wanted and all that is ours.
+    Everything,
+}
+
+/// When a step is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Sysctls, then routes, rules and interception that are new or changed.
+    Prepare,
+    /// What must flow whatever follows: neighbour discovery, local to local.
+    Bypass,
+    InboundSa,
+    OutboundSa,
+    /// Protecting policies: new, in place of a clear one, or with a priority no worse than before.
+    Protect,
+    /// Clear policies deleted, or put behind.
+    Tighten,
+    /// Protecting policies whose priority gets worse.
+    Loosen,
+    /// Clear policies: new, put ahead, or in place of a protecting one.
+    Clear,
+    /// Held packets are looked up again.
+    Release,
+    /// Protecting policies deleted.
+    Unprotect,
+    RemoveSa,
+    /// Routes, rules and interception removed, sysctls given back.
+    CleanUp,
+}
+
+impl Stage {
+    /// Whether it can expose packets that a refused [`Stage::Protect`] should have covered.
+    pub fn may_expose(self) -> bool {
+        matches!(self, Self::Loosen | Self::Clear | Self::Unprotect)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    SetSysctl(Sysctl, &'a str),
+    AddRoute(RouteKey),
+    AddRule(RuleKey),
+    Intercept(&'a Interception),
+    AddSa(&'a Sa),
+    AddPolicy(&'a Policy),
+    /// In one step and keeping `index`; held packets move over and are looked up again.
+    UpdatePolicy {
+        policy: &'a Policy,
+        index: u32,
+    },
+    DeletePolicy {
+        key: PolicyKey,
+        index: u32,
+    },
+    DeleteSa {
+        key: SaKey,
+        src: IpAddr,
+    },
+    RemoveInterception,
+    DeleteRule(RuleKey),
+    DeleteRoute(RouteKey),
+    RestoreSysctl(Sysctl),
+}
+
+impl Step<'_> {
+    pub fn key(&self) -> Key {
+        match *self {
+            Self::SetSysctl(name, _) | Self::RestoreSysctl(name) => Key::Sysctl(name),
+            Self::AddRoute(key) | Self::DeleteRoute(key) => Key::Route(key),
+            Self::AddRule(key) | Self::DeleteRule(key) => Key::Rule(key),
+            Self::Intercept(_) | Self::RemoveInterception => Key::Interception,
+            Self::AddSa(sa) => Key::Sa(sa.key()),
+            Self::DeleteSa { key, .. } => Key::Sa(key),
+            Self::AddPolicy(policy) | Self::UpdatePolicy { policy, .. } => Key::Policy(policy.key),
+            Self::DeletePolicy { key, .. } => Key::Policy(key),
+        }
+    }
+}
+
+impl Display for Step<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetSysctl(name, value) => write!(f, "sysctl {name}={value}"),
+            Self::RestoreSysctl(name) => write!(f, "sysctl {name}=(as before)"),
+            Self::AddRoute(key) => write!(f, "ip route add {key}"),
+            Self::DeleteRoute(key) => write!(f, "ip route del {key}"),
+            Self::AddRule(key) => write!(f, "ip rule add {key}"),
+            Self::DeleteRule(key) => write!(f, "ip rule del {key}"),
+            Self::Intercept(_) => write!(f, "nft table inet {}", ownership::NFT_TABLE),
+            Self::RemoveInterception => {
+                write!(f, "nft delete table inet {}", ownership::NFT_TABLE)
+            }
+            Self::AddSa(sa) => write!(f, "ip xfrm state add {sa}"),
+            Self::DeleteSa { key, src } => write!(f, "ip xfrm state delete src {src} {key}"),
+            Self::AddPolicy(policy) => write!(f, "ip xfrm policy add {policy}"),
+            Self::UpdatePolicy { policy, .. } => write!(f, "ip xfrm policy update {policy}"),
+            Self::DeletePolicy { key, index } => {
+                write!(
+                    f,
+                    "ip xfrm policy delete dir {} index {index}",
+                    key.direction
+                )
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// In the order of their stages.
+    pub steps: Vec<(Stage, Step<'a>)>,
+    /// Wanted, but somebody else's policy has the key.
+    pub clashes: Vec<&'a ObservedPolicy>,
+    /// Wanted, but vanished from the kernel.
+    pub lost: Vec<SaKey>,
+}
+
+impl Plan<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.clashes.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Pure. `release` names policies whose held packets should be looked up again although the policy
+/// itself stays as it is; those that are not there or not wanted are passed over.
+pub fn plan<'a>(
+    desired: &'a Desired,
+    observed: &'a Observed,
+    scope: Scope<'_>,
+    release: &BTreeSet<PolicyKey>,
+) -> Plan<'a> {
+    let mut plan = Plan::default();
+    match scope {
+        Scope::Keys(keys) => {
+            for key in keys {
+                plan.key(*key, desired, observed);
+            }
+        }
+        Scope::Everything => {
+            for key in desired.keys() {
+                plan.key(*key, desired, observed);
+            }
+            for key in own_keys(observed).filter(|key| !desired.contains_key(key)) {
+                plan.key(key, desired, observed);
+            }
+        }
+    }
+    for key in release {
+        if let (Some(Object::Policy(policy)), Some(there)) =
+            (desired.get(&Key::Policy(*key)), observed.policy(key))
+            && ownership::owns_policy(there)
+        {
+            let index = there.index;
+            plan.push(Stage::Release, Step::UpdatePolicy { policy, index });
+        }
+    }
+    // The last stage undoes the first from its end.
+    plan.steps.sort_by_key(|(stage, step)| {
+        let backwards = (*stage == Stage::CleanUp).then(|| Reverse(step.key()));
+        (*stage, backwards)
+    });
+    plan
+}
+
+fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
+    let policies = observed.own_policies().map(|p| Key::Policy(p.policy.key));
+    let sas = observed.own_sas().map(|sa| Key::Sa(sa.key));
+    let intercepting = observed.interception != ObservedInterception::Absent;
+    policies
+        .chain(sas)
+        .chain(intercepting.then_some(Key::Interception))
+        .chain(observed.rules.iter().map(|key| Key::Rule(*key)))
+        .chain(observed.routes.iter().map(|key| Key::Route(*key)))
+        .chain(observed.altered.iter().map(|name| Key::Sysctl(*name)))
+}
+
+impl<'a> Plan<'a> {
+    fn push(&mut self, stage: Stage, step: Step<'a>) {
+        self.steps.push((stage, step));
+    }
+
+    fn key(&mut self, key: Key, desired: &'a Desired, observed: &'a Observed) {
+        match desired.get(&key) {
+            Some(object) => self.wanted(object, observed),
+            None => self.unwanted(key, observed),
+        }
+    }
+
+    fn wanted(&mut self, object: &'a Object, observed: &'a Observed) {
+        match object {
+            Object::Sysctl(name, value) => {
+                if observed.sysctls.get(name) != Some(value) {
+                    self.push(Stage::Prepare, Step::SetSysctl(*name, value));
+                }
+            }
+            Object::Route(key) => {
+                if !observed.routes.contains(key) {
+                    self.push(Stage::Prepare, Step::AddRoute(*key));
+                }
+            }
+            Object::Rule(key) => {
+                if !observed.rules.contains(key) {
+                    self.push(Stage::Prepare, Step::AddRule(*key));
+                }
+            }
+            Object::Interception(wanted) => {
+                if !matches!(&observed.interception, ObservedInterception::Is(is) if is == wanted) {
+                    self.push(Stage::Prepare, Step::Intercept(wanted));
+                }
+            }
+            Object::Sa(sa) => match presence(observed, &sa.key()) {
+                Presence::There(_) => {}
+                Presence::Gone => self.lost.push(sa.key()),
+                Presence::Never => {
+                    let stage = match sa.direction {
+                        SaDirection::In => Stage::InboundSa,
+                        SaDirection::Out => Stage::OutboundSa,
+                    };
+                    self.push(stage, Step::AddSa(sa));
+                }
+            },
+            Object::AdoptedSa(key) => {
+                if !matches!(presence(observed, key), Presence::There(_)) {
+                    self.lost.push(*key);
+                }
+            }
+            Object::Policy(policy) => match observed.policy(&policy.key) {
+                None => self.push(stage_of_new(policy), Step::AddPolicy(policy)),
+                Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
+                Some(there) if there.policy == *policy => {}
+                Some(there) => {
+                    let index = there.index;
+                    let stage = stage_of_change(&there.policy, policy);
+                    self.push(stage, Step::UpdatePolicy { policy, index });
+                }
+            },
+        }
+    }
+
+    fn unwanted(&mut self, key: Key, observed: &'a Observed) {
+        match key {
+            Key::Sysctl(name) if observed.altered.contains(&name) => {
+                self.push(Stage::CleanUp, Step::RestoreSysctl(name));
+            }
+            Key::Route(key) if observed.routes.contains(&key) => {
+                self.push(Stage::CleanUp, Step::DeleteRoute(key));
+            }
+            Key::Rule(key) if observed.rules.contains(&key) => {
+                self.push(Stage::CleanUp, Step::DeleteRule(key));
+            }
+            Key::Interception if observed.interception != ObservedInterception::Absent => {
+                self.push(Stage::CleanUp, Step::RemoveInterception);
+            }
+            Key::Sa(key) => {
+                if let Presence::There(sa) = presence(observed, &key) {
+                    self.push(Stage::RemoveSa, Step::DeleteSa { key, src: sa.src });
+                }
+            }
+            Key::Policy(key) => {
+                let there = observed.policy(&key);
+                if let Some(there) = there.filter(|p| ownership::owns_policy(p)) {
+                    let stage = if there.policy.action.is_clear() {
+                        Stage::Tighten
+                    } else {
+                        Stage::Unprotect
+                    };
+                    let index = there.index;
+                    self.push(stage, Step::DeletePolicy { key, index });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+enum Presence<'a> {
+    There(&'a ObservedSa),
+    Gone,
+    Never,
+}
+
+fn presence<'a>(observed: &'a Observed, key: &SaKey) -> Presence<'a> {
+    match observed.sa(key) {
+        Some(sa) => Presence::There(sa),
+        None if observed.is_gone(key) => Presence::Gone,
+        None => Presence::Never,
+    }
+}
+
+fn is_bypass(policy: &Policy) -> bool {
+    policy.action.is_clear() && Band::of(policy.priority) == Some(Band::Bypass)
+}
+
+fn stage_of_new(policy: &Policy) -> Stage {
+    if is_bypass(policy) {
+        Stage::Bypass
+    } else if policy.action.is_clear() {
+        Stage::Clear
+    } else {
+        Stage::Protect
+    }
+}
+
+fn stage_of_change(old: &Policy, new: &Policy) -> Stage {
+    let worse = new.priority > old.priority;
+    match (old.action.is_clear(), new.action.is_clear()) {
+        (_, true) if is_bypass(new) => Stage::Bypass,
+        (true, false) => Stage::Protect,
+        (false, false) if !worse => Stage::Protect,
+        (false, false) => Stage::Loosen,
+        (true, true) if worse => Stage::Tighten,
+        (_, true) => Stage::Clear,
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

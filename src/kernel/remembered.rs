@@ -1,0 +1,138 @@
+//! What the kernel's settings were before the agent changed them, on disk, so that they can be
+//! given back even after `kill -9`.
+
+use super::desired::Sysctl;
+use super::netlink::spd::Thresholds;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const FILE_NAME: &str = "kernel-settings.json";
+
+/// One setting that we changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Altered<T> {
+    pub before: T,
+    /// What we wrote. Where the kernel holds something else by now, an administrator has decided
+    /// and it is left alone.
+    pub ours: T,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, Altered<String>>,
+    #[serde(default)]
+    pub thresholds: Option<Altered<Thresholds>>,
+}
+
+#[derive(Debug)]
+pub struct Remembered {
+    path: PathBuf,
+    settings: Settings,
+}
+
+impl Remembered {
+    /// Reads what an earlier run left in `directory`. A file that cannot be understood is treated
+    /// as absent: the settings found now are then the ones given back.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(FILE_NAME);
+        let settings = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+                tracing::warn!(path = %path.display(), %error, "earlier kernel settings unreadable");
+                Settings::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Settings::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, settings })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Call before `name` is written. The value of before the first change is the one that stays.
+    pub fn sysctl(&mut self, name: Sysctl, before: &str, ours: &str) -> io::Result<()> {
+        let ours = ours.to_owned();
+        self.settings
+            .sysctls
+            .entry(name.name().to_owned())
+            .and_modify(|altered| altered.ours.clone_from(&ours))
+            .or_insert_with(|| Altered {
+                before: before.to_owned(),
+                ours,
+            });
+        self.save()
+    }
+
+    /// It has its earlier value again.
+    pub fn forget_sysctl(&mut self, name: Sysctl) -> io::Result<()> {
+        self.settings.sysctls.remove(name.name());
+        self.save()
+    }
+
+    /// Call before the thresholds are written.
+    pub fn thresholds(&mut self, before: Thresholds, ours: Thresholds) -> io::Result<()> {
+        self.settings
+            .thresholds
+            .get_or_insert(Altered { before, ours })
+            .ours = ours;
+        self.save()
+    }
+
+    pub fn forget_thresholds(&mut self) -> io::Result<()> {
+        self.settings.thresholds = None;
+        self.save()
+    }
+
+    /// Whole or not at all; nothing to remember is no file.
+    fn save(&self) -> io::Result<()> {
+        if self.settings == Settings::default() {
+            return match std::fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let unfinished = self.path.with_extension("new");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(&serde_json::to_vec_pretty(&self.settings)?)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_before_the_first_change_survives_further_changes_and_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Sysctl::XfrmLarvalDrop;
+        let mut first = Remembered::open(directory.path()).unwrap();
+        first.sysctl(name, "1", "0").unwrap();
+        drop(first);
+        let mut second = Remembered::open(directory.path()).unwrap();
+        second.sysctl(name, "0", "0").unwrap();
+        let altered = &second.settings().sysctls[name.name()];
+        assert_eq!((altered.before.as_str(), altered.ours.as_str()), ("1", "0"));
+        second.forget_sysctl(name).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_file_is_as_good_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), "{").unwrap();
+        let remembered = Remembered::open(directory.path()).unwrap();
+        assert_eq!(remembered.settings(), &Settings::default());
+    }
+}

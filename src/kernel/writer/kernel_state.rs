@@ -1,0 +1,162 @@
+//! The sockets of the writer, and `observed` as they fill it.
+
+use super::StartError;
+use crate::kernel::desired::{Interception, Key, PolicyKey, SaKey, Sysctl};
+use crate::kernel::netlink::error::KernelError;
+use crate::kernel::netlink::message::Message;
+use crate::kernel::netlink::socket::{Heard, Listener, Requests};
+use crate::kernel::netlink::{policy, route, sa};
+use crate::kernel::observed::{Observed, ObservedInterception, ObservedPolicy, ObservedSa};
+use crate::kernel::{interception, ownership};
+use netlink_packet_xfrm::constants::{
+    XFRM_MSG_DELPOLICY, XFRM_MSG_DELSA, XFRM_MSG_EXPIRE, XFRM_MSG_FLUSHPOLICY, XFRM_MSG_FLUSHSA,
+    XFRM_MSG_GETPOLICY, XFRM_MSG_GETSA, XFRM_MSG_NEWPOLICY, XFRM_MSG_NEWSA, XFRM_MSG_POLEXPIRE,
+    XFRM_MSG_UPDPOLICY, XFRM_MSG_UPDSA, XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA,
+};
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
+use std::io;
+use std::path::PathBuf;
+
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Us,
+    Others,
+}
+
+/// One event, decoded.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Policy(ObservedPolicy),
+    PolicyGone(PolicyKey),
+    Sa(ObservedSa),
+    SaGone(SaKey),
+    /// Somebody flushed, or events were lost: everything has to be listed again.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub xfrm: Requests,
+    pub route: Requests,
+    pub events: Listener,
+    /// In the order they happened; collected while a plan is carried out.
+    pub seen: Vec<(By, Seen)>,
+}
+
+impl Sockets {
+    pub(super) fn open() -> Result<Self, StartError> {
+        let socket = |name| move |error| StartError::Socket(name, error);
+        // Listening comes before listing, so that nothing falls between.
+        let groups = [XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE];
+        let events = Listener::open(NETLINK_XFRM, &groups).map_err(socket("XFRM events"))?;
+        let xfrm = Requests::open(NETLINK_XFRM).map_err(socket("XFRM"))?;
+        let route = Requests::open_strict(NETLINK_ROUTE).map_err(socket("routes"))?;
+        Ok(Self {
+            xfrm,
+            route,
+            events,
+            seen: Vec::new(),
+        })
+    }
+
+    /// Reads all events that wait.
+    pub(super) fn listen(&mut self) -> io::Result<()> {
+        let our_port = self.xfrm.port();
+        let Self { events, seen, .. } = self;
+        loop {
+            let heard = events.listen(|message| {
+                let by = if message.port == our_port {
+                    By::Us
+                } else {
+                    By::Others
+                };
+                seen.extend(decode(message).map(|event| (by, event)));
+            })?;
+            match heard {
+                Heard::Something => {}
+                Heard::Overrun => seen.push((By::Others, Seen::Unknown)),
+                Heard::Silence => return Ok(()),
+            }
+        }
+    }
+
+    /// Lists everything again, except for interception.
+    pub(super) fn list(&mut self, observed: &mut Observed) -> Result<(), StartError> {
+        let failed = |what| move |error| StartError::Dump(what, error);
+        let policies = self.xfrm.dump(XFRM_MSG_GETPOLICY, &[], policy::read);
+        let policies = policies.map_err(failed("policies"))?;
+        let sas = self.xfrm.dump(XFRM_MSG_GETSA, &[], sa::read);
+        let sas = sas.map_err(failed("SAs"))?;
+        observed.replace(policies, sas);
+        self.list_routes(observed)
+            .map_err(failed("routes and rules"))
+    }
+
+    pub(super) fn list_routes(&mut self, observed: &mut Observed) -> Result<(), KernelError> {
+        observed.routes = route::own_routes(&mut self.route)?.into_iter().collect();
+        observed.rules = route::own_rules(&mut self.route)?.into_iter().collect();
+        Ok(())
+    }
+}
+
+fn decode(message: &Message<'_>) -> Option<Seen> {
+    match message.kind {
+        XFRM_MSG_NEWPOLICY | XFRM_MSG_UPDPOLICY => policy::read(message).map(Seen::Policy),
+        XFRM_MSG_DELPOLICY => policy::read(message).map(|p| Seen::PolicyGone(p.policy.key)),
+        XFRM_MSG_POLEXPIRE if policy::is_hard_expiry(message) => {
+            policy::read(message).map(|p| Seen::PolicyGone(p.policy.key))
+        }
+        XFRM_MSG_NEWSA | XFRM_MSG_UPDSA => sa::read(message).map(Seen::Sa),
+        XFRM_MSG_DELSA => sa::read(message).map(|sa| Seen::SaGone(sa.key)),
+        XFRM_MSG_EXPIRE if sa::is_hard_expiry(message) => {
+            sa::read(message).map(|sa| Seen::SaGone(sa.key))
+        }
+        XFRM_MSG_FLUSHPOLICY | XFRM_MSG_FLUSHSA => Some(Seen::Unknown),
+        _ => None,
+    }
+}
+
+/// Our table, and what we wrote when it last looked like this.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    written: Option<(Interception, String)>,
+}
+
+impl Table {
+    pub(super) fn wrote(&mut self, wanted: &Interception) -> Result<(), KernelError> {
+        self.written = interception::listing()?.map(|listing| (wanted.clone(), listing));
+        Ok(())
+    }
+
+    pub(super) fn observe(&self) -> Result<ObservedInterception, KernelError> {
+        Ok(match (interception::listing()?, &self.written) {
+            (None, _) => ObservedInterception::Absent,
+            (Some(now), Some((wanted, then))) if now == *then => {
+                ObservedInterception::Is(wanted.clone())
+            }
+            (Some(_), _) => ObservedInterception::Unknown,
+        })
+    }
+}
+
+fn path(name: Sysctl) -> PathBuf {
+    // Network sysctls are those of the calling thread's namespace.
+    PathBuf::from("/proc/sys").join(name.name().replace('.', "/"))
+}
+
+pub(super) fn read_sysctl(name: Sysctl) -> io::Result<String> {
+    Ok(std::fs::read_to_string(path(name))?.trim_end().to_owned())
+}
+
+pub(super) fn write_sysctl(name: Sysctl, value: &str) -> io::Result<()> {
+    std::fs::write(path(name), value)
+}
+
+/// Whether a policy of ours stands where it should.
+pub(super) fn is_own(observed: &Observed, key: &Key) -> bool {
+    match key {
+        Key::Policy(key) => observed.policy(key).is_some_and(ownership::owns_policy),
+        _ => false,
+    }
+}

@@ -1,0 +1,183 @@
+//! The only sender of mutations.
+//!
+//! A thread of its own with blocking sockets: the kernel does the work of a netlink request within
+//! the system call that sends it, so a socket that never blocks would block the runtime all the
+//! same, for a third of a second with 50,000 policies. [`Writer`] and the channel of [`Report`]s
+//! are its two ends in the asynchronous world.
+//!
+//! ```text
+//! Writer::apply ─→ queue ─→ merge all that waits ─→ plan ─→ carry out ─→ Report
+//!                              ↑                               │
+//!                          observed ←── SA, POLICY, EXPIRE ────┘ (the kernel's own word)
+//! ```
+
+mod carry_out;
+mod kernel_state;
+mod task;
+
+use super::desired::{Change, Key, Revision};
+use super::events::KernelEvent;
+use super::netlink::error::KernelError;
+use super::observed::{ObservedPolicy, ObservedSa};
+use nix::errno::Errno;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where earlier kernel settings are remembered across `kill -9`: a directory that exists and
+    /// that a reboot empties.
+    pub runtime_dir: PathBuf,
+}
+
+/// What of ours an earlier run left in the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub policies: Vec<ObservedPolicy>,
+    pub sas: Vec<ObservedSa>,
+}
+
+#[derive(Debug)]
+pub enum Report {
+    /// All wishes up to this revision have been carried out, except those that were named in
+    /// [`Report::Refused`] before it.
+    Applied { revision: Revision },
+    Refused {
+        revision: Revision,
+        refusal: Refusal,
+    },
+    /// [`KernelEvent::SaLost`], [`KernelEvent::PolicyRepaired`] or [`KernelEvent::Overrun`].
+    Event(KernelEvent),
+}
+
+/// The kernel, or somebody else's object, stood in the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{attempt}: {error}; {advice}")]
+pub struct Refusal {
+    pub key: Key,
+    /// In the words of `ip xfrm`, without keys.
+    pub attempt: String,
+    pub error: KernelError,
+    pub advice: &'static str,
+}
+
+impl Refusal {
+    fn new(key: Key, attempt: String, error: KernelError) -> Self {
+        let advice = advice(&key, error.errno);
+        Self {
+            key,
+            attempt,
+            error,
+            advice,
+        }
+    }
+}
+
+fn advice(key: &Key, errno: Errno) -> &'static str {
+    match (key, errno) {
+        (_, Errno::EPERM | Errno::EACCES) => "run as root or with CAP_NET_ADMIN",
+        (Key::Policy(_), Errno::EEXIST) => {
+            "somebody else's policy has this selector: find it with `ip xfrm policy`, then delete it or stop the program that put it there"
+        }
+        (Key::Sa(_), Errno::EEXIST) => {
+            "the kernel has an SA with this address and SPI: find it with `ip xfrm state`"
+        }
+        (Key::Sa(_), Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENOENT) => {
+            "the kernel lacks this protocol or algorithm: `xfrm-agent doctor` names the modules to load"
+        }
+        (Key::Interception, Errno::ENOENT) => "install nftables",
+        (Key::Interception, _) => {
+            "load nf_tables and nft_tproxy; `xfrm-agent doctor` says what is missing"
+        }
+        (_, Errno::ENOMEM | Errno::ENOBUFS) => {
+            "free memory; it is tried again with the next change"
+        }
+        _ => "`xfrm-agent doctor` says what the kernel can do",
+    }
+}
+
+/// What becomes of the kernel's objects at the end. Sysctls and hash thresholds are given back
+/// either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All stays: protected traffic stays protected or blocked.
+    Keep,
+    /// Everything that is ours is removed.
+    Remove,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "cannot open a netlink socket for {0}: {1}; run as root or with CAP_NET_ADMIN, on a kernel with CONFIG_XFRM_USER"
+    )]
+    Socket(&'static str, io::Error),
+    #[error("cannot list the kernel's {0}: {1}")]
+    Dump(&'static str, KernelError),
+    #[error("cannot read earlier kernel settings in {0}: {1}")]
+    Remembered(PathBuf, io::Error),
+    #[error("cannot start the writer: {0}")]
+    Thread(io::Error),
+}
+
+enum Command {
+    Apply(Change),
+    Stop(Stop, oneshot::Sender<Vec<Refusal>>),
+}
+
+/// Dropping it without [`Writer::stop`] leaves everything in the kernel, as `kill -9` does.
+#[derive(Debug)]
+pub struct Writer {
+    commands: mpsc::Sender<Command>,
+    /// One octet wakes the thread, which waits for this and for events of the kernel.
+    wake: UnixStream,
+}
+
+impl Writer {
+    /// Looks at what is there; changes nothing before the first [`Writer::apply`]. That first change
+    /// is taken as the whole of what is wanted: what is ours and not in it is removed. SAs of an
+    /// earlier run are kept with [`super::desired::Object::AdoptedSa`].
+    ///
+    /// Sockets and the thread belong to the network namespace of the calling thread.
+    pub fn start(options: Options) -> Result<(Self, Found, UnboundedReceiver<Report>), StartError> {
+        let (commands, queue) = mpsc::channel();
+        let (reports, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let (wake, woken) = UnixStream::pair().map_err(StartError::Thread)?;
+        for end in [&wake, &woken] {
+            end.set_nonblocking(true).map_err(StartError::Thread)?;
+        }
+        let task = task::Task::open(options, queue, woken, reports)?;
+        let found = task.found();
+        std::thread::Builder::new()
+            .name("kernel-writer".into())
+            .spawn(move || task.run())
+            .map_err(StartError::Thread)?;
+        Ok((Self { commands, wake }, found, receiver))
+    }
+
+    /// Queues a wish; never blocks. Answered with [`Report::Applied`] of its revision or a later
+    /// one.
+    pub fn apply(&self, change: Change) {
+        self.send(Command::Apply(change));
+    }
+
+    /// Finishes what is queued, then ends the thread. Returns what could not be removed or given
+    /// back.
+    pub async fn stop(self, how: Stop) -> Vec<Refusal> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Stop(how, done));
+        answer.await.unwrap_or_default()
+    }
+
+    fn send(&self, command: Command) {
+        // The thread ends only by `Stop`, after which nobody holds a `Writer`.
+        if self.commands.send(command).is_ok() {
+            // A full socket has woken it already.
+            let _ = (&self.wake).write(&[0]);
+        }
+    }
+}

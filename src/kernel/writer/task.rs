@@ -1,0 +1,410 @@
+//! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
+
+use super::carry_out::{self, Kit, Outcome};
+use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
+use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
+use crate::kernel::desired::{Change, Desired, Key, Object, PolicyKey, Revision, Sysctl};
+use crate::kernel::events::KernelEvent;
+use crate::kernel::netlink::error::KernelError;
+use crate::kernel::netlink::spd::{self, Threshold, Thresholds};
+use crate::kernel::observed::Observed;
+use crate::kernel::ownership::{self, Indices};
+use crate::kernel::plan::{Plan, Scope, plan};
+use crate::kernel::remembered::Remembered;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+const SYSCTLS: [Sysctl; 2] = [Sysctl::XfrmLarvalDrop, Sysctl::XfrmAcqExpires];
+
+pub(super) struct Task {
+    queue: Receiver<Command>,
+    woken: UnixStream,
+    reports: UnboundedSender<Report>,
+    sockets: Sockets,
+    table: Table,
+    remembered: Remembered,
+    indices: Indices,
+    desired: Desired,
+    observed: Observed,
+    revision: Revision,
+    pending: Pending,
+    /// Could not be done last time; part of the next plan, whatever causes it.
+    again: Vec<Key>,
+}
+
+/// What the next plan has to look at.
+#[derive(Debug, Default)]
+struct Pending {
+    keys: BTreeSet<Key>,
+    release: BTreeSet<PolicyKey>,
+    /// List everything again and plan it.
+    everything: bool,
+    /// A change came whose revision has to be answered.
+    changed: bool,
+    /// Policies of ours that others touched.
+    disturbed: BTreeSet<PolicyKey>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.release.is_empty() && !self.everything && !self.changed
+    }
+}
+
+impl Task {
+    pub(super) fn open(
+        options: Options,
+        queue: Receiver<Command>,
+        woken: UnixStream,
+        reports: UnboundedSender<Report>,
+    ) -> Result<Self, StartError> {
+        let mut sockets = Sockets::open()?;
+        let remembered = Remembered::open(&options.runtime_dir)
+            .map_err(|error| StartError::Remembered(options.runtime_dir, error))?;
+        let mut observed = Observed::default();
+        sockets.list(&mut observed)?;
+        Ok(Self {
+            queue,
+            woken,
+            reports,
+            sockets,
+            table: Table::default(),
+            remembered,
+            indices: Indices::default(),
+            desired: Desired::default(),
+            observed,
+            revision: Revision::default(),
+            pending: Pending::default(),
+            again: Vec::new(),
+        })
+    }
+
+    pub(super) fn found(&self) -> Found {
+        Found {
+            policies: self.observed.own_policies().cloned().collect(),
+            sas: self.observed.own_sas().cloned().collect(),
+        }
+    }
+
+    /// Until told to stop, or until nobody can tell any more.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.take_commands() {
+                Ok(None) => {}
+                Ok(Some((how, done))) => {
+                    let refusals = self.stop(how);
+                    // Nobody waits for it any more: the same.
+                    let _ = done.send(refusals);
+                    return;
+                }
+                Err(Disconnected) => return,
+            }
+            self.follow();
+            if self.pending.is_empty() && !self.wait() {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until a command or an event comes; `false` where that cannot be done any more.
+    fn wait(&mut self) -> bool {
+        let mut fds = [
+            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sockets.events.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => {
+                tracing::error!(%error, "the kernel writer cannot wait for events");
+                return false;
+            }
+        }
+        // Emptied before the queue is read, so that no wish is slept over.
+        while matches!((&self.woken).read(&mut [0; 64]), Ok(n) if n > 0) {}
+        true
+    }
+
+    /// Merges everything that waits; stops short of a `Stop`, so that wishes before it are done.
+    fn take_commands(&mut self) -> Result<Option<StopRequest>, Disconnected> {
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Apply(change)) => self.merge(change),
+                Ok(Command::Stop(how, done)) => return Ok(Some((how, done))),
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected) => return Err(Disconnected),
+            }
+        }
+    }
+
+    fn merge(&mut self, change: Change) {
+        if self.revision == Revision::default() {
+            self.before_the_first_change();
+        }
+        self.revision = self.revision.max(change.revision);
+        self.pending.changed = true;
+        for key in change.remove {
+            self.desired.remove(&key);
+            if let Key::Sa(key) = &key {
+                self.observed.forget(key);
+            }
+            self.pending.keys.insert(key);
+        }
+        for object in change.put {
+            self.pending.keys.insert(object.key());
+            self.desired.insert(object.key(), object);
+        }
+        self.pending.release.extend(change.release);
+    }
+
+    fn before_the_first_change(&mut self) {
+        self.pending.everything = true;
+        if let Err(error) = self.set_thresholds() {
+            // Slower with many policies, and otherwise the same.
+            tracing::warn!(%error, "policy hash thresholds stay as they are");
+        }
+    }
+
+    fn set_thresholds(&mut self) -> Result<(), KernelError> {
+        let before = spd::thresholds(&mut self.sockets.xfrm)?;
+        if before == THRESHOLDS {
+            return Ok(());
+        }
+        self.remembered.thresholds(before, THRESHOLDS)?;
+        spd::set_thresholds(&mut self.sockets.xfrm, THRESHOLDS)
+    }
+
+    /// Listens, plans, carries out and reports, once.
+    fn follow(&mut self) {
+        if let Err(error) = self.sockets.listen() {
+            tracing::error!(%error, "kernel events cannot be read");
+            std::thread::sleep(RETRY);
+            self.pending.everything = true;
+        }
+        self.digest();
+        // Nothing is touched before the first wish.
+        if self.pending.is_empty() || self.revision == Revision::default() {
+            self.pending = Pending::default();
+            return;
+        }
+        self.pending.keys.extend(self.again.drain(..));
+        let pending = std::mem::take(&mut self.pending);
+        if pending.everything
+            && let Err(error) = self.look_at_everything()
+        {
+            tracing::error!(%error, "the kernel cannot be listed");
+        }
+        let scope = if pending.everything {
+            Scope::Everything
+        } else {
+            Scope::Keys(&pending.keys)
+        };
+        let outcome = self.carry_out(scope, &pending.release);
+        self.again = outcome.again;
+        for refusal in outcome.refusals {
+            self.report(Report::Refused {
+                revision: self.revision,
+                refusal,
+            });
+        }
+        for key in pending.disturbed {
+            if is_own(&self.observed, &Key::Policy(key)) {
+                self.report(Report::Event(KernelEvent::PolicyRepaired { key }));
+            }
+        }
+        if pending.changed {
+            self.report(Report::Applied {
+                revision: self.revision,
+            });
+        }
+    }
+
+    fn carry_out(&mut self, scope: Scope<'_>, release: &BTreeSet<PolicyKey>) -> Outcome {
+        let plan = plan(&self.desired, &self.observed, scope, release);
+        for key in &plan.lost {
+            // Only the sender is needed, and a plan borrows the rest.
+            let lost = KernelEvent::SaLost { key: *key };
+            let _ = self.reports.send(Report::Event(lost));
+        }
+        log(&plan);
+        let mut kit = Kit {
+            sockets: &mut self.sockets,
+            table: &mut self.table,
+            remembered: &mut self.remembered,
+            indices: &mut self.indices,
+        };
+        let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit);
+        drop(plan);
+        self.digest();
+        let outcome = outcome.unwrap_or_else(|error| {
+            tracing::error!(%error, "a kernel socket failed; listing everything again");
+            self.pending.everything = true;
+            std::thread::sleep(RETRY);
+            Outcome::default()
+        });
+        if let Err(error) = self.look_again(&outcome) {
+            tracing::error!(%error, "the kernel cannot be listed");
+        }
+        outcome
+    }
+
+    /// Objects without events are read back after they were written.
+    fn look_again(&mut self, outcome: &Outcome) -> Result<(), KernelError> {
+        if outcome.routes {
+            self.sockets.list_routes(&mut self.observed)?;
+        }
+        if outcome.interception {
+            self.observed.interception = self.table.observe()?;
+        }
+        if outcome.sysctls {
+            self.look_at_sysctls();
+        }
+        Ok(())
+    }
+
+    fn look_at_everything(&mut self) -> Result<(), StartError> {
+        self.look_at_sysctls();
+        match self.table.observe() {
+            Ok(interception) => self.observed.interception = interception,
+            // Without nft there is no table; if one is wanted, its refusal says so.
+            Err(error) => tracing::debug!(%error, "interception cannot be listed"),
+        }
+        self.sockets.list(&mut self.observed)
+    }
+
+    fn look_at_sysctls(&mut self) {
+        let altered = &self.remembered.settings().sysctls;
+        for name in SYSCTLS {
+            match read_sysctl(name) {
+                Ok(value) => drop(self.observed.sysctls.insert(name, value)),
+                Err(_) => drop(self.observed.sysctls.remove(&name)),
+            }
+            if altered.contains_key(name.name()) {
+                self.observed.altered.insert(name);
+            } else {
+                self.observed.altered.remove(&name);
+            }
+        }
+    }
+
+    /// Takes what was heard into `observed`, and notes what has to be put right.
+    fn digest(&mut self) {
+        for (by, seen) in std::mem::take(&mut self.sockets.seen) {
+            match seen {
+                Seen::Policy(policy) => {
+                    let key = policy.policy.key;
+                    let wanted = self.desired.get(&Key::Policy(key));
+                    let differs = matches!(wanted, Some(Object::Policy(p)) if *p != policy.policy);
+                    if by == By::Others && differs {
+                        self.disturbed(key);
+                    }
+                    self.observed.policy_is(policy);
+                }
+                Seen::PolicyGone(key) => {
+                    if by == By::Others && self.desired.contains_key(&Key::Policy(key)) {
+                        self.disturbed(key);
+                    }
+                    self.observed.policy_is_gone(&key);
+                }
+                Seen::Sa(sa) => self.observed.sa_is(sa),
+                Seen::SaGone(key) => {
+                    let was_ours = self.observed.sa(&key).is_some();
+                    self.observed.sa_is_gone(&key);
+                    if !self.desired.contains_key(&Key::Sa(key)) {
+                        self.observed.forget(&key);
+                    } else if by == By::Others && was_ours {
+                        self.report(Report::Event(KernelEvent::SaLost { key }));
+                    }
+                }
+                Seen::Unknown => {
+                    self.pending.everything = true;
+                    self.report(Report::Event(KernelEvent::Overrun));
+                }
+            }
+        }
+    }
+
+    fn disturbed(&mut self, key: PolicyKey) {
+        self.pending.keys.insert(Key::Policy(key));
+        if self
+            .observed
+            .policy(&key)
+            .is_some_and(ownership::owns_policy)
+        {
+            self.pending.disturbed.insert(key);
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // A receiver that is gone does not care.
+        let _ = self.reports.send(report);
+    }
+
+    fn stop(mut self, how: Stop) -> Vec<Refusal> {
+        self.follow();
+        let mut refusals = Vec::new();
+        if how == Stop::Remove {
+            self.desired.clear();
+            if let Err(error) = self.look_at_everything() {
+                tracing::error!(%error, "the kernel cannot be listed");
+            }
+            refusals = self.carry_out(Scope::Everything, &BTreeSet::new()).refusals;
+        }
+        for name in SYSCTLS {
+            if let Err(error) = carry_out::restore_sysctl(&mut self.remembered, name) {
+                let attempt = format!("sysctl {name}=(as before)");
+                refusals.push(Refusal::new(Key::Sysctl(name), attempt, error.into()));
+            }
+        }
+        if let Err(error) = self.restore_thresholds() {
+            tracing::warn!(%error, "policy hash thresholds could not be given back");
+        }
+        refusals
+    }
+
+    fn restore_thresholds(&mut self) -> Result<(), KernelError> {
+        if let Some(altered) = self.remembered.settings().thresholds.clone() {
+            if spd::thresholds(&mut self.sockets.xfrm)? == altered.ours {
+                spd::set_thresholds(&mut self.sockets.xfrm, altered.before)?;
+            }
+            self.remembered.forget_thresholds()?;
+        }
+        Ok(())
+    }
+}
+
+/// A socket that fails again and again must not keep a processor busy.
+const RETRY: Duration = Duration::from_millis(200);
+
+type StopRequest = (Stop, oneshot::Sender<Vec<Refusal>>);
+
+/// The [`super::Writer`] is gone.
+struct Disconnected;
+
+/// Policies between prefixes at least this long are found by hash.
+const THRESHOLDS: Thresholds = Thresholds {
+    v4: Threshold {
+        local: 24,
+        remote: 24,
+    },
+    v6: Threshold {
+        local: 64,
+        remote: 64,
+    },
+};
+
+fn log(plan: &Plan<'_>) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for (stage, step) in &plan.steps {
+        tracing::debug!(?stage, %step, "kernel");
+    }
+}
