@@ -136,10 +136,10 @@ pub enum FailureKind {
 }
 
 impl Response {
-    pub fn failed(kind: FailureKind, message: impl ToString) -> Self {
+    pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed(Failure {
             kind,
-            message: message.to_string(),
+            message: message.into(),
         })
     }
 }

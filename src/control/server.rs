@@ -234,7 +234,7 @@ async fn converse(
     let request = match timeout(REQUEST_TIME, read_request(&mut stream)).await?? {
         Ok(request) => request,
         Err(error) => {
-            let response = Response::failed(FailureKind::Malformed, error);
+            let response = Response::failed(FailureKind::Malformed, error.to_string());
             return write(&mut stream, &response).await;
         }
     };
