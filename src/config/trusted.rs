@@ -124,7 +124,16 @@ pub fn make_directory(path: &Path) -> Result<(), Untrusted> {
         .mode(0o755)
         .create(path)
         .map_err(failed)?;
-    let metadata = path.metadata().map_err(failed)?;
+    check_directory(path)
+}
+
+/// # Errors
+/// It is no directory, or others can write to it.
+pub fn check_directory(path: &Path) -> Result<(), Untrusted> {
+    let metadata = path.metadata().map_err(|error| Untrusted::Open {
+        path: path.into(),
+        error,
+    })?;
     if !metadata.is_dir() {
         return Err(Untrusted::NotADirectory(path.into()));
     }
