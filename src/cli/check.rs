@@ -17,6 +17,9 @@ pub struct Report {
     pub warnings: Vec<Problem>,
     /// `None` where it was not accepted.
     pub interpretation: Option<Interpretation>,
+    /// The problems with their places.
+    #[serde(skip)]
+    refusal: String,
 }
 
 /// Holds no secrets: of a key, its length.
@@ -58,7 +61,11 @@ impl Report {
             problems: Vec::new(),
             warnings: Vec::new(),
             interpretation: None,
+            refusal: String::new(),
         };
+        if let Err(error) = &loaded {
+            report.refusal = error.to_string();
+        }
         match loaded {
             Ok(loaded) => {
                 report.interpretation = Some(Interpretation::of(&loaded));
@@ -74,14 +81,14 @@ impl Report {
     }
 
     pub fn render(&self, width: usize) -> String {
-        let listed = |problems: &[Problem]| format!("{}\n", config::listed(&self.file, problems));
         let Some(interpretation) = &self.interpretation else {
             let problems = count(self.problems.len(), "problem");
-            return format!("{}{problems}: not accepted\n", listed(&self.problems));
+            return format!("{}\n{problems}: not accepted\n", self.refusal);
         };
         let mut parts = vec![interpretation.render(width)];
         if !self.warnings.is_empty() {
-            parts.push(format!("Warnings\n{}", listed(&self.warnings)));
+            let warnings = config::listed(&self.file, &self.warnings);
+            parts.push(format!("Warnings\n{warnings}\n"));
         }
         parts.push(format!("{}: accepted\n", self.file.display()));
         blocks(&parts)
@@ -241,6 +248,15 @@ c.toml: accepted
         );
         let json = serde_json::to_string(&report).unwrap();
         assert!(!json.contains("horse"), "{json}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named_once() {
+        let file = Path::new("/nonexistent/c.toml");
+        let text = Report::of(file, config::load(file)).render(100);
+        let expected = "cannot open /nonexistent/c.toml: No such file or directory (os error 2)\n\
+                        1 problem: not accepted\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

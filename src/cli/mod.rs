@@ -143,7 +143,7 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
         }
         Command::Doctor { config, output } => {
             let checks = doctor::examine(socket, config.as_deref());
-            show(output.json, &checks, || doctor::render(&checks))?;
+            show(output.json, &checks, || doctor::render(&checks, width))?;
             Ok(Verdict::good_if(!doctor::any_failed(&checks)))
         }
         Command::Completions { shell } => {

@@ -10,6 +10,7 @@ mod privileges;
 mod sysctls;
 mod tools;
 
+use super::render::wrap;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
@@ -90,11 +91,14 @@ pub fn examine(socket: &Path, config: Option<&Path>) -> Vec<Check> {
     checks
 }
 
+/// Column at which what was found begins.
+const INDENT: usize = 9;
+
 pub fn any_failed(checks: &[Check]) -> bool {
     checks.iter().any(|check| check.state == State::Failed)
 }
 
-pub fn render(checks: &[Check]) -> String {
+pub fn render(checks: &[Check], width: usize) -> String {
     let mut text = String::new();
     for check in checks {
         let state = match check.state {
@@ -103,14 +107,17 @@ pub fn render(checks: &[Check]) -> String {
             State::Failed => "FAILED",
             State::Unknown => "unknown",
         };
-        let mut found = check.found.lines();
-        let first = found.next().unwrap_or_default();
-        let _ = writeln!(text, "{state:<8} {}: {first}", check.name);
-        for line in found {
-            let _ = writeln!(text, "         {line}");
+        let found = format!("{}: {}", check.name, check.found);
+        let room = width.saturating_sub(INDENT);
+        let mut lines = found.lines().flat_map(|line| wrap(line, room));
+        let first = lines.next().unwrap_or_default();
+        let _ = writeln!(text, "{state:<INDENT$}{first}");
+        for line in lines {
+            let _ = writeln!(text, "{:INDENT$}{line}", "");
         }
         if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "         mend: {mend}");
+            // Not wrapped: it is there to be copied.
+            let _ = writeln!(text, "{:INDENT$}mend: {mend}", "");
         }
     }
     let number = |state| checks.iter().filter(|check| check.state == state).count();
@@ -144,17 +151,23 @@ mod tests {
                 "systemctl disable --now strongswan",
             ),
             Check::unknown("modules", "no /lib/modules\nnot even an empty one"),
+            Check::ok(
+                "sysctl",
+                "a long story about what was found there, and what it means to you",
+            ),
         ];
         assert_eq!(
-            render(&checks),
+            render(&checks, 80),
             "\
 ok       nft: nftables v1.0.6
 FAILED   port 500: taken by charon (pid 7)
          mend: systemctl disable --now strongswan
 unknown  modules: no /lib/modules
          not even an empty one
+ok       sysctl: a long story about what was found there, and what it means to
+         you
 
-1 failed, 0 to look at, 1 unknown, 1 in order
+1 failed, 0 to look at, 1 unknown, 2 in order
 "
         );
         assert!(any_failed(&checks));

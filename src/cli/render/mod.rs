@@ -10,6 +10,7 @@ mod table;
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels};
 pub use status::status;
 pub use table::Table;
+pub(super) use table::wrap;
 
 /// Columns of the terminal, from `COLUMNS`; 100 where that says nothing sensible.
 pub fn width(columns: Option<&str>) -> usize {

@@ -80,7 +80,7 @@ fn push_line(out: &mut String, line: &str) {
 }
 
 /// At blanks; a word longer than the width stays whole.
-fn wrap(text: &str, width: usize) -> Vec<&str> {
+pub(in crate::cli) fn wrap(text: &str, width: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while rest.chars().count() > width {
