@@ -178,9 +178,10 @@ end_process() {
         done
         if runs "$label"; then
             say "$label did not end on SIG$signal; killing it"
-            kill -KILL "$process" 2>/dev/null || true
             status=1
         fi
+        # And what it started itself: the session that start_process gave it.
+        kill -KILL -- "-$process" 2>/dev/null || true
     fi
     rm -f "$base.pid"
     return "$status"

@@ -60,7 +60,7 @@ apt_get() {
 lab_packages=(iproute2 iputils-ping nftables procps tcpdump)
 # shellcheck disable=SC2034
 # What the agent's cryptographic library is compiled with.
-build_packages=(cmake gcc g++ libc6-dev make)
+build_packages=(gcc libc6-dev)
 
 # --- the Rust toolchain: the one thing that these scripts ask for -------------------------------------------------
 
@@ -97,18 +97,19 @@ need_rust() {
 # --- what this kernel can do ------------------------------------------------------------------------------------
 
 # Succeeds if the running kernel has what the agent needs: an AES-GCM ESP state and a TPROXY rule are really made, in
-# a network namespace that is gone afterwards. On failure says, on stdout, what was missing.
+# a network namespace that is gone afterwards. Otherwise says, on stdout, what is missing.
 probe_own_kernel() {
-    unshare --net bash -euc '
-        ip link set lo up || { echo "no network namespaces"; exit 1; }
-        ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 mode tunnel \
-            aead "rfc4106(gcm(aes))" 0x0102030405060708090a0b0c0d0e0f1011121314 128 2>/dev/null ||
-            { echo "no ESP with AES-GCM"; exit 1; }
-        printf "%s\n" "table inet probe { chain prerouting { type filter hook prerouting priority mangle;" \
-            "udp dport 500 tproxy ip to :500 accept; } }" | nft -f - 2>/dev/null ||
-            { echo "no nftables with TPROXY"; exit 1; }
-    ' 2>/dev/null || {
-        [[ $EUID -eq 0 ]] || echo "not root"
-        return 1
+    [[ $EUID -eq 0 ]] || { echo "root" && return 1; }
+    unshare --net true 2>/dev/null || { echo "network namespaces" && return 1; }
+    unshare --net ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 mode tunnel \
+        aead 'rfc4106(gcm(aes))' 0x0102030405060708090a0b0c0d0e0f1011121314 128 2>/dev/null ||
+        { echo "ESP with AES-GCM" && return 1; }
+    unshare --net nft -f - 2>/dev/null <<'END' || { echo "nftables with TPROXY" && return 1; }
+table inet probe {
+    chain prerouting {
+        type filter hook prerouting priority mangle
+        udp dport 500 tproxy ip to :500 accept
     }
+}
+END
 }
