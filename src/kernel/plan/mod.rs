@@ -339,5 +339,4 @@ fn stage_of_change(old: &Policy, new: &Policy) -> Stage {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;
