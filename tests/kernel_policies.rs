@@ -1,21 +1,37 @@
-//! Policies, routes, rules, sysctls and interception on the running kernel. Needs root, no ESP.
+//! Policies, routes, rules and sysctls on the running kernel. Needs root, no ESP.
 
 mod kernel;
 
-use kernel::{Kernel, in_namespace, policy, run, selector, trap_template};
-use xfrm_agent::kernel::desired::{Action, Change, Direction, Object};
+use kernel::{Kernel, device, in_namespace, key, policy, run, selector, trap_template};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+use xfrm_agent::kernel::desired::{
+    Action, Change, Direction, Mark, Object, Policy, PolicyKey, RouteKey, RuleKey, Sysctl,
+};
+use xfrm_agent::kernel::events::KernelEvent;
+use xfrm_agent::kernel::monitor::Monitor;
 use xfrm_agent::kernel::ownership::Band;
-use xfrm_agent::kernel::writer::Stop;
+use xfrm_agent::kernel::writer::{Report, Stop};
+use xfrm_agent::net::{Family, Selector};
+
+fn out(selector: Selector, band: Band, action: Action) -> Object {
+    Object::Policy(policy(Direction::Out, selector, band, action))
+}
 
 fn trap(src: &str, dst: &str) -> Object {
-    let template = trap_template(src.contains(':'));
-    let action = Action::Allow(vec![template]);
-    Object::Policy(policy(
-        Direction::Out,
-        selector(src, dst),
-        Band::Trap,
-        action,
-    ))
+    let action = Action::Allow(vec![trap_template(src.contains(':'))]);
+    out(selector(src, dst), Band::Trap, action)
+}
+
+fn policies() -> String {
+    run("ip", "xfrm policy")
+}
+
+fn remove(objects: &[&Object]) -> Change {
+    Change {
+        remove: objects.iter().map(|object| object.key()).collect(),
+        ..Change::default()
+    }
 }
 
 #[test]
@@ -26,9 +42,8 @@ fn what_is_put_is_in_the_kernel_and_what_is_removed_is_not() {
             trap("10.1.0.0/16", "10.2.0.0/16"),
             trap("2001:db8:1::/48", "2001:db8:2::/48"),
         );
-        let key = v4.key();
-        kernel.put(vec![v4, v6]);
-        let listed = run("ip", "xfrm policy");
+        kernel.put(vec![v4.clone(), v6]);
+        let listed = policies();
         assert!(
             listed.contains("src 10.1.0.0/16 dst 10.2.0.0/16"),
             "{listed}"
@@ -41,13 +56,418 @@ fn what_is_put_is_in_the_kernel_and_what_is_removed_is_not() {
             listed.contains("proto esp reqid 0 mode transport"),
             "{listed}"
         );
+        kernel.apply(remove(&[&v4]));
+        assert!(!policies().contains("10.1.0.0/16"));
+        kernel.stop(Stop::Remove);
+        assert_eq!(policies(), "");
+    });
+}
+
+#[test]
+fn a_packet_without_a_tunnel_raises_an_acquire_that_names_it_and_the_trap() {
+    in_namespace(|| {
+        device("d0");
+        run("ip", "addr add 10.1.0.1/16 dev d0");
+        run("ip", "addr add 2001:db8:1::1/48 dev d0 nodad");
+        run("ip", "route add 10.2.0.0/16 dev d0");
+        run("ip", "route add 2001:db8:2::/48 dev d0");
+        let mut kernel = Kernel::open();
+        let mut monitor = kernel.block_on(async { Monitor::open() }).unwrap();
+        let traps = [
+            trap("10.1.0.0/16", "10.2.0.0/16"),
+            trap("2001:db8:1::/48", "2001:db8:2::/48"),
+        ];
+        kernel.put(traps.to_vec());
+        let mut next_acquire = || {
+            kernel.block_on(async {
+                loop {
+                    let next = tokio::time::timeout(Duration::from_secs(5), monitor.next());
+                    if let KernelEvent::Acquire(acquire) = next.await.unwrap().unwrap() {
+                        return acquire;
+                    }
+                }
+            })
+        };
+        for (trap, from, to) in [
+            (&traps[0], "10.1.0.1:4000", "10.2.0.9:7"),
+            (&traps[1], "[2001:db8:1::1]:4000", "[2001:db8:2::9]:7"),
+        ] {
+            // The packet is held or dropped, and the caller may be told.
+            let _ = UdpSocket::bind(from).unwrap().send_to(b"P", to);
+            let acquire = next_acquire();
+            assert_eq!(Some(acquire.policy), key(trap));
+            assert!(acquire.own && acquire.index & 7 == 1, "{acquire:?}");
+            assert_eq!(
+                acquire.flow.src.to_string(),
+                from.parse::<std::net::SocketAddr>()
+                    .unwrap()
+                    .ip()
+                    .to_string()
+            );
+            assert_eq!(acquire.flow.dst_port(), Some(7));
+        }
+        // An ICMP packet has a type and a code, and no ports.
+        let _ = std::process::Command::new("ping")
+            .args(["-c1", "-W1", "10.2.0.8"])
+            .output();
+        let mut acquire = next_acquire();
+        while acquire.flow.protocol != 1 {
+            // ping looks for its own address with a UDP socket first.
+            acquire = next_acquire();
+        }
+        assert_eq!(acquire.flow.ports, None);
+        assert_eq!(acquire.flow.dst.to_string(), "10.2.0.8");
+    });
+}
+
+#[test]
+fn a_changed_address_is_one_event() {
+    in_namespace(|| {
+        device("d0");
+        let kernel = Kernel::open();
+        kernel.block_on(async {
+            let mut monitor = Monitor::open().unwrap();
+            run("ip", "addr add 10.1.0.1/16 dev d0");
+            assert_eq!(monitor.next().await.unwrap(), KernelEvent::AddressChanged);
+        });
+    });
+}
+
+fn transmitted(device: &str) -> u64 {
+    let json: serde_json::Value =
+        serde_json::from_str(&run("ip", &format!("-j -s link show {device}"))).unwrap();
+    json[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+}
+
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "not within 5 s: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn held_packets_go_on_when_their_trap_is_released_and_not_before() {
+    in_namespace(|| {
+        device("d0");
+        run("ip", "addr add 10.1.0.1/16 dev d0");
+        run("ip", "route add 10.2.0.0/16 dev d0");
+        let mut kernel = Kernel::open();
+        let trap = trap("10.1.0.0/16", "10.2.0.0/16");
+        let hold = Object::Sysctl(Sysctl::XfrmLarvalDrop, "0".into());
+        kernel.put(vec![hold, trap.clone()]);
+        let socket = UdpSocket::bind("10.1.0.1:4000").unwrap();
+        socket.send_to(b"P", "10.2.0.9:7").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let before = transmitted("d0");
+        // This kernel may lack ESP, so what ends the wait here is a clear policy.
+        let clear = out(
+            selector("10.1.0.0/16", "10.2.0.9/32"),
+            Band::Failure,
+            Action::Allow(vec![]),
+        );
         kernel.apply(Change {
-            remove: vec![key],
+            put: vec![clear],
+            release: key(&trap).into_iter().collect(),
             ..Change::default()
         });
-        let listed = run("ip", "xfrm policy");
-        assert!(!listed.contains("10.1.0.0/16"), "{listed}");
+        eventually("the held packet leaves", || transmitted("d0") == before + 1);
+    });
+}
+
+#[test]
+fn after_a_kill_own_policies_are_found_and_only_those_not_wanted_any_more_are_removed() {
+    in_namespace(|| {
+        run(
+            "ip",
+            "xfrm policy add src 10.9.0.0/16 dst 10.8.0.0/16 dir out action block",
+        );
+        let mut kernel = Kernel::open();
+        assert!(kernel.found.policies.is_empty(), "{:?}", kernel.found);
+        let (kept, dropped) = (
+            trap("10.1.0.0/16", "10.2.0.0/16"),
+            trap("10.1.0.0/16", "10.3.0.0/16"),
+        );
+        kernel.put(vec![kept.clone(), dropped]);
+        let before = policies();
+        let directory = kernel.kill();
+        assert_eq!(policies(), before);
+
+        let mut kernel = Kernel::open_in(directory);
+        assert_eq!(kernel.found.policies.len(), 2);
+        assert_eq!(policies(), before, "looking changes nothing");
+        kernel.put(vec![kept]);
+        let listed = policies();
+        assert!(listed.contains("dst 10.2.0.0/16") && !listed.contains("dst 10.3.0.0/16"));
+        assert!(listed.contains("dst 10.8.0.0/16"));
         kernel.stop(Stop::Remove);
-        assert_eq!(run("ip", "xfrm policy"), "");
+        assert!(
+            policies().contains("dst 10.8.0.0/16"),
+            "foreign policies stay"
+        );
+        assert!(!policies().contains("dst 10.2.0.0/16"));
+    });
+}
+
+#[test]
+fn a_foreign_policy_of_the_same_selector_is_named_and_ours_follows_when_it_goes() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        run(
+            "ip",
+            "xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out action block",
+        );
+        let trap = trap("10.1.0.0/16", "10.2.0.0/16");
+        let refusals = kernel.try_apply(Change {
+            put: vec![trap.clone()],
+            ..Change::default()
+        });
+        assert_eq!(refusals.len(), 1);
+        assert_eq!(refusals[0].key, trap.key());
+        let text = refusals[0].to_string();
+        assert!(
+            text.contains("src 10.1.0.0/16 dst 10.2.0.0/16 dir out action block priority 0"),
+            "{text}"
+        );
+        assert!(policies().contains("action block"));
+        run(
+            "ip",
+            "xfrm policy delete src 10.1.0.0/16 dst 10.2.0.0/16 dir out",
+        );
+        eventually("ours is put in its place", || {
+            policies().contains("mode transport")
+        });
+    });
+}
+
+#[test]
+fn where_a_protecting_policy_is_refused_what_covered_its_packets_stays() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        let old = out(
+            selector("10.1.0.0/16", "10.0.0.0/8"),
+            Band::Failure,
+            Action::Block,
+        );
+        let unrelated = out(
+            selector("10.1.0.0/16", "172.16.0.0/16"),
+            Band::Failure,
+            Action::Block,
+        );
+        kernel.put(vec![old.clone(), unrelated.clone()]);
+        run(
+            "ip",
+            "xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out priority 9 action allow",
+        );
+        let new = trap("10.1.0.0/16", "10.2.0.0/16");
+        let change = Change {
+            put: vec![new],
+            ..remove(&[&old, &unrelated])
+        };
+        assert_eq!(kernel.try_apply(change).len(), 1);
+        let listed = policies();
+        assert!(listed.contains("dst 10.0.0.0/8"), "{listed}");
+        assert!(!listed.contains("dst 172.16.0.0/16"), "{listed}");
+        // With the obstacle gone all that was put off is done at the next change.
+        run(
+            "ip",
+            "xfrm policy delete src 10.1.0.0/16 dst 10.2.0.0/16 dir out",
+        );
+        eventually("the old block goes", || {
+            !policies().contains("dst 10.0.0.0/8")
+        });
+        assert!(policies().contains("dst 10.2.0.0/16"));
+    });
+}
+
+fn repaired(kernel: &mut Kernel) -> PolicyKey {
+    loop {
+        if let Report::Event(KernelEvent::PolicyRepaired { key }) = kernel.report() {
+            return key;
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_somebody_deletes_or_alters_is_put_right() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        let trap = trap("10.1.0.0/16", "10.2.0.0/16");
+        kernel.put(vec![trap.clone()]);
+        let before = policies();
+        run(
+            "ip",
+            "xfrm policy delete src 10.1.0.0/16 dst 10.2.0.0/16 dir out",
+        );
+        assert_eq!(Some(repaired(&mut kernel)), key(&trap));
+        let same = |text: &str| text.lines().take(2).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(same(&policies()), same(&before));
+        let Object::Policy(wanted) = &trap else {
+            unreachable!()
+        };
+        run(
+            "ip",
+            &format!(
+                "xfrm policy update src 10.1.0.0/16 dst 10.2.0.0/16 dir out action block priority {}",
+                wanted.priority
+            ),
+        );
+        assert_eq!(Some(repaired(&mut kernel)), key(&trap));
+        assert_eq!(same(&policies()), same(&before));
+    });
+}
+
+#[test]
+fn after_a_flush_by_others_everything_is_put_back() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        kernel.put(vec![
+            trap("10.1.0.0/16", "10.2.0.0/16"),
+            trap("2001:db8:1::/48", "2001:db8:2::/48"),
+        ]);
+        run("ip", "xfrm policy flush");
+        eventually("both are back", || {
+            policies().matches("mode transport").count() == 2
+        });
+    });
+}
+
+#[test]
+fn a_policy_and_one_with_a_mark_share_a_selector() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        let Object::Policy(plain) = trap("10.1.0.0/16", "10.2.0.0/16") else {
+            unreachable!()
+        };
+        let marked = Policy {
+            key: PolicyKey {
+                mark: Mark {
+                    value: 0,
+                    mask: 0x8000_0000,
+                },
+                ..plain.key
+            },
+            ..plain.clone()
+        };
+        kernel.put(vec![Object::Policy(plain.clone()), Object::Policy(marked)]);
+        assert_eq!(policies().matches("mode transport").count(), 2);
+        kernel.apply(remove(&[&Object::Policy(plain)]));
+        assert!(policies().contains("mark 0/0x80000000"));
+    });
+}
+
+fn sysctl(name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/net/core/{name}"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn sysctls_and_hash_thresholds_come_back_to_what_they_were_even_after_a_kill() {
+    in_namespace(|| {
+        let thresholds = || run("ip", "-s -s xfrm policy count");
+        let (expires, before) = (sysctl("xfrm_acq_expires"), thresholds());
+        let wanted = vec![
+            Object::Sysctl(Sysctl::XfrmLarvalDrop, "0".into()),
+            Object::Sysctl(Sysctl::XfrmAcqExpires, "4".into()),
+        ];
+        let mut kernel = Kernel::open();
+        kernel.put(wanted.clone());
+        assert_eq!(
+            (
+                sysctl("xfrm_larval_drop").as_str(),
+                sysctl("xfrm_acq_expires").as_str()
+            ),
+            ("0", "4")
+        );
+        assert_ne!(thresholds(), before);
+        let mut kernel = Kernel::open_in(kernel.kill());
+        kernel.put(wanted);
+        let directory = kernel.stop(Stop::Keep);
+        assert_eq!(
+            (
+                sysctl("xfrm_larval_drop").as_str(),
+                sysctl("xfrm_acq_expires")
+            ),
+            ("1", expires)
+        );
+        assert_eq!(thresholds(), before);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_sysctl_that_an_administrator_changed_meanwhile_is_left_to_them() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open();
+        kernel.put(vec![Object::Sysctl(Sysctl::XfrmAcqExpires, "4".into())]);
+        std::fs::write("/proc/sys/net/core/xfrm_acq_expires", "9").unwrap();
+        kernel.stop(Stop::Remove);
+        assert_eq!(sysctl("xfrm_acq_expires"), "9");
+    });
+}
+
+#[test]
+fn routes_and_rules_of_ours_come_and_go_and_others_stay() {
+    in_namespace(|| {
+        let mark = Mark {
+            value: 0xc000_0000,
+            mask: 0xc000_0000,
+        };
+        let both = |family: Family| {
+            let route = RouteKey {
+                table: 7370,
+                local: family.any(),
+            };
+            let rule = RuleKey {
+                family,
+                priority: 7370,
+                mark,
+                table: 7370,
+            };
+            [Object::Route(route), Object::Rule(rule)]
+        };
+        run("ip", "rule add priority 7371 fwmark 1 lookup 7370");
+        run("ip", "route add local 10.0.0.0/8 dev lo table 7370");
+        let mut kernel = Kernel::open();
+        kernel.put([both(Family::V4), both(Family::V6)].concat());
+        for version in ["-4", "-6"] {
+            let rules = run("ip", &format!("{version} rule"));
+            assert!(
+                rules.contains("7370:\tfrom all fwmark 0xc0000000/0xc0000000 lookup 7370 proto 88"),
+                "{rules}"
+            );
+            let routes = run("ip", &format!("{version} route show table 7370"));
+            assert!(routes.contains("local default dev lo proto 88"), "{routes}");
+        }
+        let mut kernel = Kernel::open_in(kernel.kill());
+        kernel.put(both(Family::V4).to_vec());
+        assert!(
+            !run("ip", "-6 rule").contains("7370"),
+            "found and removed after a kill"
+        );
+        kernel.stop(Stop::Remove);
+        assert!(run("ip", "rule").contains("7371:") && !run("ip", "rule").contains("7370:"));
+        assert_eq!(run("ip", "route show table 7370").lines().count(), 1);
+    });
+}
+
+#[test]
+fn policies_by_the_thousand_are_put_in_found_again_and_removed() {
+    in_namespace(|| {
+        let many: Vec<_> = (0..5000u32)
+            .map(|i| trap(&format!("10.{}.{}.0/24", i >> 8, i & 255), "10.200.0.0/24"))
+            .collect();
+        let mut kernel = Kernel::open();
+        kernel.put(many.clone());
+        let kernel_2 = Kernel::open();
+        assert_eq!(kernel_2.found.policies.len(), many.len());
+        kernel.stop(Stop::Remove);
+        assert_eq!(policies(), "");
     });
 }

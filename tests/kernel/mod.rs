@@ -172,3 +172,22 @@ pub(crate) fn trap_template(v6: bool) -> Template {
         spi: None,
     }
 }
+
+pub(crate) fn key(object: &Object) -> Option<PolicyKey> {
+    match object {
+        Object::Policy(policy) => Some(policy.key),
+        _ => None,
+    }
+}
+
+/// A device that sends whatever it is given, to nobody.
+#[allow(dead_code, reason = "each test binary uses some of it")]
+pub(crate) fn device(name: &str) {
+    run(
+        "ip",
+        &format!("link add {name} type veth peer name {name}x"),
+    );
+    // No neighbour has to be found first.
+    run("ip", &format!("link set {name} arp off up"));
+    run("ip", &format!("link set {name}x up"));
+}

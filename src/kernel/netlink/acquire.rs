@@ -4,7 +4,7 @@ use super::message::{Message, attributes_after};
 use super::{fields, policy};
 use crate::kernel::events::Acquire;
 use crate::kernel::ownership;
-use crate::net::{Flow, Port, Protocol};
+use crate::net::{Flow, Port};
 use netlink_packet_xfrm as xfrm;
 use xfrm::constants::XFRM_MSG_ACQUIRE;
 
@@ -17,22 +17,25 @@ pub fn read(message: &Message<'_>) -> Option<Acquire> {
     let acquire = xfrm::UserAcquire::parse(message.payload).ok()?;
     let attributes = attributes_after(message.payload, xfrm::XFRM_USER_ACQUIRE_LEN);
     let policy = policy::read_info(&acquire.policy, &attributes)?;
-    let family = fields::family(acquire.selector.family)?;
-    let protocol = acquire.selector.proto;
-    let ports = fields::selector(&acquire.selector).and_then(|s| match (s.src_port, s.dst_port) {
-        (Port::Is(src), Port::Is(dst)) => Some((src, dst)),
+    // The packet may have been bound to a device, which is no matter of ours.
+    let packet = fields::selector(&xfrm::Selector {
+        ifindex: 0,
+        ..acquire.selector
+    })?;
+    let ports = match (packet.src_port, packet.dst_port) {
+        // For ICMP the kernel puts type and code there.
+        (Port::Is(src), Port::Is(dst)) if packet.protocol.has_ports() => Some((src, dst)),
         _ => None,
-    });
+    };
     Some(Acquire {
         own: ownership::owns_policy(&policy),
         policy: policy.policy.key,
         index: policy.index,
         flow: Flow {
-            src: fields::address(family, &acquire.selector.saddr),
-            dst: fields::address(family, &acquire.selector.daddr),
-            protocol,
-            // For ICMP the kernel puts type and code there.
-            ports: ports.filter(|_| Protocol::from_number(protocol).has_ports()),
+            src: packet.src.addr(),
+            dst: packet.dst.addr(),
+            protocol: packet.protocol.number(),
+            ports,
         },
         protocol: fields::protocol(acquire.id.proto)?,
         sequence: acquire.seq,
