@@ -42,7 +42,7 @@ impl Probe {
         let version = ip_version(self.flow.family());
         if let Some(source) = &self.source {
             writer.payload(kind::SOURCE_PROXY, |out| {
-                out.extend([version, 0, 0, 0]);
+                out.extend([ip_version(source.family()), 0, 0, 0]);
                 proxy::put_masked(out, source);
             });
         }
