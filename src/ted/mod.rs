@@ -24,6 +24,11 @@ pub mod responder;
 
 pub mod wire;
 
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod network;
+
 use std::net::IpAddr;
 
 /// Whether a gateway could be reached there: one host's address that means the same to everybody.

@@ -93,12 +93,14 @@ impl Discovery {
     }
 
     /// Whether a negotiation under way would bring a tunnel for `flow`.
+    pub(super) fn would_cover(&self, flow: &Flow) -> bool {
+        let mut offers = self.candidates.iter();
+        offers.any(|offer| offer.is_negotiating() && offer.merged.covers(flow))
+    }
+
+    /// Whether `flow` should wait for that.
     pub(super) fn may_cover(&self, flow: &Flow) -> bool {
-        self.patience == Patience::Left
-            && self
-                .candidates
-                .iter()
-                .any(|offer| offer.is_negotiating() && offer.merged.covers(flow))
+        self.patience == Patience::Left && self.would_cover(flow)
     }
 
     /// One live offer a source. Another under the same address is heard only once the first was

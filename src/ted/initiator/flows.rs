@@ -17,15 +17,10 @@ impl Initiator {
             return;
         };
         while let Some(group) = self.groups.get(&proxy) {
-            let active: Vec<&Discovery> = group
-                .active
-                .iter()
-                .filter_map(|id| self.discoveries.get(id))
-                .collect();
-            let probing = active.iter().filter(|d| d.is_probing()).count();
-            if probing >= group.allowance {
+            if self.probing(proxy) >= group.allowance {
                 return;
             }
+            let active: Vec<&Discovery> = self.active_in(proxy).collect();
             let next = group
                 .waiting()
                 .find(|(_, waiting)| !active.iter().any(|d| d.may_cover(&waiting.flow)))
@@ -41,6 +36,18 @@ impl Initiator {
         }
         if self.groups.get(&proxy).is_some_and(Group::is_empty) {
             self.groups.remove(&proxy);
+        }
+    }
+
+    /// Discoveries under way whose outcome is unknown.
+    fn probing(&self, proxy: ProxyId) -> usize {
+        self.active_in(proxy).filter(|d| d.is_probing()).count()
+    }
+
+    pub(super) fn narrow(&mut self, proxy: ProxyId) {
+        let silent = self.probing(proxy);
+        if let Some(group) = self.groups.get_mut(&proxy) {
+            group.narrow(silent);
         }
     }
 

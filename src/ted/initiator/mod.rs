@@ -14,7 +14,7 @@
 //! again one at a time. As long as nothing is heard, each retransmission of the oldest probe lets
 //! one more flow be probed beside it, so that a dead destination does not hold up a live one: in
 //! the first second of silence a proxy costs at most 8 datagrams. Each flow that fails in silence
-//! doubles what may run side by side; each answer brings it back to one.
+//! doubles what may run side by side; each answer brings it back to one beside those still silent.
 //!
 //! **Whom to believe.** Nobody. Anybody on the way may answer first, so several candidates are
 //! kept and tried in turn, each until `candidate_failed` or [`PATIENCE`] is over; answers are heard
@@ -237,10 +237,8 @@ impl Initiator {
             NotNew::Repeated => ResponseError::Repeated,
             NotNew::TooMany => ResponseError::Excess,
         })?;
-        if let Some(group) = self.groups.get_mut(&proxy) {
-            group.narrow();
-        }
         self.offer_next(now, id);
+        self.narrow(proxy);
         self.start_waiting(now, proxy);
         Ok(Heard::Candidate(id))
     }

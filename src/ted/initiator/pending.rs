@@ -73,9 +73,10 @@ impl Group {
         self.allowance = (self.allowance * 2).min(MAX_PROBED);
     }
 
-    /// Somebody answered: what waits is probably covered by the result.
-    pub(super) fn narrow(&mut self) {
-        self.allowance = 1;
+    /// Somebody answered, so what waits is probably covered by the result; what is not gets one
+    /// probe beside the `silent` ones, which are probably dead.
+    pub(super) fn narrow(&mut self, silent: usize) {
+        self.allowance = silent + 1;
     }
 
     pub(super) fn push(&mut self, flow: Flow, own: IpAddr) {

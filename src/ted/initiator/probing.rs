@@ -28,8 +28,30 @@ impl Initiator {
         group.map_or_else(Vec::new, |g| g.active.iter().copied().collect())
     }
 
+    pub(super) fn active_in(&self, proxy: ProxyId) -> impl Iterator<Item = &Discovery> {
+        let group = self.groups.get(&proxy).into_iter();
+        group
+            .flat_map(|group| &group.active)
+            .filter_map(|id| self.discoveries.get(id))
+    }
+
+    /// The other discoveries under its proxy.
+    fn others(&self, id: DiscoveryId) -> impl Iterator<Item = &Discovery> {
+        let this = self.discoveries.get(&id).into_iter();
+        this.flat_map(move |this| {
+            let active = self.active_in(this.proxy);
+            active.filter(move |other| other.key != this.key)
+        })
+    }
+
     pub(super) fn retransmit(&mut self, now: Instant, id: DiscoveryId) {
-        let proxy = self.discovery(id).proxy;
+        let discovery = self.discovery(id);
+        let (proxy, flow) = (discovery.proxy, discovery.flow);
+        let again = now + discovery.interval;
+        if self.others(id).any(|other| other.may_cover(&flow)) {
+            self.timers.set(Timer::Retransmit(id), again);
+            return;
+        }
         let oldest = self
             .active(proxy)
             .into_iter()
@@ -57,13 +79,17 @@ impl Initiator {
 
     pub(super) fn time_out(&mut self, now: Instant, id: DiscoveryId) {
         let discovery = self.discovery(id);
-        if discovery.probes_sent < MIN_PROBES {
-            // Put off by the rate limits: that is our silence, not theirs.
-            let again = now + discovery.interval;
+        let flow = discovery.flow;
+        let again = now + discovery.interval;
+        // Probes that the rate limits put off are our silence, not theirs; and where a gateway
+        // found for another flow claims this one too, it is not silence at all.
+        if discovery.probes_sent < MIN_PROBES
+            || self.others(id).any(|other| other.would_cover(&flow))
+        {
             self.timers.set(Timer::Timeout(id), again);
             return;
         }
-        discovery.timed_out = true;
+        self.discovery(id).timed_out = true;
         self.timers.stop(&Timer::Retransmit(id));
         self.advance(now, id);
     }
