@@ -312,7 +312,7 @@ impl Network {
             Verdict::PassOn => Forward::PassOn,
             Verdict::Answer(answer, forward) => {
                 let to = answer.to;
-                let octets = answer.encode(own);
+                let octets = answer.encode(own).unwrap();
                 assert!(octets.len() <= payload.len());
                 let line = format!("response {own} > {to}");
                 let response = Event::Response {

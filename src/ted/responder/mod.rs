@@ -14,6 +14,8 @@
 //! responder's cookie is a keyed hash. What is sent never exceeds what was received.
 
 mod index;
+#[cfg(test)]
+mod tests;
 
 use super::is_endpoint;
 use super::limits::{Allowance, Limiter};
@@ -34,8 +36,8 @@ const EACH_ID: Allowance = Allowance {
 };
 const IDS_REMEMBERED: usize = 4096;
 const REFUSED_REMEMBERED: usize = 64;
-/// No response holds more proxies: 28 octets and a payload header each.
-const MAX_OFFERED: usize = PROBE_LEN / 32;
+/// No response holds more proxies: at least 28 octets each, payload header included.
+const MAX_OFFERED: usize = PROBE_LEN / 28;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -110,8 +112,11 @@ pub struct Answer {
 impl Answer {
     /// `own` is the address of ours that the route to [`Answer::to`] leaves from (or the one that
     /// is configured). It becomes the ID, and the datagram must leave from it, otherwise the
-    /// initiator refuses it.
-    pub fn encode(self, own: IpAddr) -> Vec<u8> {
+    /// initiator refuses it. `None` where it is of the other IP version than [`Answer::to`].
+    pub fn encode(self, own: IpAddr) -> Option<Vec<u8>> {
+        if own.is_ipv4() != self.to.is_ipv4() {
+            return None;
+        }
         let response = Response {
             initiator: self.initiator,
             responder: self.responder,
@@ -120,8 +125,7 @@ impl Answer {
             hint: Some(self.hint),
             proxies: self.offered,
         };
-        // `judge` has made sure that one proxy fits.
-        response.encode(self.limit).unwrap_or_default()
+        response.encode(self.limit)
     }
 }
 
