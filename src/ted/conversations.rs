@@ -432,6 +432,29 @@ fn a_gateway_that_does_not_authenticate_is_not_silence() {
 }
 
 #[test]
+fn a_flow_that_a_gateway_under_negotiation_claims_does_not_fail_as_silent() {
+    let mut net = fig_1();
+    net.routes_nowhere();
+    net.acquire(0, to_x(1));
+    let claims_all = answer(&net, "203.0.113.66", 9, vec![proxy(X, W)]);
+    net.acquire(0, to_x(2));
+    net.run_ms(300);
+    assert_eq!(net.probes, 3, "the second flow is probed too");
+    // Where nobody speaks IKE.
+    net.forge(ip("203.0.113.66"), ip("192.0.2.104"), claims_all);
+    net.run_until(Duration::from_secs(29));
+    assert_eq!(failures(&net, 0), []);
+    net.run_until(Duration::from_secs(32));
+    assert!(matches!(
+        failures(&net, 0)[..],
+        [
+            FailureReason::CandidatesRefused { .. },
+            FailureReason::Silence
+        ]
+    ));
+}
+
+#[test]
 fn probes_that_our_own_limits_held_back_are_not_silence() {
     let mut net = fig_1();
     let none = super::initiator::Config {

@@ -3,7 +3,7 @@
 use super::discovery::{Discovery, Patience};
 use super::effects::{Effect, Ended};
 use super::pending::{FlowKey, Group};
-use super::{DiscoveryId, Initiator, MAX_DISCOVERIES, OwnProxy, Timer};
+use super::{DiscoveryId, Initiator, MAX_DISCOVERIES, OwnProxy, RETRANSMIT_MIN, Timer};
 use crate::net::Flow;
 use crate::ted::proxies::ProxyId;
 use std::collections::BTreeSet;
@@ -13,6 +13,9 @@ impl Initiator {
     /// Probes waiting flows as far as the allowance goes, except those that a negotiation under way
     /// would cover.
     pub(super) fn start_waiting(&mut self, now: Instant, proxy: ProxyId) {
+        if self.groups.get(&proxy).is_some_and(Group::is_empty) {
+            self.groups.remove(&proxy);
+        }
         let Some(&ours) = self.config.proxies.get(&proxy) else {
             return;
         };
@@ -33,9 +36,6 @@ impl Initiator {
                 return;
             }
             self.start(now, proxy, ours, &key);
-        }
-        if self.groups.get(&proxy).is_some_and(Group::is_empty) {
-            self.groups.remove(&proxy);
         }
     }
 
@@ -78,7 +78,7 @@ impl Initiator {
             flow: waiting.flow,
             own: waiting.own,
             cookie,
-            interval: self.config.retransmit,
+            interval: self.config.retransmit.max(RETRANSMIT_MIN),
             probes_sent: 0,
             packets: waiting.packets,
             candidates: Vec::new(),

@@ -18,7 +18,7 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub proxies: BTreeMap<ProxyId, OwnProxy>,
-    /// First retransmission of a probe; doubles up to [`RETRANSMIT_MAX`].
+    /// First retransmission of a probe; doubles up to [`RETRANSMIT_MAX`](super::RETRANSMIT_MAX).
     pub retransmit: Duration,
     /// A flow that no tunnel was found for within this has failed.
     pub timeout: Duration,

@@ -28,6 +28,8 @@ mod input;
 mod inquiry;
 mod pending;
 mod probing;
+#[cfg(test)]
+mod tests;
 mod views;
 
 pub use effects::{Answer, Candidate, Effect, Ended, FailureReason};
@@ -54,6 +56,8 @@ use std::time::{Duration, Instant};
 /// Retransmissions are never further apart: with 30 % of packets lost either way, a second between
 /// them would let one discovery in fifty fail.
 pub const RETRANSMIT_MAX: Duration = Duration::from_millis(500);
+/// Nor closer together than this, whatever is configured.
+pub const RETRANSMIT_MIN: Duration = Duration::from_millis(10);
 /// A negotiation that takes longer goes on, but holds up nothing any more.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// A flow that waits for its turn and sends no packet for this long is forgotten.
@@ -77,7 +81,7 @@ enum Timer {
     Timeout(DiscoveryId),
     Patience(DiscoveryId),
     Stale(ProxyId, FlowKey),
-    Inquiry(RequestId),
+    Inquiry(Cookie),
 }
 
 #[derive(Debug)]
@@ -162,7 +166,10 @@ impl Initiator {
             let group = self.groups.entry(proxy).or_insert_with(Group::new);
             group.push(flow, own);
             self.waiting += 1;
-            self.start_waiting(now, proxy);
+            // Those that came before have had their chance; only this one may start.
+            if !self.active_in(proxy).any(|d| d.may_cover(&flow)) {
+                self.start_waiting(now, proxy);
+            }
             if let Some(id) = self.find(proxy, &key) {
                 return Ok(Acquired::Probing(id));
             }
@@ -327,7 +334,7 @@ impl Initiator {
         self.inquiries
             .push(Inquiry::new(now, request, cookie, flow, ours));
         let end = now + inquiry::DURATION;
-        self.timers.set(Timer::Inquiry(request), end);
+        self.timers.set(Timer::Inquiry(cookie), end);
         Ok(())
     }
 
@@ -338,7 +345,7 @@ impl Initiator {
                 Timer::Timeout(id) => self.time_out(now, id),
                 Timer::Patience(id) => self.lose_patience(now, id),
                 Timer::Stale(proxy, key) => self.drop_waiting(proxy, &key, Ended::Stale),
-                Timer::Inquiry(request) => self.report(request),
+                Timer::Inquiry(cookie) => self.report(cookie),
             }
         }
         while let Some(failure) = self.failures.ended(now) {
@@ -393,14 +400,14 @@ impl Initiator {
         self.spent.push_back(cookie);
     }
 
-    fn report(&mut self, request: RequestId) {
-        let Some(at) = self.inquiries.iter().position(|i| i.request == request) else {
+    fn report(&mut self, cookie: Cookie) {
+        let Some(at) = self.inquiries.iter().position(|i| i.cookie == cookie) else {
             return;
         };
         let inquiry = self.inquiries.swap_remove(at);
-        self.spend(inquiry.cookie);
+        self.spend(cookie);
         self.effects.push_back(Effect::Report {
-            request,
+            request: inquiry.request,
             answers: inquiry.answers,
         });
     }
