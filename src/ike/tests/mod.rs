@@ -1,0 +1,10 @@
+//! What the tests of the room share, and the conversations between whole endpoints.
+
+/// Octets from hexadecimal text; blanks are ignored.
+pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}

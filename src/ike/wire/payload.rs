@@ -1,0 +1,279 @@
+//! The chain of payloads (RFC 7296 §3.2).
+
+use super::reader::{Reader, length};
+use super::{
+    Delete, IdBody, Notify, NotifyKind, PayloadKind, Proposal, TrafficSelector, WireError,
+};
+
+/// One payload of a chain, its body not looked into.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------+-+-------------+-------------------------------+
+/// | next payload  |C|  reserved   |            length             |
+/// +---------------+-+-------------+-------------------------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawPayload<'a> {
+    pub kind: PayloadKind,
+    /// What the payload names as its successor: for `SK`, the first payload inside.
+    pub next: PayloadKind,
+    pub critical: bool,
+    pub body: &'a [u8],
+}
+
+/// Walks a chain; ends after the first error. `SK` ends the chain, its `next` lies inside.
+#[derive(Clone, Debug)]
+pub struct RawPayloads<'a> {
+    kind: PayloadKind,
+    rest: Reader<'a>,
+}
+
+impl<'a> RawPayloads<'a> {
+    pub fn new(first: PayloadKind, octets: &'a [u8]) -> Self {
+        Self {
+            kind: first,
+            rest: Reader::new(octets, "payload"),
+        }
+    }
+
+    fn payload(&mut self) -> Result<RawPayload<'a>, WireError> {
+        let next = PayloadKind(self.rest.u8()?);
+        let critical = self.rest.u8()? & 0x80 != 0;
+        let length = self.rest.u16()?;
+        let body = self.rest.sub(length, 4, "payload")?.rest();
+        Ok(RawPayload {
+            kind: self.kind,
+            next,
+            critical,
+            body,
+        })
+    }
+}
+
+impl<'a> Iterator for RawPayloads<'a> {
+    type Item = Result<RawPayload<'a>, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.kind == PayloadKind::NONE {
+            let trailing = !self.rest.is_empty();
+            self.rest = Reader::new(&[], "payload");
+            return trailing.then_some(Err(WireError::Length("message")));
+        }
+        let item = self.payload();
+        self.kind = match &item {
+            Ok(p) if p.kind != PayloadKind::SK => p.next,
+            _ => PayloadKind::NONE,
+        };
+        if item.is_err() {
+            self.rest = Reader::new(&[], "payload");
+        }
+        Some(item)
+    }
+}
+
+/// A payload that this agent understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    Sa(Vec<Proposal>),
+    Ke { group: u16, data: Vec<u8> },
+    IdI(IdBody),
+    IdR(IdBody),
+    Auth { method: u8, data: Vec<u8> },
+    Nonce(Vec<u8>),
+    Notify(Notify),
+    Delete(Delete),
+    Vendor(Vec<u8>),
+    TsI(Vec<TrafficSelector>),
+    TsR(Vec<TrafficSelector>),
+}
+
+impl Payload {
+    pub fn notify(kind: NotifyKind, data: impl Into<Vec<u8>>) -> Self {
+        Self::Notify(Notify::new(kind, data))
+    }
+
+    pub fn kind(&self) -> PayloadKind {
+        match self {
+            Self::Sa(_) => PayloadKind::SA,
+            Self::Ke { .. } => PayloadKind::KE,
+            Self::IdI(_) => PayloadKind::ID_I,
+            Self::IdR(_) => PayloadKind::ID_R,
+            Self::Auth { .. } => PayloadKind::AUTH,
+            Self::Nonce(_) => PayloadKind::NONCE,
+            Self::Notify(_) => PayloadKind::NOTIFY,
+            Self::Delete(_) => PayloadKind::DELETE,
+            Self::Vendor(_) => PayloadKind::VENDOR,
+            Self::TsI(_) => PayloadKind::TS_I,
+            Self::TsR(_) => PayloadKind::TS_R,
+        }
+    }
+
+    /// `None` for a payload that may be skipped.
+    fn decode(raw: RawPayload<'_>) -> Result<Option<Self>, WireError> {
+        let body = raw.body;
+        Ok(Some(match raw.kind {
+            PayloadKind::SA => Self::Sa(Proposal::decode_list(body)?),
+            PayloadKind::KE => {
+                let mut r = Reader::new(body, "key exchange");
+                let group = r.u16()?;
+                r.u16()?;
+                let data = r.rest().to_vec();
+                Self::Ke { group, data }
+            }
+            PayloadKind::ID_I => Self::IdI(IdBody::decode(body)?),
+            PayloadKind::ID_R => Self::IdR(IdBody::decode(body)?),
+            PayloadKind::AUTH => {
+                let mut r = Reader::new(body, "authentication");
+                let method = r.u8()?;
+                r.take(3)?;
+                let data = r.rest().to_vec();
+                Self::Auth { method, data }
+            }
+            // RFC 7296 §3.9
+            PayloadKind::NONCE if !(16..=256).contains(&body.len()) => {
+                return Err(WireError::Value("nonce length"));
+            }
+            PayloadKind::NONCE => Self::Nonce(body.to_vec()),
+            PayloadKind::NOTIFY => Self::Notify(Notify::decode(body)?),
+            PayloadKind::DELETE => Self::Delete(Delete::decode(body)?),
+            PayloadKind::VENDOR => Self::Vendor(body.to_vec()),
+            PayloadKind::TS_I => Self::TsI(TrafficSelector::decode_list(body)?),
+            PayloadKind::TS_R => Self::TsR(TrafficSelector::decode_list(body)?),
+            // Defined by RFC 7296 itself, so known, and of no use here: the critical bit does not
+            // count (§2.5).
+            PayloadKind::CERT | PayloadKind::CERTREQ | PayloadKind::CP | PayloadKind::EAP => {
+                return Ok(None);
+            }
+            kind if raw.critical => return Err(WireError::UnknownCritical(kind.0)),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Sa(proposals) => Proposal::encode_list(proposals, out),
+            Self::Ke { group, data } => {
+                out.extend_from_slice(&group.to_be_bytes());
+                out.extend_from_slice(&[0, 0]);
+                out.extend_from_slice(data);
+            }
+            Self::IdI(id) | Self::IdR(id) => out.extend_from_slice(id.octets()),
+            Self::Auth { method, data } => {
+                out.extend_from_slice(&[*method, 0, 0, 0]);
+                out.extend_from_slice(data);
+            }
+            Self::Nonce(octets) | Self::Vendor(octets) => out.extend_from_slice(octets),
+            Self::Notify(notify) => notify.encode(out),
+            Self::Delete(delete) => delete.encode(out),
+            Self::TsI(list) | Self::TsR(list) => TrafficSelector::encode_list(list, out),
+        }
+    }
+}
+
+/// Every understood payload of one message, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payloads(pub Vec<Payload>);
+
+/// First payload of the kind that the pattern names.
+macro_rules! first {
+    ($payloads:expr, $pattern:pat => $value:expr) => {
+        $payloads.0.iter().find_map(|p| match p {
+            $pattern => Some($value),
+            _ => None,
+        })
+    };
+}
+
+impl Payloads {
+    pub fn decode(first: PayloadKind, octets: &[u8]) -> Result<Self, WireError> {
+        let mut list = Vec::new();
+        for raw in RawPayloads::new(first, octets) {
+            list.extend(Payload::decode(raw?)?);
+        }
+        Ok(Self(list))
+    }
+
+    /// The kind of the first payload, for the header before it, and the chain.
+    pub fn encode(&self) -> (PayloadKind, Vec<u8>) {
+        let mut out = Vec::new();
+        for (i, payload) in self.0.iter().enumerate() {
+            let next = self.0.get(i + 1).map_or(PayloadKind::NONE, Payload::kind);
+            let start = out.len();
+            out.extend_from_slice(&[next.0, 0, 0, 0]);
+            payload.encode_body(&mut out);
+            let octets = length(out.len() - start).to_be_bytes();
+            out[start + 2..start + 4].copy_from_slice(&octets);
+        }
+        (self.0.first().map_or(PayloadKind::NONE, Payload::kind), out)
+    }
+
+    pub fn proposals(&self) -> Option<&[Proposal]> {
+        first!(self, Payload::Sa(proposals) => &proposals[..])
+    }
+
+    pub fn key_exchange(&self) -> Option<(u16, &[u8])> {
+        first!(self, Payload::Ke { group, data } => (*group, &data[..]))
+    }
+
+    pub fn id_i(&self) -> Option<&IdBody> {
+        first!(self, Payload::IdI(id) => id)
+    }
+
+    pub fn id_r(&self) -> Option<&IdBody> {
+        first!(self, Payload::IdR(id) => id)
+    }
+
+    /// Method and data.
+    pub fn auth(&self) -> Option<(u8, &[u8])> {
+        first!(self, Payload::Auth { method, data } => (*method, &data[..]))
+    }
+
+    pub fn nonce(&self) -> Option<&[u8]> {
+        first!(self, Payload::Nonce(nonce) => &nonce[..])
+    }
+
+    pub fn ts_i(&self) -> Option<&[TrafficSelector]> {
+        first!(self, Payload::TsI(list) => &list[..])
+    }
+
+    pub fn ts_r(&self) -> Option<&[TrafficSelector]> {
+        first!(self, Payload::TsR(list) => &list[..])
+    }
+
+    pub fn notifies(&self) -> impl Iterator<Item = &Notify> {
+        self.0.iter().filter_map(|p| match p {
+            Payload::Notify(notify) => Some(notify),
+            _ => None,
+        })
+    }
+
+    pub fn notification(&self, kind: NotifyKind) -> Option<&Notify> {
+        self.notifies().find(|n| n.kind == kind)
+    }
+
+    /// The first notification that is an error.
+    pub fn error(&self) -> Option<&Notify> {
+        self.notifies().find(|n| n.kind.is_error())
+    }
+
+    pub fn deletes(&self) -> impl Iterator<Item = &Delete> {
+        self.0.iter().filter_map(|p| match p {
+            Payload::Delete(delete) => Some(delete),
+            _ => None,
+        })
+    }
+
+    pub fn has_vendor(&self, id: &[u8]) -> bool {
+        self.0
+            .iter()
+            .any(|p| matches!(p, Payload::Vendor(octets) if octets == id))
+    }
+}
+
+impl From<Vec<Payload>> for Payloads {
+    fn from(list: Vec<Payload>) -> Self {
+        Self(list)
+    }
+}
