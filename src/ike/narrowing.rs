@@ -70,7 +70,10 @@ pub fn proposal(
 ) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
     let mut all: Vec<Selector> = flow.map(exactly).into_iter().collect();
     all.extend_from_slice(selectors);
-    payloads(&all)
+    let (mut local, mut remote) = payloads(&all);
+    local.truncate(MAX_SELECTORS);
+    remote.truncate(MAX_SELECTORS);
+    (local, remote)
 }
 
 /// The selectors of an answer: what both payloads together stand for.
@@ -119,12 +122,11 @@ pub fn narrow(
         .copied()
         .collect();
     for candidate in &all {
-        if kept.contains(candidate) {
-            continue;
-        }
-        kept.push(*candidate);
-        if !is_expressible(&kept, &all) {
-            kept.pop();
+        let fits = kept
+            .iter()
+            .all(|k| crosses_inside(k, candidate, &all) && crosses_inside(candidate, k, &all));
+        if fits && !kept.contains(candidate) {
+            kept.push(*candidate);
         }
     }
     // The other end hears the cross product, so that is what both install.
@@ -132,16 +134,13 @@ pub fn narrow(
     selectors(&local, &remote)
 }
 
-/// Whether the TS pair for `kept` stands for nothing outside `allowed`.
-fn is_expressible(kept: &[Selector], allowed: &[Selector]) -> bool {
-    kept.iter().all(|a| {
-        kept.iter().all(|b| {
-            let crossed = selectors_of(half(a, Side::Local), half(b, Side::Remote));
-            crossed
-                .iter()
-                .all(|s| allowed.iter().any(|allowed| allowed.contains(s)))
-        })
-    })
+/// Whether the local side of one with the remote side of another stands for nothing outside
+/// `allowed`.
+fn crosses_inside(local: &Selector, remote: &Selector, allowed: &[Selector]) -> bool {
+    let crossed = selectors_of(half(local, Side::Local), half(remote, Side::Remote));
+    crossed
+        .iter()
+        .all(|s| allowed.iter().any(|allowed| allowed.contains(s)))
 }
 
 fn pairs<'a>(

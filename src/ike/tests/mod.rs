@@ -8,3 +8,6 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
         .collect()
 }
+
+mod establishing;
+mod network;

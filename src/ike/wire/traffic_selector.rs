@@ -8,7 +8,7 @@ const IPV4_RANGE: u8 = 7;
 const IPV6_RANGE: u8 = 8;
 
 /// More than any peer of good will sends; bounds the work of narrowing.
-pub const MAX_SELECTORS: usize = 64;
+pub const MAX_SELECTORS: usize = 128;
 
 /// One side of some traffic: closed ranges. Both addresses have one IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,514 @@
+//! Child SAs: what is agreed about one, from either end (RFC 7296 §1.2, §1.3, §2.17).
+
+use super::context::{Context, Timer, Wanted};
+use super::crypto::keymat::Nonces;
+use super::crypto::{Group, PrivateKey};
+use super::effects::{ChildId, ChildSa, ConnectError, DownReason, Effect, Outbound};
+use super::narrowing;
+use super::negotiation::{self, EspSuite, Refusal};
+use super::sa::IkeSa;
+use super::settings::{Mode, RequestId};
+use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
+use crate::net::{Flow, Secret, Selector, Spi};
+use std::time::{Duration, Instant};
+
+/// An initiator that never says that it is ready is so after this.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// Children of one IKE SA; more are refused with `NO_ADDITIONAL_SAS`.
+pub(super) const MAX_CHILDREN: usize = 4096;
+
+/// An agreed child SA as the IKE SA remembers it; its keys are the kernel's.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) id: ChildId,
+    pub(super) spi_in: Spi,
+    pub(super) spi_out: Spi,
+    pub(super) selectors: Vec<Selector>,
+    pub(super) mode: Mode,
+    pub(super) replaces: Option<ChildId>,
+    /// The younger one that takes its place.
+    pub(super) replaced: bool,
+    /// A Delete for it is queued or in flight.
+    pub(super) closing: Option<DownReason>,
+}
+
+/// What we asked the peer for, kept until it answers.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) purpose: Purpose,
+    selectors: Vec<Selector>,
+    flow: Option<Flow>,
+    mode: Mode,
+    pub(super) spi: Spi,
+    pub(super) nonce: Vec<u8>,
+    /// Our half of a key exchange of its own; `IKE_AUTH` has none.
+    key: Option<PrivateKey>,
+}
+
+#[derive(Debug)]
+pub(super) enum Purpose {
+    New(Wanted),
+    Replace {
+        old: ChildId,
+        /// The peer replaced it at the same time: its child, and the lower of the nonces that
+        /// made it.
+        rival: Option<(ChildId, Vec<u8>)>,
+    },
+}
+
+impl Offer {
+    /// `nonce` is that of `IKE_SA_INIT` where `IKE_AUTH` carries the offer, and `group` is `None`.
+    pub(super) fn new(
+        ctx: &mut Context,
+        wanted: Wanted,
+        nonce: Vec<u8>,
+        group: Option<Group>,
+        nat: bool,
+    ) -> Self {
+        let connect = &wanted.connect;
+        Self {
+            selectors: connect.selectors.clone(),
+            flow: connect.flow,
+            // Behind a NAT the two ends would disagree about the addresses (RFC 7296 §2.23.1).
+            mode: if nat { Mode::Tunnel } else { connect.mode },
+            spi: ctx.reserve_spi(),
+            key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
+            nonce,
+            purpose: Purpose::New(wanted),
+        }
+    }
+
+    pub(super) fn replacing(ctx: &mut Context, old: &Child, group: Group) -> Self {
+        Self {
+            purpose: Purpose::Replace {
+                old: old.id,
+                rival: None,
+            },
+            selectors: old.selectors.clone(),
+            flow: None,
+            mode: old.mode,
+            spi: ctx.reserve_spi(),
+            nonce: ctx.nonce(),
+            key: Some(PrivateKey::draw(group, &mut ctx.rng)),
+        }
+    }
+
+    /// The same wish with a key exchange in the group that the peer asked for.
+    pub(super) fn in_group(self, ctx: &mut Context, group: Group) -> Self {
+        Self {
+            key: Some(PrivateKey::draw(group, &mut ctx.rng)),
+            nonce: ctx.nonce(),
+            ..self
+        }
+    }
+
+    /// Whom the child is reported to.
+    pub(super) fn set_request(&mut self, request: Option<RequestId>) {
+        if let Purpose::New(wanted) = &mut self.purpose {
+            wanted.request = request;
+        }
+    }
+
+    pub(super) fn group(&self) -> Option<Group> {
+        self.key.as_ref().map(PrivateKey::group)
+    }
+
+    pub(super) fn payloads(&self) -> Vec<Payload> {
+        let mut list = Vec::new();
+        if self.mode == Mode::Transport {
+            list.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
+        }
+        match &self.key {
+            None => list.push(Payload::Sa(negotiation::offer_first_child(self.spi))),
+            Some(key) => {
+                list.push(Payload::Sa(negotiation::offer_child(self.spi)));
+                list.push(Payload::Nonce(self.nonce.clone()));
+                list.push(Payload::Ke {
+                    group: key.group().id(),
+                    data: key.public().to_vec(),
+                });
+            }
+        }
+        let (local, remote) = narrowing::proposal(&self.selectors, self.flow.as_ref());
+        list.push(Payload::TsI(local));
+        list.push(Payload::TsR(remote));
+        list
+    }
+}
+
+/// What both ends have agreed on.
+struct Agreement {
+    suite: EspSuite,
+    spi_in: Spi,
+    spi_out: Spi,
+    selectors: Vec<Selector>,
+    mode: Mode,
+    shared: Option<Secret>,
+}
+
+/// Why an answer makes no child.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    pub(super) error: ConnectError,
+    /// Whether the peer believes that there is one, so that it must be told.
+    pub(super) delete: bool,
+}
+
+impl IkeSa {
+    /// The child that an answer makes: `ChildUp` has been said when this returns.
+    ///
+    /// `nonce` is the peer's, of this exchange or of `IKE_SA_INIT`.
+    pub(super) fn complete_child(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        offer: Offer,
+        answer: &Payloads,
+        nonce: &[u8],
+        outbound: Outbound,
+    ) -> Result<ChildId, Rejection> {
+        let agreement = self.check_answer(ctx, &offer, answer)?;
+        let nonces = Nonces {
+            initiator: &offer.nonce,
+            responder: nonce,
+        };
+        let (keys_out, keys_in) =
+            self.keys
+                .child(agreement.suite.cipher, agreement.shared.as_ref(), nonces);
+        let (request, replaces) = match offer.purpose {
+            Purpose::New(wanted) => (wanted.request, None),
+            Purpose::Replace { old, .. } => (None, Some(old)),
+        };
+        let child = self.child_sa(ctx, agreement, (keys_in, keys_out));
+        let child = ChildSa {
+            request,
+            replaces,
+            ..child
+        };
+        Ok(self.adopt(ctx, now, child, outbound))
+    }
+
+    fn check_answer(
+        &self,
+        ctx: &mut Context,
+        offer: &Offer,
+        answer: &Payloads,
+    ) -> Result<Agreement, Rejection> {
+        let address = self.remote.ip();
+        let protocol = |what| Rejection {
+            error: ConnectError::Protocol(address, what),
+            delete: true,
+        };
+        let ke = answer.key_exchange();
+        let (spi_out, suite) = answer
+            .proposals()
+            .and_then(|p| negotiation::accept_esp(p, ke.map(|(group, _)| group)))
+            .ok_or(protocol("a choice of algorithms that we did not offer"))?;
+        let shared = match (suite.group, &offer.key, ke) {
+            (None, _, _) => None,
+            (Some(group), Some(key), Some((_, public))) if key.group() == group => Some(
+                key.agree(public)
+                    .map_err(|_| protocol("an invalid public value"))?,
+            ),
+            _ => return Err(protocol("a key exchange that we did not offer")),
+        };
+        let mode = match (
+            offer.mode,
+            answer.notification(NotifyKind::USE_TRANSPORT_MODE),
+        ) {
+            (Mode::Transport, Some(_)) => Mode::Transport,
+            (_, None) => Mode::Tunnel,
+            (Mode::Tunnel, Some(_)) => return Err(protocol("transport mode for a tunnel")),
+        };
+        let selectors = match (answer.ts_i(), answer.ts_r()) {
+            (Some(local), Some(remote)) => narrowing::selectors(local, remote),
+            _ => return Err(protocol("no traffic selectors")),
+        };
+        let proposed = |s: &Selector| offer.selectors.iter().any(|asked| asked.contains(s));
+        if selectors.is_empty() || !selectors.iter().all(proposed) {
+            return Err(Rejection {
+                error: ConnectError::TrafficSelectors(self.peer.clone()),
+                delete: true,
+            });
+        }
+        // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
+        if let Err(selector) = ctx.settings.authorize(&self.peer, address, &selectors) {
+            ctx.counters.not_authorized += 1;
+            let peer = self.peer.clone();
+            return Err(Rejection {
+                error: ConnectError::NotAuthorized { peer, selector },
+                delete: true,
+            });
+        }
+        Ok(Agreement {
+            suite,
+            spi_in: offer.spi,
+            spi_out,
+            selectors,
+            mode,
+            shared,
+        })
+    }
+
+    /// As the responder: the payloads that answer, where `ChildUp` has been said, or the error.
+    /// `nonces` is `None` where the request and the answer bring their own (`CREATE_CHILD_SA`).
+    pub(super) fn answer_child(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        request: &Payloads,
+        init: Option<Nonces<'_>>,
+        replaces: Option<ChildId>,
+    ) -> Result<(ChildId, Vec<Payload>), Notify> {
+        let refuse = |kind| Notify::new(kind, []);
+        let (Some(proposals), Some(ts_i), Some(ts_r)) =
+            (request.proposals(), request.ts_i(), request.ts_r())
+        else {
+            return Err(refuse(NotifyKind::INVALID_SYNTAX));
+        };
+        if self.children.len() >= MAX_CHILDREN {
+            return Err(refuse(NotifyKind::NO_ADDITIONAL_SAS));
+        }
+        let ke = request.key_exchange().filter(|_| init.is_none());
+        let chosen = negotiation::choose_esp(proposals, ke.map(|(group, _)| group))
+            .map_err(|refusal| refused(ctx, refusal))?;
+        let spi_out = <[u8; 4]>::try_from(&chosen.spi[..]).map(u32::from_be_bytes);
+        let Some(spi_out) = spi_out.ok().map(Spi).filter(|spi| spi.0 >= Spi::FIRST) else {
+            return Err(refuse(NotifyKind::INVALID_SYNTAX));
+        };
+        let selectors = self.narrow(ctx, ts_i, ts_r).map_err(refuse)?;
+
+        let mut payloads = Vec::new();
+        let wants_transport = request
+            .notification(NotifyKind::USE_TRANSPORT_MODE)
+            .is_some();
+        let mode = if wants_transport && self.is_host_to_host(&selectors) {
+            payloads.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
+            Mode::Transport
+        } else {
+            Mode::Tunnel
+        };
+        let (own_nonce, mut fresh) = (ctx.nonce(), Vec::new());
+        let nonces = match init {
+            Some(nonces) => nonces,
+            None => {
+                fresh.push(Payload::Nonce(own_nonce.clone()));
+                Nonces {
+                    initiator: request.nonce().ok_or(refuse(NotifyKind::INVALID_SYNTAX))?,
+                    responder: &own_nonce,
+                }
+            }
+        };
+        let shared = match (chosen.suite.group, ke) {
+            (Some(group), Some((_, public))) => {
+                let key = PrivateKey::draw(group, &mut ctx.rng);
+                let shared = key.agree(public);
+                fresh.push(Payload::Ke {
+                    group: group.id(),
+                    data: key.public().to_vec(),
+                });
+                Some(shared.map_err(|_| refuse(NotifyKind::INVALID_SYNTAX))?)
+            }
+            _ => None,
+        };
+        let spi_in = ctx.reserve_spi();
+        payloads.push(Payload::Sa(vec![Proposal {
+            spi: spi_in.0.to_be_bytes().to_vec(),
+            ..chosen.answer
+        }]));
+        payloads.append(&mut fresh);
+        let (local, remote) = narrowing::payloads(&selectors);
+        payloads.push(Payload::TsI(remote));
+        payloads.push(Payload::TsR(local));
+
+        let (keys_in, keys_out) = self
+            .keys
+            .child(chosen.suite.cipher, shared.as_ref(), nonces);
+        let agreement = Agreement {
+            suite: chosen.suite,
+            spi_in,
+            spi_out,
+            selectors,
+            mode,
+            shared,
+        };
+        let child = self.child_sa(ctx, agreement, (keys_in, keys_out));
+        // A peer of another make says nothing when its first child is in, so waiting would only
+        // cost time; it deletes what it has replaced.
+        let outbound = if self.ours || replaces.is_some() {
+            Outbound::AfterConfirmation
+        } else {
+            Outbound::Now
+        };
+        let child = ChildSa { replaces, ..child };
+        Ok((self.adopt(ctx, now, child, outbound), payloads))
+    }
+
+    fn narrow(
+        &self,
+        ctx: &mut Context,
+        ts_i: &[super::wire::TrafficSelector],
+        ts_r: &[super::wire::TrafficSelector],
+    ) -> Result<Vec<Selector>, NotifyKind> {
+        let selectors = narrowing::narrow(ts_r, ts_i, &ctx.settings.protects);
+        if selectors.is_empty() {
+            ctx.counters.ts_unacceptable += 1;
+            return Err(NotifyKind::TS_UNACCEPTABLE);
+        }
+        let allowed = ctx
+            .settings
+            .authorize(&self.peer, self.remote.ip(), &selectors);
+        if allowed.is_err() {
+            ctx.counters.not_authorized += 1;
+            return Err(NotifyKind::TS_UNACCEPTABLE);
+        }
+        Ok(selectors)
+    }
+
+    /// Transport mode carries the packets of the two ends themselves, and no NAT may lie between.
+    fn is_host_to_host(&self, selectors: &[Selector]) -> bool {
+        !self.nat
+            && selectors
+                .iter()
+                .all(|s| s.src == self.local.ip().into() && s.dst == self.remote.ip().into())
+    }
+
+    fn child_sa(
+        &self,
+        ctx: &mut Context,
+        agreement: Agreement,
+        (keys_in, keys_out): (super::effects::ChildKeys, super::effects::ChildKeys),
+    ) -> ChildSa {
+        let lifetime = ctx.settings.timing.child_lifetime;
+        ChildSa {
+            id: ChildId(ctx.next_id()),
+            ike: self.id,
+            peer: self.peer.clone(),
+            request: None,
+            replaces: None,
+            local: self.local.ip(),
+            remote: self.remote.ip(),
+            encapsulation: self.nat.then(|| (self.local.port(), self.remote.port())),
+            mode: agreement.mode,
+            selectors: agreement.selectors,
+            spi_in: agreement.spi_in,
+            spi_out: agreement.spi_out,
+            keys_in,
+            keys_out,
+            esn: agreement.suite.esn,
+            hard_lifetime: (!lifetime.is_zero()).then(|| lifetime + lifetime / 5),
+        }
+    }
+
+    /// Takes a child among our own, sets its timers and says that it is up.
+    fn adopt(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        child: ChildSa,
+        outbound: Outbound,
+    ) -> ChildId {
+        let id = child.id;
+        if let Some(hard) = child.hard_lifetime {
+            let soft = ctx.settings.timing.child_lifetime;
+            let soft = ctx.jittered(soft);
+            ctx.set_timer(Timer::Rekey(id), now + soft);
+            ctx.set_timer(Timer::Expire(id), now + hard);
+        }
+        if outbound == Outbound::AfterConfirmation {
+            self.unconfirmed.push(id);
+            ctx.set_timer(Timer::Confirmed(id), now + CONFIRMATION);
+        }
+        if let Some(old) = child.replaces.and_then(|old| self.children.get_mut(&old)) {
+            old.replaced = true;
+        }
+        self.children.insert(
+            id,
+            Child {
+                id,
+                spi_in: child.spi_in,
+                spi_out: child.spi_out,
+                selectors: child.selectors.clone(),
+                mode: child.mode,
+                replaces: child.replaces,
+                replaced: false,
+                closing: None,
+            },
+        );
+        ctx.owners.insert(id, self.id);
+        self.report_up(ctx);
+        ctx.emit(Effect::ChildUp {
+            child: Box::new(child),
+            outbound,
+        });
+        id
+    }
+
+    /// The peer has shown that it can read what we send on children that it asked for.
+    pub(super) fn confirm(&mut self, ctx: &mut Context, id: ChildId) {
+        if let Some(at) = self.unconfirmed.iter().position(|c| *c == id) {
+            self.unconfirmed.remove(at);
+            ctx.timers.stop(&Timer::Confirmed(id));
+            ctx.emit(Effect::OutboundReady { child: id });
+        }
+    }
+
+    /// Nothing will ever be sent on this child: it lost against another.
+    pub(super) fn never_confirm(&mut self, ctx: &mut Context, id: ChildId) {
+        self.unconfirmed.retain(|c| *c != id);
+        ctx.timers.stop(&Timer::Confirmed(id));
+    }
+
+    /// Forgets a child and says so.
+    pub(super) fn drop_child(&mut self, ctx: &mut Context, id: ChildId, reason: DownReason) {
+        let Some(child) = self.children.remove(&id) else {
+            return;
+        };
+        self.never_confirm(ctx, id);
+        ctx.timers.stop(&Timer::Rekey(id));
+        ctx.timers.stop(&Timer::Expire(id));
+        ctx.release_spi(child.spi_in);
+        ctx.owners.remove(&id);
+        ctx.emit(Effect::ChildDown { child: id, reason });
+    }
+
+    /// Why the peer deletes a child of ours that it need not explain.
+    pub(super) fn reason_of_delete(&self, child: &Child) -> DownReason {
+        let has_rival = self
+            .children
+            .values()
+            .any(|c| c.id != child.id && c.replaces.is_some() && c.replaces == child.replaces);
+        match &child.closing {
+            Some(reason) => reason.clone(),
+            None if child.replaced => DownReason::Replaced,
+            None if has_rival => DownReason::Redundant,
+            None => DownReason::DeletedByPeer,
+        }
+    }
+}
+
+fn refused(ctx: &mut Context, refusal: Refusal) -> Notify {
+    match refusal {
+        Refusal::NoProposalChosen => {
+            ctx.counters.no_proposal_chosen += 1;
+            Notify::new(NotifyKind::NO_PROPOSAL_CHOSEN, [])
+        }
+        Refusal::WrongGroup(group) => {
+            ctx.counters.invalid_ke += 1;
+            Notify::new(NotifyKind::INVALID_KE_PAYLOAD, group.id().to_be_bytes())
+        }
+    }
+}
+
+/// What an error notification means for whoever wanted the child.
+pub(super) fn meaning_of(notify: &Notify, sa: &IkeSa) -> ConnectError {
+    match notify.kind {
+        NotifyKind::NO_PROPOSAL_CHOSEN => ConnectError::NoProposalChosen(sa.remote.ip()),
+        NotifyKind::TS_UNACCEPTABLE => ConnectError::TrafficSelectors(sa.peer.clone()),
+        NotifyKind(code) => ConnectError::Refused {
+            peer: sa.peer.clone(),
+            code,
+        },
+    }
+}

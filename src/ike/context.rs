@@ -1,0 +1,150 @@
+//! What every exchange needs of the endpoint around it: settings, randomness, deadlines, and the
+//! queue of effects.
+
+use super::counters::Counters;
+use super::effects::{ChildId, ConnectError, Effect, IkeId};
+use super::settings::{Connect, RequestId, Settings};
+use crate::net::{Identity, Random, Spi, Timers};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Number of an attempt to set up an IKE SA; never on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AttemptId(pub(super) u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// An unanswered `IKE_SA_INIT` or `IKE_AUTH` is sent again, or given up.
+    Attempt(AttemptId),
+    /// A half-open SA, by our SPI, is forgotten.
+    HalfOpen(u64),
+    /// The request in flight is sent again, or given up.
+    Request(IkeId),
+    /// A peer that was not heard is asked whether it lives.
+    Liveness(IkeId),
+    /// An IKE SA without children is closed; one that is closed is forgotten.
+    Idle(IkeId),
+    /// What a busy peer refused is asked for again.
+    Postponed(IkeId),
+    /// An IKE SA that lost against one set up by the peer at the same time is looked at again.
+    Redundant(IkeId),
+    /// A child is replaced.
+    Rekey(ChildId),
+    /// A child that nobody replaced is given up.
+    Expire(ChildId),
+    /// Whoever asked for the child has had time to install it, though it never said so.
+    Confirmed(ChildId),
+}
+
+/// A wish and whether anybody still waits for it.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// `None` after it was cancelled.
+    pub(super) request: Option<RequestId>,
+    pub(super) connect: Connect,
+    /// How often the peer was too busy.
+    pub(super) tries: u8,
+}
+
+impl From<Connect> for Wanted {
+    fn from(connect: Connect) -> Self {
+        Self {
+            request: Some(connect.request),
+            connect,
+            tries: 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) settings: Settings,
+    pub(super) rng: Box<dyn Random>,
+    pub(super) timers: Timers<Timer>,
+    pub(super) counters: Counters,
+    effects: VecDeque<Effect>,
+    /// Inbound SPIs in use or on offer.
+    spis: BTreeSet<Spi>,
+    /// Which IKE SA a child belongs to.
+    pub(super) owners: BTreeMap<ChildId, IkeId>,
+    /// Identities with an established IKE SA, and how many.
+    pub(super) in_contact: BTreeMap<Identity, usize>,
+    last_id: u64,
+}
+
+impl Context {
+    pub(super) fn new(settings: Settings, rng: Box<dyn Random>) -> Self {
+        Self {
+            settings,
+            rng,
+            timers: Timers::default(),
+            counters: Counters::default(),
+            effects: VecDeque::new(),
+            spis: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            in_contact: BTreeMap::new(),
+            last_id: 0,
+        }
+    }
+
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(super) fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(super) fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, payload: &[u8]) {
+        self.emit(Effect::Transmit {
+            local,
+            remote,
+            payload: payload.to_vec(),
+        });
+    }
+
+    pub(super) fn fail(&mut self, wanted: &Wanted, error: ConnectError) {
+        if let Some(request) = wanted.request {
+            self.emit(Effect::Failed { request, error });
+        }
+    }
+
+    /// Unique among everything that this endpoint numbers.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// 32 octets: at least half the key of every PRF we offer, and no fewer than 16 (RFC 7296
+    /// §2.10).
+    pub(super) fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; 32];
+        self.rng.fill(&mut nonce);
+        nonce
+    }
+
+    /// An inbound SPI for a child, to be given back with [`Context::release_spi`].
+    pub(super) fn reserve_spi(&mut self) -> Spi {
+        loop {
+            let spi = Spi(self.rng.u32());
+            if spi.0 >= Spi::FIRST && self.spis.insert(spi) {
+                return spi;
+            }
+        }
+    }
+
+    pub(super) fn release_spi(&mut self, spi: Spi) {
+        self.spis.remove(&spi);
+    }
+
+    /// `whole` less a random part of up to a tenth, so that two ends do not act at once.
+    pub(super) fn jittered(&mut self, whole: Duration) -> Duration {
+        let share = f64::from(self.rng.u32()) / f64::from(u32::MAX);
+        whole - whole.mul_f64(share / 10.0)
+    }
+
+    pub(super) fn set_timer(&mut self, timer: Timer, at: Instant) {
+        self.timers.set(timer, at);
+    }
+}

@@ -1,0 +1,323 @@
+//! `IKE_AUTH` with pre-shared keys (RFC 7296 §1.2, §2.15), and the first child with it.
+//!
+//! ```text
+//! HDR, SK {IDi, [N(INITIAL_CONTACT),] IDr, AUTH, SAi2, TSi, TSr}  -->
+//!                               <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+//! ```
+//!
+//! A peer that nobody knows and one that proves the wrong key are told the same, after the same
+//! work.
+
+use crate::ike::attempt::{Attempt, Candidate, PendingAuth};
+use crate::ike::child_sa::{Offer, Rejection, meaning_of};
+use crate::ike::context::{Context, Wanted};
+use crate::ike::crypto::authentication::{Claim, Prover, SHARED_KEY};
+use crate::ike::crypto::cipher::OpenError;
+use crate::ike::crypto::keymat::Nonces;
+use crate::ike::effects::{IkeId, Outbound};
+use crate::ike::half_open::HalfOpen;
+use crate::ike::sa::{IkeSa, Role, State};
+use crate::ike::wire::{
+    Exchange, Header, IdBody, NotifyKind, Payload, PayloadKind, Payloads, WireError,
+};
+use crate::net::{Identity, Secret};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+const MESSAGE_ID: u32 = 1;
+
+// --- initiator ----------------------------------------------------------------------------------
+
+impl Attempt {
+    /// The request that proves to one candidate who we are and asks for the first child.
+    pub(super) fn prove(
+        &mut self,
+        ctx: &mut Context,
+        mut sa: IkeSa,
+        request: &[u8],
+        nonce: Vec<u8>,
+        response: Vec<u8>,
+    ) -> Option<Candidate> {
+        let psk = ctx.settings.peer(&self.peer)?.psk.clone();
+        let id = IdBody::from(&ctx.settings.identity);
+        let claim = Claim {
+            prover: Prover::Initiator,
+            message: request,
+            nonce: &nonce,
+            id: &id,
+        };
+        let proof = claim.prove(&sa.keys, &psk);
+        let wanted = self.wanted.front()?;
+        let initial_contact =
+            wanted.connect.initial_contact && !ctx.in_contact.contains_key(&self.peer);
+        // The candidates share one wish; it is reported from `self.wanted`.
+        let wish = Wanted {
+            request: None,
+            connect: wanted.connect.clone(),
+            tries: 0,
+        };
+        let offer = Offer::new(ctx, wish, self.nonce.clone(), None, sa.nat);
+        let mut payloads = vec![Payload::IdI(id)];
+        if initial_contact {
+            payloads.push(Payload::notify(NotifyKind::INITIAL_CONTACT, []));
+        }
+        payloads.push(Payload::IdR(IdBody::from(&self.peer)));
+        payloads.push(Payload::Auth {
+            method: SHARED_KEY,
+            data: proof.expose().to_vec(),
+        });
+        payloads.extend(offer.payloads());
+        let datagram = sa.request(ctx, Exchange::IKE_AUTH, payloads);
+        Some(Candidate {
+            sa,
+            response,
+            nonce,
+            pending: Some(PendingAuth { datagram, offer }),
+        })
+    }
+
+    /// Which candidate the answer makes the peer, if any.
+    pub(in crate::ike) fn on_auth_response(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+    ) -> Option<(usize, Payloads)> {
+        if header.exchange != Exchange::IKE_AUTH || header.message_id != MESSAGE_ID {
+            ctx.counters.out_of_window += 1;
+            return None;
+        }
+        let opened = self.candidates.iter().enumerate().find_map(|(at, c)| {
+            let is_his = c.pending.is_some() && c.sa.is_for(header);
+            is_his
+                .then(|| c.sa.open(datagram))
+                .and_then(|opened| match opened {
+                    Err(OpenError::Integrity) => None,
+                    Err(OpenError::Contents(_)) => Some((at, Payloads::default())),
+                    Ok(answer) => Some((at, answer)),
+                })
+        });
+        let Some((at, answer)) = opened else {
+            ctx.counters.integrity_failed += 1;
+            return None;
+        };
+        if self.is_the_peer(ctx, at, &answer) {
+            return Some((at, answer));
+        }
+        // Whoever owns these keys is not the peer. If it believes us, it should know (§2.21.2).
+        if answer.error().is_none() {
+            let sa = &mut self.candidates[at].sa;
+            let failed = vec![Payload::notify(NotifyKind::AUTHENTICATION_FAILED, [])];
+            let farewell = sa.request(ctx, Exchange::INFORMATIONAL, failed);
+            ctx.transmit(sa.local, sa.remote, &farewell);
+        }
+        self.on_candidate_failed(ctx, now, at);
+        None
+    }
+
+    fn is_the_peer(&self, ctx: &Context, at: usize, answer: &Payloads) -> bool {
+        let candidate = &self.candidates[at];
+        let (Some(id), Some((method, proof)), Some(peer)) =
+            (answer.id_r(), answer.auth(), ctx.settings.peer(&self.peer))
+        else {
+            return false;
+        };
+        let claim = Claim {
+            prover: Prover::Responder,
+            message: &candidate.response,
+            nonce: &self.nonce,
+            id,
+        };
+        id.identity() == self.peer && claim.verify(&candidate.sa.keys, &peer.psk, method, proof)
+    }
+
+    /// The peer has authenticated: what remains is its answer about the first child.
+    pub(in crate::ike) fn establish(
+        mut self,
+        ctx: &mut Context,
+        now: Instant,
+        at: usize,
+        answer: &Payloads,
+    ) -> (IkeSa, VecDeque<Wanted>) {
+        let candidate = self.candidates.swap_remove(at);
+        let mut wanted = self.dissolve(ctx);
+        let (mut sa, nonce) = (candidate.sa, candidate.nonce);
+        sa.heard = now;
+        sa.established = now;
+        let request = wanted.pop_front().and_then(|w| w.request);
+        let Some(PendingAuth { mut offer, .. }) = candidate.pending else {
+            return (sa, wanted);
+        };
+        offer.set_request(request);
+        let spi = offer.spi;
+        let result = match answer.error() {
+            Some(notify) => Err(Rejection {
+                error: meaning_of(notify, &sa),
+                delete: false,
+            }),
+            None => sa.complete_child(ctx, now, offer, answer, &nonce, Outbound::Now),
+        };
+        match result {
+            Ok(_) if sa.ours => sa.waiting.push_back(super::Task::Probe),
+            Ok(_) => {}
+            Err(rejection) => sa.reject(ctx, now, spi, request, None, rejection),
+        }
+        (sa, wanted)
+    }
+}
+
+// --- responder ----------------------------------------------------------------------------------
+
+/// What an `IKE_AUTH` request made of a half-open SA.
+#[derive(Debug)]
+pub(in crate::ike) enum Verdict {
+    /// Not from the peer, or answered already.
+    Ignored,
+    /// Answered with `AUTHENTICATION_FAILED`.
+    Refused,
+    Authenticated {
+        peer: Identity,
+        request: Payloads,
+    },
+}
+
+impl HalfOpen {
+    pub(in crate::ike) fn on_auth_request(
+        &mut self,
+        ctx: &mut Context,
+        at: (SocketAddr, SocketAddr),
+        header: &Header,
+        datagram: &[u8],
+    ) -> Verdict {
+        let expected = header.exchange == Exchange::IKE_AUTH
+            && header.message_id == MESSAGE_ID
+            && header.spi_i == self.spi_i
+            && !header.response;
+        if !expected {
+            ctx.counters.out_of_window += 1;
+            return Verdict::Ignored;
+        }
+        let request = match self.keys.from_initiator.open(datagram) {
+            Err(OpenError::Integrity) => {
+                ctx.counters.integrity_failed += 1;
+                return Verdict::Ignored;
+            }
+            opened => opened,
+        };
+        if let Some(refusal) = &self.refusal {
+            ctx.counters.replayed += 1;
+            ctx.transmit(at.0, at.1, refusal);
+            return Verdict::Ignored;
+        }
+        let refusal = match request {
+            Ok(request) => match self.authenticate(ctx, &request) {
+                Some(peer) => return Verdict::Authenticated { peer, request },
+                None => Payload::notify(NotifyKind::AUTHENTICATION_FAILED, []),
+            },
+            Err(OpenError::Contents(WireError::UnknownCritical(kind))) => {
+                Payload::notify(NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD, [kind])
+            }
+            Err(_) => Payload::notify(NotifyKind::INVALID_SYNTAX, []),
+        };
+        ctx.counters.authentication_failed += 1;
+        let header = Header {
+            next: PayloadKind::SK,
+            from_initiator: false,
+            response: true,
+            ..*header
+        };
+        let payloads = Payloads(vec![refusal]);
+        let refusal = self
+            .keys
+            .from_responder
+            .seal(header, &payloads, &mut ctx.rng);
+        ctx.transmit(at.0, at.1, &refusal);
+        self.refusal = Some(refusal);
+        Verdict::Refused
+    }
+
+    fn authenticate(&self, ctx: &Context, request: &Payloads) -> Option<Identity> {
+        let (id, (method, proof)) = (request.id_i()?, request.auth()?);
+        let identity = id.identity();
+        let peer = ctx.settings.peer(&identity);
+        // A key that nobody can prove, so that an unknown name takes as long as a wrong key.
+        let nobody = Secret::from(&self.nonce_r[..]);
+        let claim = Claim {
+            prover: Prover::Initiator,
+            message: &self.request,
+            nonce: &self.nonce_r,
+            id,
+        };
+        let proven = claim.verify(&self.keys, peer.map_or(&nobody, |p| &p.psk), method, proof);
+        let for_us = request
+            .id_r()
+            .is_none_or(|id| id.identity() == ctx.settings.identity);
+        (proven && peer.is_some() && for_us).then_some(identity)
+    }
+
+    /// The peer has authenticated: prove who we are, and answer about the first child.
+    pub(in crate::ike) fn establish(
+        self,
+        ctx: &mut Context,
+        now: Instant,
+        at: (SocketAddr, SocketAddr),
+        peer: Identity,
+        request: &Payloads,
+    ) -> IkeSa {
+        let psk = ctx.settings.peer(&peer).map(|p| p.psk.clone());
+        let id = IdBody::from(&ctx.settings.identity);
+        let claim = Claim {
+            prover: Prover::Responder,
+            message: &self.response,
+            nonce: &self.nonce_i,
+            id: &id,
+        };
+        // `authenticate` found the peer a moment ago.
+        let proof = claim.prove(&self.keys, &psk.unwrap_or(Secret::from(&self.nonce_r[..])));
+        let mut sa = IkeSa {
+            id: IkeId(ctx.next_id()),
+            role: Role::Responder,
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            keys: self.keys,
+            local: at.0,
+            remote: at.1,
+            peer,
+            ours: self.ours,
+            nat: self.nat,
+            lowest_nonce: self.nonce_i.clone().min(self.nonce_r.clone()),
+            state: State::Established,
+            reported: false,
+            established: now,
+            heard: now,
+            children: BTreeMap::new(),
+            unconfirmed: Vec::new(),
+            waiting: VecDeque::new(),
+            postponed: Vec::new(),
+            in_flight: None,
+            next_request: 0,
+            expected: MESSAGE_ID,
+            last_response: Vec::new(),
+        };
+        let mut payloads = vec![
+            Payload::IdR(id),
+            Payload::Auth {
+                method: SHARED_KEY,
+                data: proof.expose().to_vec(),
+            },
+        ];
+        let nonces = Nonces {
+            initiator: &self.nonce_i,
+            responder: &self.nonce_r,
+        };
+        // An IKE SA without a child lives on (§1.2): the next exchange may ask for another.
+        match sa.answer_child(ctx, now, request, Some(nonces), None) {
+            Ok((_, child)) => payloads.extend(child),
+            Err(refusal) => payloads.push(Payload::Notify(refusal)),
+        }
+        sa.respond(ctx, at, Exchange::IKE_AUTH, payloads);
+        sa
+    }
+}

@@ -1,0 +1,360 @@
+//! `IKE_SA_INIT` (RFC 7296 §1.2).
+//!
+//! ```text
+//! HDR, [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*_IP), V  -->
+//!                   <--  HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*_IP), V
+//!          or       <--  HDR, N(COOKIE)                    (§2.6)
+//!          or       <--  HDR, N(INVALID_KE_PAYLOAD)        (§1.2)
+//! ```
+//!
+//! Nothing here is authenticated. The responder says as little as the request: what it adds
+//! beyond the choice answers something that the request brought.
+
+use crate::ike::attempt::{Attempt, Candidate, MAX_CANDIDATES};
+use crate::ike::context::{Context, Timer};
+use crate::ike::cookies::Cookies;
+use crate::ike::crypto::keymat::Nonces;
+use crate::ike::crypto::{Group, IkeKeys, PrivateKey};
+use crate::ike::effects::{ConnectError, IkeId};
+use crate::ike::half_open::{HalfOpen, HalfOpenTable};
+use crate::ike::negotiation::{self, Refusal};
+use crate::ike::sa::{IkeSa, Role, State};
+use crate::ike::wire::{Exchange, Header, Notify, NotifyKind, Payload, Payloads, WireError};
+use crate::ike::{VENDOR_ID, nat};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+fn encode(spis: (u64, u64), from_initiator: bool, payloads: Vec<Payload>) -> Vec<u8> {
+    let (next, chain) = Payloads(payloads).encode();
+    let header = Header {
+        spi_i: spis.0,
+        spi_r: spis.1,
+        next,
+        exchange: Exchange::IKE_SA_INIT,
+        from_initiator,
+        response: !from_initiator,
+        message_id: 0,
+    };
+    let mut out = header.encode(chain.len());
+    out.extend_from_slice(&chain);
+    out
+}
+
+// --- initiator ----------------------------------------------------------------------------------
+
+impl Attempt {
+    /// A new version of the request, in place of the last.
+    pub(in crate::ike) fn ask(&mut self, ctx: &mut Context, now: Instant, group: Group) {
+        let mut payloads = Vec::new();
+        if let Some(cookie) = &self.cookie {
+            payloads.push(Payload::notify(NotifyKind::COOKIE, cookie.clone()));
+        }
+        payloads.push(Payload::Sa(negotiation::offer_ike()));
+        payloads.push(Payload::Ke {
+            group: group.id(),
+            data: self.key(ctx, group).public().to_vec(),
+        });
+        payloads.push(Payload::Nonce(self.nonce.clone()));
+        payloads.extend(nat::claims((self.spi, 0), self.local, self.remote));
+        payloads.push(Payload::Vendor(VENDOR_ID.to_vec()));
+        let request = encode((self.spi, 0), true, payloads);
+        ctx.transmit(self.local, self.remote, &request);
+        self.requests.push((group, request));
+        self.restart_timer(ctx, now);
+    }
+
+    /// An answer; a new candidate where it could be the peer's.
+    pub(in crate::ike) fn on_init_response(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        header: &Header,
+        datagram: &[u8],
+    ) {
+        let known = self.candidates.iter().any(|c| c.response == datagram);
+        if remote != self.remote || local != self.local || header.from_initiator || known {
+            return;
+        }
+        let Ok(payloads) = Payloads::decode(header.next, &datagram[Header::LEN..]) else {
+            ctx.counters.malformed += 1;
+            return;
+        };
+        if header.spi_r == 0 || payloads.proposals().is_none() {
+            self.on_unauthenticated(ctx, now, &payloads);
+            return;
+        }
+        if self.candidates.len() == MAX_CANDIDATES {
+            ctx.counters.candidates_ignored += 1;
+            return;
+        }
+        match self.candidate(ctx, now, header, &payloads, datagram) {
+            Some(candidate) => {
+                let pending = candidate.pending.as_ref();
+                let at = (candidate.sa.local, candidate.sa.remote);
+                if let Some(pending) = pending {
+                    ctx.transmit(at.0, at.1, &pending.datagram);
+                }
+                self.candidates.push(candidate);
+                self.restart_timer(ctx, now);
+            }
+            None => {
+                ctx.counters.errors_ignored += 1;
+                let what = "an answer that does not fit the request";
+                let error = ConnectError::Protocol(self.remote.ip(), what);
+                self.explanation.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Demands and errors that anybody could have sent: gone along with a few times, believed
+    /// never (RFC 7296 §2.21.1).
+    fn on_unauthenticated(&mut self, ctx: &mut Context, now: Instant, payloads: &Payloads) {
+        let group = self.requests.last().map_or(Group::ALL[0], |(g, _)| *g);
+        if let Some(cookie) = payloads.notification(NotifyKind::COOKIE) {
+            let new =
+                (1..=64).contains(&cookie.data.len()) && self.cookie.as_ref() != Some(&cookie.data);
+            if new && self.may_restart() {
+                self.cookie = Some(cookie.data.clone());
+                self.ask(ctx, now, group);
+            }
+            return;
+        }
+        let Some(error) = payloads.error() else {
+            ctx.counters.malformed += 1;
+            return;
+        };
+        let wanted = <[u8; 2]>::try_from(&error.data[..])
+            .ok()
+            .and_then(|octets| Group::from_id(u16::from_be_bytes(octets)));
+        match (error.kind, wanted) {
+            (NotifyKind::INVALID_KE_PAYLOAD, Some(wanted))
+                if wanted != group && self.may_restart() =>
+            {
+                ctx.counters.invalid_ke += 1;
+                self.ask(ctx, now, wanted);
+            }
+            (kind, _) => {
+                ctx.counters.errors_ignored += 1;
+                self.explanation = Some(match kind {
+                    NotifyKind::NO_PROPOSAL_CHOSEN | NotifyKind::INVALID_KE_PAYLOAD => {
+                        ConnectError::NoProposalChosen(self.remote.ip())
+                    }
+                    NotifyKind(code) => ConnectError::Refused {
+                        peer: self.peer.clone(),
+                        code,
+                    },
+                });
+            }
+        }
+    }
+
+    fn candidate(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        header: &Header,
+        answer: &Payloads,
+        datagram: &[u8],
+    ) -> Option<Candidate> {
+        let (group, public) = answer.key_exchange()?;
+        let nonce = answer.nonce()?;
+        let suite = negotiation::accept_ike(answer.proposals()?, group)?;
+        let (key, request) = self.request_in(suite.group)?;
+        let shared = key.agree(public).ok()?;
+        let request = request.to_vec();
+        let nonces = Nonces {
+            initiator: &self.nonce,
+            responder: nonce,
+        };
+        let spis = (header.spi_i, header.spi_r);
+        let keys = IkeKeys::first(suite.prf, suite.cipher, &shared, nonces, spis);
+        let (mut local, mut remote) = (self.local, self.remote);
+        let nat = nat::is_between(answer, spis, local, remote);
+        if nat && remote.port() == nat::PORT {
+            // RFC 7296 §2.23: from here on where ESP can go too.
+            local.set_port(nat::NAT_PORT);
+            remote.set_port(nat::NAT_PORT);
+        }
+        let sa = IkeSa {
+            id: IkeId(ctx.next_id()),
+            role: Role::Initiator,
+            spi_i: header.spi_i,
+            spi_r: header.spi_r,
+            keys,
+            local,
+            remote,
+            peer: self.peer.clone(),
+            ours: answer.has_vendor(&VENDOR_ID),
+            nat,
+            lowest_nonce: nonce.min(&self.nonce).to_vec(),
+            state: State::Established,
+            reported: false,
+            established: now,
+            heard: now,
+            children: BTreeMap::new(),
+            unconfirmed: Vec::new(),
+            waiting: VecDeque::new(),
+            postponed: Vec::new(),
+            in_flight: None,
+            next_request: 1,
+            expected: 0,
+            last_response: Vec::new(),
+        };
+        let nonce = nonce.to_vec();
+        self.prove(ctx, sa, &request, nonce, datagram.to_vec())
+    }
+}
+
+// --- responder ----------------------------------------------------------------------------------
+
+/// What an answer is made of besides the request.
+pub(in crate::ike) struct Responder<'a> {
+    pub(in crate::ike) ctx: &'a mut Context,
+    pub(in crate::ike) half_open: &'a mut HalfOpenTable,
+    pub(in crate::ike) cookies: &'a mut Cookies,
+    /// For the IKE SA that may come of it.
+    pub(in crate::ike) spi: u64,
+}
+
+impl Responder<'_> {
+    pub(in crate::ike) fn on_init_request(
+        self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        header: &Header,
+        datagram: &[u8],
+    ) {
+        let Self {
+            ctx,
+            half_open,
+            cookies,
+            spi,
+        } = self;
+        if let Some(entry) = half_open.made_by(remote, datagram) {
+            ctx.counters.replayed += 1;
+            ctx.transmit(local, remote, &entry.response);
+            return;
+        }
+        let refuse = |ctx: &mut Context, notify: Notify| {
+            let payloads = vec![Payload::Notify(notify)];
+            ctx.transmit(local, remote, &encode((header.spi_i, 0), false, payloads));
+        };
+        let request = match Payloads::decode(header.next, &datagram[Header::LEN..]) {
+            Ok(request) => request,
+            Err(WireError::UnknownCritical(kind)) => {
+                let kind = [kind];
+                refuse(
+                    ctx,
+                    Notify::new(NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD, kind),
+                );
+                return;
+            }
+            Err(_) => {
+                ctx.counters.malformed += 1;
+                return;
+            }
+        };
+        let (Some(proposals), Some((group, public)), Some(nonce)) =
+            (request.proposals(), request.key_exchange(), request.nonce())
+        else {
+            ctx.counters.malformed += 1;
+            return;
+        };
+        if half_open.len() >= ctx.settings.timing.cookie_threshold {
+            let offered = request.notification(NotifyKind::COOKIE);
+            let valid =
+                offered.is_some_and(|n| cookies.is_valid(&n.data, nonce, remote, header.spi_i));
+            if !valid {
+                ctx.counters.cookies_invalid += u64::from(offered.is_some());
+                ctx.counters.cookies_demanded += 1;
+                let cookie = cookies.make(now, &mut ctx.rng, nonce, remote, header.spi_i);
+                refuse(ctx, Notify::new(NotifyKind::COOKIE, cookie));
+                return;
+            }
+        }
+        if !half_open.has_room_for(remote.ip()) {
+            ctx.counters.half_open_full += 1;
+            return;
+        }
+        let chosen = match negotiation::choose_ike(proposals, 0, group) {
+            Ok(chosen) => chosen,
+            Err(Refusal::NoProposalChosen) => {
+                ctx.counters.no_proposal_chosen += 1;
+                refuse(ctx, Notify::new(NotifyKind::NO_PROPOSAL_CHOSEN, []));
+                return;
+            }
+            Err(Refusal::WrongGroup(group)) => {
+                ctx.counters.invalid_ke += 1;
+                let group = group.id().to_be_bytes();
+                refuse(ctx, Notify::new(NotifyKind::INVALID_KE_PAYLOAD, group));
+                return;
+            }
+        };
+        let suite = chosen.suite;
+        let key = PrivateKey::draw(suite.group, &mut ctx.rng);
+        let Ok(shared) = key.agree(public) else {
+            ctx.counters.malformed += 1;
+            refuse(ctx, Notify::new(NotifyKind::INVALID_SYNTAX, []));
+            return;
+        };
+        let own_nonce = ctx.nonce();
+        let spis = (header.spi_i, spi);
+        let nonces = Nonces {
+            initiator: nonce,
+            responder: &own_nonce,
+        };
+        let keys = IkeKeys::first(suite.prf, suite.cipher, &shared, nonces, spis);
+        let ours = request.has_vendor(&VENDOR_ID);
+        let mut payloads = vec![
+            Payload::Sa(vec![chosen.answer]),
+            Payload::Ke {
+                group: suite.group.id(),
+                data: key.public().to_vec(),
+            },
+            Payload::Nonce(own_nonce.clone()),
+        ];
+        if request
+            .notification(NotifyKind::NAT_DETECTION_SOURCE_IP)
+            .is_some()
+        {
+            payloads.extend(nat::claims(spis, local, remote));
+        }
+        if ours {
+            payloads.push(Payload::Vendor(VENDOR_ID.to_vec()));
+        }
+        let response = encode(spis, false, payloads);
+        ctx.transmit(local, remote, &response);
+        ctx.set_timer(Timer::HalfOpen(spi), now + ctx.settings.timing.half_open);
+        half_open.insert(HalfOpen {
+            spi_i: header.spi_i,
+            spi_r: spi,
+            remote,
+            request: datagram.to_vec(),
+            response,
+            nonce_i: nonce.to_vec(),
+            nonce_r: own_nonce,
+            keys,
+            nat: nat::is_between(&request, (header.spi_i, 0), local, remote),
+            ours,
+            created: now,
+            refusal: None,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ike::wire::PayloadKind;
+
+    #[test]
+    fn the_first_message_is_a_header_and_its_payloads() {
+        let octets = encode((1, 0), true, vec![Payload::Nonce(vec![7; 16])]);
+        assert_eq!(octets.len(), Header::LEN + 4 + 16);
+        assert_eq!(octets[16], PayloadKind::NONCE.0);
+    }
+}
