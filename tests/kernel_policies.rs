@@ -2,7 +2,9 @@
 
 mod kernel;
 
-use kernel::{Kernel, device, in_namespace, key, policy, run, selector, trap_template};
+use kernel::{
+    Kernel, device, in_namespace, key, policy, run, selector, transmitted, trap_template,
+};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use xfrm_agent::kernel::desired::{
@@ -128,12 +130,6 @@ fn a_changed_address_is_one_event() {
             assert_eq!(monitor.next().await.unwrap(), KernelEvent::AddressChanged);
         });
     });
-}
-
-fn transmitted(device: &str) -> u64 {
-    let json: serde_json::Value =
-        serde_json::from_str(&run("ip", &format!("-j -s link show {device}"))).unwrap();
-    json[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
 }
 
 fn eventually(what: &str, mut check: impl FnMut() -> bool) {

@@ -86,7 +86,7 @@ fn write_script(out: &mut String, wanted: &Interception) -> std::fmt::Result {
         // Where no socket listens, tproxy ends the rule and the probe goes on to the next gateway.
         writeln!(
             out,
-            "    {ip} daddr @{} tproxy {ip} to :{port} {divert_mark} counter name diverted accept",
+            "    {ip} daddr @{} meta l4proto udp tproxy {ip} to :{port} {divert_mark} counter name diverted accept",
             set_name(family)
         )?;
     }

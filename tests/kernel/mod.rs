@@ -1,5 +1,7 @@
 //! A network namespace for one test, and objects to put into its kernel.
 
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
 use std::time::Duration;
@@ -55,7 +57,6 @@ pub(crate) struct Kernel {
     pub(crate) directory: tempfile::TempDir,
 }
 
-#[allow(dead_code, reason = "each test binary uses some of it")]
 impl Kernel {
     pub(crate) fn open() -> Self {
         Self::open_in(tempfile::tempdir().unwrap())
@@ -181,7 +182,6 @@ pub(crate) fn key(object: &Object) -> Option<PolicyKey> {
 }
 
 /// A device that sends whatever it is given, to nobody.
-#[allow(dead_code, reason = "each test binary uses some of it")]
 pub(crate) fn device(name: &str) {
     run(
         "ip",
@@ -190,4 +190,11 @@ pub(crate) fn device(name: &str) {
     // No neighbour has to be found first.
     run("ip", &format!("link set {name} arp off up"));
     run("ip", &format!("link set {name}x up"));
+}
+
+/// Packets that have left a device.
+pub(crate) fn transmitted(device: &str) -> u64 {
+    let json: serde_json::Value =
+        serde_json::from_str(&run("ip", &format!("-j -s link show {device}"))).unwrap();
+    json[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
 }
