@@ -256,6 +256,14 @@ impl Listener {
         })
     }
 
+    pub fn join(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
+    }
+
+    pub fn leave(&mut self, group: u32) -> io::Result<()> {
+        self.socket.drop_membership(group)
+    }
+
     /// For a tokio runtime, within which it must be called.
     #[expect(
         unsafe_code,

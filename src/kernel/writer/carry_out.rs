@@ -22,7 +22,12 @@ pub(super) struct Outcome {
     /// Not done, because a protecting policy over the same packets was refused, with that policy;
     /// or refused for want of memory. To be planned again with the next change.
     pub again: Vec<Key>,
-    /// Objects that have no events: to be looked at again.
+    pub looks: Looks,
+}
+
+/// Which kinds of objects were written that have no events: to be looked at again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looks {
     pub routes: bool,
     pub interception: bool,
     pub sysctls: bool,
@@ -150,27 +155,27 @@ impl<'a> Run<'a, '_> {
             Step::AddRule(key) => route::add_rule(routes.batch(), &key),
             Step::DeleteRule(key) => route::delete_rule(routes.batch(), &key),
             Step::Intercept(wanted) => {
-                self.outcome.interception = true;
+                self.outcome.looks.interception = true;
                 interception::install(wanted)?;
                 return self.kit.table.wrote(wanted);
             }
             Step::RemoveInterception => {
-                self.outcome.interception = true;
+                self.outcome.looks.interception = true;
                 return interception::remove();
             }
             Step::SetSysctl(name, value) => {
-                self.outcome.sysctls = true;
+                self.outcome.looks.sysctls = true;
                 let before = read_sysctl(name)?;
                 self.kit.remembered.sysctl(name, &before, value)?;
                 return Ok(write_sysctl(name, value)?);
             }
             Step::RestoreSysctl(name) => {
-                self.outcome.sysctls = true;
+                self.outcome.looks.sysctls = true;
                 return Ok(restore_sysctl(self.kit.remembered, name)?);
             }
             _ => return Ok(()),
         }
-        self.outcome.routes = true;
+        self.outcome.looks.routes = true;
         match routes.flush()?.pop() {
             Some((_, error)) if !is_done(&step, &error) => Err(error),
             _ => Ok(()),
@@ -190,8 +195,7 @@ impl<'a> Run<'a, '_> {
                 self.refuse(*stage, *step, error);
             }
         }
-        // Often enough that the events of a large plan never overflow their socket.
-        self.kit.sockets.listen()
+        Ok(())
     }
 
     fn refuse(&mut self, stage: Stage, step: Step<'_>, error: KernelError) {

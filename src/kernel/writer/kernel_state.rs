@@ -60,6 +60,11 @@ impl Sockets {
         })
     }
 
+    /// Hears no more of policies, until everything is listed again.
+    pub(super) fn stop_listening(&mut self) -> io::Result<()> {
+        self.events.leave(XFRMNLGRP_POLICY)
+    }
+
     /// Reads all events that wait.
     pub(super) fn listen(&mut self) -> io::Result<()> {
         let our_port = self.xfrm.port();
@@ -84,6 +89,8 @@ impl Sockets {
     /// Lists everything again, except for interception.
     pub(super) fn list(&mut self, observed: &mut Observed) -> Result<(), StartError> {
         let failed = |what| move |error| StartError::Dump(what, error);
+        let joined = self.events.join(XFRMNLGRP_POLICY);
+        joined.map_err(|error| StartError::Socket("XFRM events", error))?;
         let policies = self.xfrm.dump(XFRM_MSG_GETPOLICY, &[], policy::read);
         let policies = policies.map_err(failed("policies"))?;
         let sas = self.xfrm.dump(XFRM_MSG_GETSA, &[], sa::read);

@@ -1,6 +1,6 @@
 //! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
 
-use super::carry_out::{self, Kit, Outcome};
+use super::carry_out::{self, Kit, Looks, Outcome};
 use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
 use crate::kernel::desired::{Change, Desired, Key, Object, PolicyKey, Revision, Sysctl};
@@ -183,12 +183,7 @@ impl Task {
 
     /// Listens, plans, carries out and reports, once.
     fn follow(&mut self) {
-        if let Err(error) = self.sockets.listen() {
-            tracing::error!(%error, "kernel events cannot be read");
-            std::thread::sleep(RETRY);
-            self.pending.everything = true;
-        }
-        self.digest();
+        self.listen();
         // Nothing is touched before the first wish.
         if self.pending.is_empty() || self.revision == Revision::default() {
             self.pending = Pending::default();
@@ -207,6 +202,7 @@ impl Task {
             Scope::Keys(&pending.keys)
         };
         let outcome = self.carry_out(scope, &pending.release);
+        let looks = outcome.looks;
         self.again = outcome.again;
         for refusal in outcome.refusals {
             self.report(Report::Refused {
@@ -214,16 +210,27 @@ impl Task {
                 refusal,
             });
         }
-        for key in pending.disturbed {
-            if is_own(&self.observed, &Key::Policy(key)) {
-                self.report(Report::Event(KernelEvent::PolicyRepaired { key }));
-            }
-        }
+        // Each step has been answered; what the events say of it is not waited for.
         if pending.changed {
             self.report(Report::Applied {
                 revision: self.revision,
             });
         }
+        self.look_again(looks);
+        for key in pending.disturbed {
+            if is_own(&self.observed, &Key::Policy(key)) {
+                self.report(Report::Event(KernelEvent::PolicyRepaired { key }));
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        if let Err(error) = self.sockets.listen() {
+            tracing::error!(%error, "kernel events cannot be read");
+            std::thread::sleep(RETRY);
+            self.pending.everything = true;
+        }
+        self.digest();
     }
 
     fn carry_out(&mut self, scope: Scope<'_>, release: &BTreeSet<PolicyKey>) -> Outcome {
@@ -240,33 +247,40 @@ impl Task {
             remembered: &mut self.remembered,
             indices: &mut self.indices,
         };
-        let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit);
-        drop(plan);
-        self.digest();
-        let outcome = outcome.unwrap_or_else(|error| {
+        let bulk = plan.steps.len() > BULK;
+        let outcome = if bulk {
+            kit.sockets.stop_listening()
+        } else {
+            Ok(())
+        };
+        let outcome = outcome.and_then(|()| carry_out::carry_out(&plan, &self.observed, &mut kit));
+        self.pending.everything |= bulk;
+        outcome.unwrap_or_else(|error| {
             tracing::error!(%error, "a kernel socket failed; listing everything again");
             self.pending.everything = true;
             std::thread::sleep(RETRY);
             Outcome::default()
-        });
-        if let Err(error) = self.look_again(&outcome) {
-            tracing::error!(%error, "the kernel cannot be listed");
-        }
-        outcome
+        })
     }
 
-    /// Objects without events are read back after they were written.
-    fn look_again(&mut self, outcome: &Outcome) -> Result<(), KernelError> {
-        if outcome.routes {
-            self.sockets.list_routes(&mut self.observed)?;
+    /// Takes in what became of the objects that were written.
+    fn look_again(&mut self, looks: Looks) {
+        self.listen();
+        let mut look = || {
+            if looks.routes {
+                self.sockets.list_routes(&mut self.observed)?;
+            }
+            if looks.interception {
+                self.observed.interception = self.table.observe()?;
+            }
+            Ok::<(), KernelError>(())
+        };
+        if let Err(error) = look() {
+            tracing::error!(%error, "the kernel cannot be listed");
         }
-        if outcome.interception {
-            self.observed.interception = self.table.observe()?;
-        }
-        if outcome.sysctls {
+        if looks.sysctls {
             self.look_at_sysctls();
         }
-        Ok(())
     }
 
     fn look_at_everything(&mut self) -> Result<(), StartError> {
@@ -379,6 +393,10 @@ impl Task {
         Ok(())
     }
 }
+
+/// From so many steps on, listing everything afterwards costs less than an event for each, which
+/// might not fit their socket either.
+const BULK: usize = 1000;
 
 /// A socket that fails again and again must not keep a processor busy.
 const RETRY: Duration = Duration::from_millis(200);
