@@ -21,7 +21,8 @@ namespace() { echo "xa-$lab-$1"; }
 is_up() { [[ -d $(state_folder "$1") ]]; }
 
 # The namespaces of the topology in $lab. Asked of the kernel, so that remains of a broken run are found as well.
-namespaces() { ip netns list | awk -v prefix="xa-$lab-" 'index($1, prefix) == 1 { print $1 }'; }
+# (Names of nodes have no dash: xa-fig1-ted-104 is node 104 of fig1-ted, and none of a topology called fig1.)
+namespaces() { ip netns list | awk -v prefix="xa-$lab-" 'index($1, prefix) == 1 && substr($1, length(prefix) + 1) !~ /-/ { print $1 }'; }
 
 # build_topology [NETEM...]: NETEM are the words of `tc qdisc add ... netem` for the middle link.
 build_topology() {
@@ -50,6 +51,7 @@ build_topology() {
 # add_node FORWARDING NAME
 add_node() {
     local forwarding=$1 node=$2 name
+    [[ $node != *-* ]] || return
     name=$(namespace "$node")
     ip netns add "$name" || return
     # rp_filter is what Debian sets. No duplicate address detection: addresses must be usable at once.
@@ -145,6 +147,15 @@ demolish_topology() {
     rmdir "$lab_runtime" 2>/dev/null || true
 }
 
+# Ends whatever runs in the namespaces of $lab: for a topology that existed for one scenario only.
+evict() {
+    local name
+    end_processes
+    for name in $(namespaces); do
+        ip netns pids "$name" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
+    done
+}
+
 # --- processes that the lab leaves running: captures and agents --------------------------------------------------
 
 # start_process NODE LABEL COMMAND...: in the background, in a session of its own, with LABEL.log and LABEL.pid in the
@@ -154,8 +165,13 @@ start_process() {
     base=$(state_folder "$lab")/$2
     shift 2
     setsid ip netns exec "$(namespace "$node")" "$@" </dev/null >"$base.log" 2>&1 &
-    echo "$node $!" >"$base.pid"
+    local process=$!
     disown
+    echo "$node $process" >"$base.pid"
+    # `runs` can tell only once it has entered the namespace.
+    while kill -0 "$process" 2>/dev/null && ! runs "$(basename "$base")"; do
+        sleep 0.01
+    done
 }
 
 # runs LABEL: a process id may long be somebody else's, so it counts only inside the node's namespace.
