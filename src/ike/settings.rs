@@ -57,7 +57,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             retransmit: Duration::from_millis(500),
-            retransmit_max: Duration::from_secs(8),
+            retransmit_max: Duration::from_secs(2),
             give_up: Duration::from_secs(30),
             liveness: Duration::from_secs(30),
             child_lifetime: Duration::from_secs(3600),

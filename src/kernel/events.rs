@@ -42,6 +42,8 @@ pub struct Acquire {
     /// The policy that it met.
     pub policy: PolicyKey,
     pub index: u32,
+    /// Tells a trap from a tunnel's policy of the same selector.
+    pub priority: u32,
     /// Whether that policy is ours.
     pub own: bool,
     pub flow: Flow,

@@ -85,6 +85,17 @@ impl Selector {
         })
     }
 
+    /// How many address, protocol and port bits are fixed, at most 296: of two selectors that
+    /// overlap, the more specific one should decide.
+    pub fn specificity(&self) -> u32 {
+        let fixed = |any: bool, bits: u32| if any { 0 } else { bits };
+        u32::from(self.src.prefix_len())
+            + u32::from(self.dst.prefix_len())
+            + fixed(self.protocol == Protocol::Any, 8)
+            + fixed(self.src_port == Port::Any, 16)
+            + fixed(self.dst_port == Port::Any, 16)
+    }
+
     pub fn overlaps(&self, other: &Self) -> bool {
         self.intersect(other).is_some()
     }

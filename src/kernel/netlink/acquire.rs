@@ -30,6 +30,7 @@ pub fn read(message: &Message<'_>) -> Option<Acquire> {
     Some(Acquire {
         own: ownership::owns_policy(&policy),
         policy: policy.policy.key,
+        priority: policy.policy.priority,
         index: policy.index,
         flow: Flow {
             src: packet.src.addr(),
