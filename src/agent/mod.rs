@@ -1,5 +1,294 @@
 //! Layer 3: where discovery, IKE and the kernel meet. A plain state machine: `handle(now, event)`,
 //! `poll_effect()`, `poll_timeout()`; no clock, socket, tokio or randomness of its own.
+//!
+//! ```text
+//!  ACQUIRE ──→ held ──→ ted::initiator ──→ SendAs (probe)
+//!                            ↑  │ Candidate
+//!  Datagram ─────────────────┤  └──→ negotiation ──→ ike::endpoint ──→ Send
+//!                            │                            ↑  │ ChildUp
+//!  Datagram ─────────────────┼────────────────────────────┘  └──→ tunnels ──→ wishes ──→ Kernel
+//!  Diverted ──→ ted::responder ──→ Send (response), SendAs (passed on)
+//! ```
+//!
+//! [`Agent`] routes between these; each owns its own state and deadlines.
 
+mod commands;
+mod discovery;
+pub mod effect;
+pub mod event;
+mod foundation;
+mod held;
+mod negotiation;
+mod protected;
+mod restart;
 pub mod settings;
 pub mod snapshot;
+mod tunnelling;
+pub mod tunnels;
+mod view;
+pub mod wishes;
+
+use crate::ike;
+use crate::kernel::desired::{Key, Policy, PolicyKey, Revision};
+use crate::net::masked::TooManyPrefixes;
+use crate::net::{Flow, Identity, Random, Selector, Timers};
+use crate::ted;
+use crate::ted::proxies::{Proxy, ProxyId};
+use effect::{Effect, Routes};
+use event::{Event, KernelEvent, Token};
+use held::Held;
+use negotiation::Negotiations;
+use protected::OnceProtected;
+use settings::Settings;
+use snapshot::EventView;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+use tunnels::Tunnels;
+use wishes::{Owner, TunnelId, Wishes};
+
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    started: Instant,
+    routes: Box<dyn Routes>,
+    initiator: ted::initiator::Initiator,
+    responder: ted::responder::Responder,
+    ike: ike::endpoint::Endpoint,
+    negotiations: Negotiations,
+    tunnels: Tunnels,
+    held: Held,
+    wishes: Wishes,
+    once_protected: OnceProtected,
+    /// Every simple proxy and the place of its group, in the order of their numbers.
+    proxies: Vec<(usize, Proxy)>,
+    /// Which of them each trap of the configuration stands for.
+    traps: BTreeMap<PolicyKey, ProxyId>,
+    transparent: Option<crate::kernel::desired::TransparentPorts>,
+    own: Vec<IpAddr>,
+    /// Peers that this run has had an IKE SA with.
+    met: BTreeSet<Identity>,
+    timers: Timers<Timer>,
+    /// IKE messages that must not leave before the kernel has what they promise.
+    awaiting: VecDeque<(Revision, Effect)>,
+    barrier: Option<Revision>,
+    /// Inquiries of the control socket that collect answers.
+    discovering: BTreeMap<u64, (Token, Flow)>,
+    counters: BTreeMap<&'static str, u64>,
+    effects: VecDeque<Effect>,
+}
+
+/// What the agent itself waits for; the rooms below have their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Packets of a closed child have had time to arrive.
+    ChildGone(ike::effects::ChildId),
+    /// A tunnel of before the restart has been replaced, or has had its chance.
+    AdoptionEnds(TunnelId),
+}
+
+impl Agent {
+    /// Wants everything that the configuration alone demands. The first event must be
+    /// [`Event::Found`]: what an earlier run left is in use until then, and the first change after
+    /// it says what stays.
+    ///
+    /// `remembered` is what [`Effect::Remember`] last said.
+    ///
+    /// # Errors
+    /// A proxy's mask stands for too many prefixes.
+    pub fn new(
+        now: Instant,
+        settings: Settings,
+        remembered: &[Selector],
+        routes: Box<dyn Routes>,
+        mut random: impl FnMut() -> Box<dyn Random>,
+    ) -> Result<Self, TooManyPrefixes> {
+        let initiator = ted::initiator::Initiator::new(discovery::config(&settings), random());
+        let responder = ted::responder::Responder::new(
+            discovery::answers(&settings),
+            Vec::new(),
+            &mut random(),
+        );
+        let ike = ike::endpoint::Endpoint::new(tunnelling::config(&settings)?, random());
+        let mut agent = Self {
+            tunnels: Tunnels::new(settings.interception.pass_mark),
+            settings,
+            started: now,
+            routes,
+            initiator,
+            responder,
+            ike,
+            negotiations: Negotiations::default(),
+            held: Held::default(),
+            wishes: Wishes::default(),
+            once_protected: OnceProtected::new(remembered),
+            proxies: Vec::new(),
+            traps: BTreeMap::new(),
+            transparent: None,
+            own: Vec::new(),
+            met: BTreeSet::new(),
+            timers: Timers::default(),
+            awaiting: VecDeque::new(),
+            barrier: None,
+            discovering: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            effects: VecDeque::new(),
+        };
+        agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
+        Ok(agent)
+    }
+
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Found(tunnels) => self.adopt(now, tunnels),
+            Event::Transparent(ports) => {
+                self.transparent = Some(ports);
+                self.want_interception();
+            }
+            Event::Addresses(own) => {
+                self.responder.set_own_addresses(own.clone());
+                self.own = own;
+            }
+            Event::Datagram {
+                local,
+                remote,
+                payload,
+            } => {
+                self.datagram(now, local, remote, &payload);
+            }
+            Event::Diverted {
+                local,
+                remote,
+                hop_limit,
+                payload,
+            } => {
+                self.probe(now, local, remote, hop_limit, payload);
+            }
+            Event::Kernel(event) => self.kernel_event(now, event),
+            Event::Command { token, command } => self.command(now, token, &command),
+            Event::Configuration(settings) => self.reconfigure(now, *settings),
+            Event::Stop => self.stop(now),
+        }
+        self.drain(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.initiator.handle_timeout(now);
+        self.ike.handle_timeout(now);
+        self.held.handle_timeout(now, &mut self.wishes);
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::ChildGone(child) => self.tunnels.child_gone(child, &mut self.wishes),
+                Timer::AdoptionEnds(tunnel) => self.tunnels.end_adoption(tunnel, &mut self.wishes),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// When to call [`Self::handle_timeout`]; `None` while nothing waits.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadlines = [
+            self.initiator.poll_timeout(),
+            self.ike.poll_timeout(),
+            self.held.poll_timeout(),
+            self.timers.next(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Call until `None` after every input.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    fn kernel_event(&mut self, now: Instant, event: KernelEvent) {
+        match event {
+            KernelEvent::Acquire { policy, trap, flow } => self.acquire(now, policy, trap, flow),
+            KernelEvent::SaExpired { sa, hard } => self.sa_expired(now, sa, hard),
+            KernelEvent::SaLost { sa } => self.sa_lost(now, sa),
+            KernelEvent::Applied { revision } => self.applied(revision),
+            KernelEvent::Refused { key, error } => self.refused(now, &key, &error),
+        }
+    }
+
+    /// Lets the rooms' effects meet until nothing moves any more, then publishes what is wanted.
+    /// IKE messages that wait for it are in `awaiting` until then.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            if let Some(effect) = self.initiator.poll_effect() {
+                self.discovery_effect(now, effect);
+            } else if let Some(effect) = self.ike.poll_effect() {
+                self.ike_effect(now, effect);
+            } else {
+                break;
+            }
+        }
+        if let Some(change) = self.wishes.take_change() {
+            self.effects.push_back(Effect::Kernel(change));
+        }
+    }
+
+    fn lay_foundation(&mut self, policies: &[(Owner, Policy)]) -> Result<(), TooManyPrefixes> {
+        for (owner, policy) in policies {
+            self.wishes.want_policy(*owner, policy.clone());
+        }
+        self.traps = discovery::traps(&self.settings)?;
+        self.proxies = discovery::placed(&self.settings);
+        foundation::surroundings(&self.settings, &mut self.wishes);
+        Ok(())
+    }
+
+    fn want_interception(&mut self) {
+        let Some(divert_to) = self.transparent else {
+            return;
+        };
+        let settings = &self.settings.interception;
+        // Validated when the configuration was: the foundation stands on the same prefixes.
+        let protected = foundation::locals(&self.settings).unwrap_or_default();
+        self.wishes
+            .want(crate::kernel::desired::Object::Interception(
+                crate::kernel::desired::Interception {
+                    protected,
+                    divert_to,
+                    divert_mark: settings.divert_mark,
+                    pass_mark: settings.pass_mark,
+                    pass_rate: settings.pass_rate,
+                },
+            ));
+    }
+
+    fn refused(&mut self, now: Instant, key: &Key, error: &str) {
+        self.count("kernel-refused");
+        self.tell(now, "kernel-refused", error.to_owned());
+        tracing::error!(?key, error, "the kernel refused an object");
+        match key {
+            Key::Sa(sa) => {
+                if let Some(child) = self.tunnels.child_of_sa(sa) {
+                    self.ike.child_refused(now, child);
+                }
+            }
+            Key::Policy(policy) => {
+                if let Some(Owner::Tunnel(tunnel)) = self.wishes.owner_of(policy) {
+                    for child in self.tunnels.children_of(tunnel) {
+                        self.ike.child_refused(now, child);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.counters.entry(name).or_default() += 1;
+    }
+
+    fn tell(&mut self, now: Instant, kind: &str, detail: String) {
+        tracing::info!(kind, detail);
+        let at = now.saturating_duration_since(self.started).as_secs_f64();
+        self.effects.push_back(Effect::Tell(EventView {
+            at,
+            kind: kind.to_owned(),
+            detail,
+        }));
+    }
+}

@@ -1,0 +1,46 @@
+//! What an administrator asks of a running agent.
+
+use super::Agent;
+use super::effect::{Effect, Reply};
+use super::event::{Command, Token};
+use super::snapshot::DiscoverReport;
+use crate::net::Flow;
+use crate::ted::initiator::RequestId;
+use crate::ted::proxies::ProxyId;
+use std::time::Instant;
+
+impl Agent {
+    pub(super) fn command(&mut self, now: Instant, token: Token, command: &Command) {
+        let reply = match *command {
+            Command::Status => Reply::Status(Box::new(self.snapshot(now))),
+            Command::Forget { prefix } => Reply::Forgotten(self.forget(prefix)),
+            Command::Discover { flow } => match self.discover(now, token, flow) {
+                Ok(()) => return,
+                Err(error) => Reply::Discovered(DiscoverReport {
+                    flow: flow.to_string(),
+                    answers: Vec::new(),
+                    error,
+                }),
+            },
+        };
+        self.effects.push_back(Effect::Reply { token, reply });
+    }
+
+    /// Probes; the report follows when answers have had time to come.
+    fn discover(&mut self, now: Instant, token: Token, flow: Flow) -> Result<(), String> {
+        let own = self
+            .own_address_towards(flow.dst)
+            .ok_or_else(|| format!("no route to {}: `ip route get {}`", flow.dst, flow.dst))?;
+        let proxy = (0..)
+            .zip(&self.proxies)
+            .filter(|(_, (_, proxy))| proxy.covers(&flow))
+            .max_by_key(|(_, (_, proxy))| proxy.specificity())
+            .map(|(id, _)| ProxyId(id));
+        let request = RequestId(token.0);
+        self.initiator
+            .discover(now, request, proxy, flow, own)
+            .map_err(|error| error.to_string())?;
+        self.discovering.insert(token.0, (token, flow));
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Everything that may leave the agent. Drained with `Agent::poll_effect` after every input.
+
+use super::event::Token;
+use super::snapshot::{DiscoverReport, EventView, Snapshot};
+use crate::kernel::desired::Change;
+use crate::net::{IpNet, Selector};
+use std::net::{IpAddr, SocketAddr};
+
+#[derive(Debug)]
+pub enum Effect {
+    Kernel(Change),
+    /// From one of our own ports, 500 or 4500; on the latter after four zero octets.
+    Send {
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+    },
+    /// With the addresses of the packet that it stands for, or of a probe that is passed on.
+    SendAs {
+        src: SocketAddr,
+        dst: SocketAddr,
+        hop_limit: u8,
+        payload: Vec<u8>,
+    },
+    /// To be kept across restarts: `clear` never applies to these again.
+    Remember(Vec<Selector>),
+    Reply {
+        token: Token,
+        reply: Reply,
+    },
+    /// One line for whoever follows `events`.
+    Tell(EventView),
+}
+
+#[derive(Debug)]
+pub enum Reply {
+    Status(Box<Snapshot>),
+    Discovered(DiscoverReport),
+    /// The prefixes that were let go of.
+    Forgotten(Vec<IpNet>),
+}
+
+/// Which of our addresses packets towards somebody leave from: a look-up in the routing table,
+/// injected like randomness.
+pub trait Routes: Send {
+    /// `None` where there is no route.
+    fn source_towards(&mut self, dst: IpAddr) -> Option<IpAddr>;
+}
+
+impl std::fmt::Debug for dyn Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Routes")
+    }
+}

@@ -1,0 +1,82 @@
+//! Everything that may enter the agent.
+
+use super::settings::Settings;
+use super::tunnels::Found;
+use crate::kernel::desired::{Key, PolicyKey, Revision, SaKey, TransparentPorts};
+use crate::net::{Flow, IpNet};
+use std::net::{IpAddr, SocketAddr};
+
+#[derive(Debug)]
+pub enum Event {
+    /// What an earlier run left in the kernel. Once, before anything else.
+    Found(Vec<Found>),
+    /// The transparent sockets are open; interception may lead to them.
+    Transparent(TransparentPorts),
+    /// Our own addresses, whenever they change.
+    Addresses(Vec<IpAddr>),
+    /// A datagram on our IKE ports, without the non-ESP marker.
+    Datagram {
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+    },
+    /// A probe for somebody else that interception gave us; `local` is where it was going.
+    Diverted {
+        local: SocketAddr,
+        remote: SocketAddr,
+        hop_limit: u8,
+        payload: Vec<u8>,
+    },
+    Kernel(KernelEvent),
+    Command {
+        token: Token,
+        command: Command,
+    },
+    /// A changed configuration, already validated.
+    Configuration(Box<Settings>),
+    /// Says goodbye to the peers where the configuration wants everything removed.
+    Stop,
+}
+
+#[derive(Debug)]
+pub enum KernelEvent {
+    /// A packet met a policy and no SA.
+    Acquire {
+        policy: PolicyKey,
+        /// Whether the policy was a trap (transport template, no reqid) when it was raised.
+        trap: bool,
+        flow: Flow,
+    },
+    SaExpired {
+        sa: SaKey,
+        hard: bool,
+    },
+    /// An SA of ours has vanished; its key is never used again.
+    SaLost {
+        sa: SaKey,
+    },
+    Applied {
+        revision: Revision,
+    },
+    Refused {
+        key: Key,
+        error: String,
+    },
+}
+
+/// Comes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+#[derive(Debug)]
+pub enum Command {
+    Status,
+    /// Probe now, as if `flow` wanted out.
+    Discover {
+        flow: Flow,
+    },
+    /// Let go of what was once protected: all of it, or what lies inside the prefix.
+    Forget {
+        prefix: Option<IpNet>,
+    },
+}

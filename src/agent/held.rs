@@ -1,0 +1,157 @@
+//! Packets that wait in the kernel for their tunnel.
+//!
+//! The kernel holds packets in one queue a policy, first in, first out: a destination that never
+//! answers would keep everybody behind it waiting. So the first packet of a destination is
+//! announced by the wide trap, and a narrow trap for exactly that destination takes the rest.
+//!
+//! ```text
+//!  wide trap   10.1.0.0/16 → 10.0.0.0/8    [first packet of each destination]
+//!  narrow trap 10.1.0.0/16 → 10.2.0.8/32   [everything else for 10.2.0.8]
+//! ```
+
+use super::foundation::trap;
+use super::wishes::{Owner, Wishes};
+use crate::kernel::desired::PolicyKey;
+use crate::kernel::ownership::Band;
+use crate::net::{Flow, Selector, Timers, host};
+use crate::ted::proxies::ProxyId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How long a narrow trap stays after its packets were released: deleting a policy purges its
+/// queue, and the kernel empties it from a timer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Destinations that may wait at once; packets for more stay in the wide trap's queue.
+const MAX_NARROW: usize = 4096;
+
+/// Flows remembered for one trap. More wait all the same, and are released with the others.
+const MAX_FLOWS: usize = 4096;
+
+/// What the kernel holds in one queue (`XFRM_MAX_QUEUE_LEN`).
+pub(super) const KERNEL_QUEUE: u64 = 100;
+
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    wide: BTreeMap<PolicyKey, Wide>,
+    narrow: BTreeMap<PolicyKey, Narrow>,
+    ending: Timers<PolicyKey>,
+    overflow: u64,
+}
+
+#[derive(Debug, Default)]
+struct Wide {
+    flows: BTreeSet<Flow>,
+    /// ACQUIREs since the queue was last released.
+    announced: u64,
+}
+
+#[derive(Debug)]
+struct Narrow {
+    proxy: ProxyId,
+    flows: BTreeSet<Flow>,
+}
+
+impl Held {
+    /// The proxy whose narrow trap this is.
+    pub(super) fn proxy_of(&self, key: &PolicyKey) -> Option<ProxyId> {
+        self.narrow.get(key).map(|narrow| narrow.proxy)
+    }
+
+    /// A packet of `flow` met the trap `key` of `proxy`. Counts it, and has everything else for
+    /// its destination wait apart.
+    pub(super) fn announced(
+        &mut self,
+        key: PolicyKey,
+        proxy: ProxyId,
+        flow: Flow,
+        wishes: &mut Wishes,
+    ) {
+        if let Some(narrow) = self.narrow.get_mut(&key) {
+            if narrow.flows.len() < MAX_FLOWS {
+                narrow.flows.insert(flow);
+            }
+            self.ending.stop(&key);
+            return;
+        }
+        let wide = self.wide.entry(key).or_default();
+        if wide.flows.len() < MAX_FLOWS {
+            wide.flows.insert(flow);
+        }
+        wide.announced += 1;
+        if wide.announced > KERNEL_QUEUE {
+            self.overflow += 1;
+        }
+        let selector = Selector {
+            dst: host(flow.dst),
+            ..key.selector
+        };
+        if selector == key.selector || self.narrow.len() >= MAX_NARROW {
+            return;
+        }
+        let policy = trap(selector, key.mark, Band::NarrowTrap);
+        let narrow = self.narrow.entry(policy.key).or_insert_with(|| Narrow {
+            proxy,
+            flows: BTreeSet::new(),
+        });
+        narrow.flows.insert(flow);
+        self.ending.stop(&policy.key);
+        wishes.want_policy(Owner::NarrowTrap, policy);
+    }
+
+    /// What `settled` matches waits no longer: a tunnel takes it, or its failure action. Held
+    /// packets are looked up again, and narrow traps that nothing waits for end.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        settled: impl Fn(&Flow) -> bool,
+        wishes: &mut Wishes,
+    ) {
+        self.wide.retain(|key, wide| {
+            let before = wide.flows.len();
+            wide.flows.retain(|flow| !settled(flow));
+            if wide.flows.len() < before {
+                wishes.release(*key);
+                wide.announced = wide.flows.len() as u64;
+            }
+            !wide.flows.is_empty()
+        });
+        for (key, narrow) in &mut self.narrow {
+            let before = narrow.flows.len();
+            narrow.flows.retain(|flow| !settled(flow));
+            if narrow.flows.len() < before {
+                wishes.release(*key);
+                if narrow.flows.is_empty() {
+                    self.ending.set(*key, now + LINGER);
+                }
+            }
+        }
+    }
+
+    /// Withdraws the narrow traps whose time has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant, wishes: &mut Wishes) {
+        while let Some(key) = self.ending.expired(now) {
+            self.narrow.remove(&key);
+            wishes.withdraw_policy(Owner::NarrowTrap, key);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.ending.next()
+    }
+
+    /// Forgets a wide trap that the configuration no longer has.
+    pub(super) fn trap_removed(&mut self, key: &PolicyKey) {
+        self.wide.remove(key);
+    }
+
+    pub(super) fn destinations(&self) -> usize {
+        self.narrow.len()
+    }
+
+    /// Announced packets that came when a queue was full already: dropped by the kernel. Packets
+    /// of a flow after its first are not announced and not in this figure.
+    pub(super) fn overflow(&self) -> u64 {
+        self.overflow
+    }
+}

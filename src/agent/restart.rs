@@ -1,0 +1,122 @@
+//! Start, change of configuration, stop: what stays of what was there.
+//!
+//! After `kill -9` the kernel still protects: policies and SAs are there, the IKE SAs that could
+//! renew them are not. A tunnel that has both directions is kept in use while a new one is
+//! negotiated under a fresh IKE SA; it ends when that has taken its place, or after
+//! [`ADOPTION`]. Keys are never stored, so nothing else could be done honestly.
+
+use super::effect::Effect;
+use super::foundation;
+use super::negotiation::{Negotiation, Purpose, eligible};
+use super::settings::{OnStop, Settings, TunnelMode};
+use super::tunnels::Found;
+use super::{Agent, Timer, discovery, tunnelling};
+use crate::kernel::desired::{Mode, PolicyKey, SaDirection};
+use crate::net::{Flow, IpNet, Selector};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long a tunnel of before the restart may wait to be replaced. Shorter than the ten seconds
+/// within which everything of before must be in use or gone.
+const ADOPTION: Duration = Duration::from_secs(8);
+
+impl Agent {
+    pub(super) fn adopt(&mut self, now: Instant, found: Vec<Found>) {
+        for tunnel in found {
+            if !self.may_adopt(&tunnel) {
+                continue;
+            }
+            let (local, remote) = (tunnel.local, tunnel.remote);
+            let selectors = tunnel.selectors.clone();
+            let peers = eligible(&self.settings, &selectors, remote)
+                .map(|p| p.id.clone())
+                .collect();
+            let mode = match tunnel.mode {
+                Mode::Tunnel => TunnelMode::Tunnel,
+                Mode::Transport => TunnelMode::Transport,
+            };
+            let id = self.tunnels.adopt(now, tunnel, &mut self.wishes);
+            self.once_protected.remember(&selectors);
+            self.timers.set(Timer::AdoptionEnds(id), now + ADOPTION);
+            self.tell(now, "adopted", format!("tunnel with {remote}"));
+            let purpose = Purpose::Adoption(id);
+            let negotiation = Negotiation::new(purpose, (local, remote), selectors, mode, peers);
+            self.negotiate(now, negotiation, "");
+        }
+    }
+
+    /// Whether it works both ways and is still wanted.
+    fn may_adopt(&self, found: &Found) -> bool {
+        let has = |wanted| found.sas.iter().any(|(_, direction)| *direction == wanted);
+        has(SaDirection::In)
+            && has(SaDirection::Out)
+            && !found.selectors.is_empty()
+            && found.selectors.iter().all(|s| self.traps_contain(s))
+            && eligible(&self.settings, &found.selectors, found.remote)
+                .next()
+                .is_some()
+    }
+
+    fn traps_contain(&self, selector: &Selector) -> bool {
+        self.traps
+            .keys()
+            .any(|trap| trap.selector.contains(selector))
+    }
+
+    /// Takes up a changed configuration. What lies in the sockets' options (marks, tables) needs
+    /// a restart and stays as it was.
+    pub(super) fn reconfigure(&mut self, now: Instant, mut settings: Settings) {
+        settings.interception = self.settings.interception.clone();
+        let new = foundation::policies(&settings).and_then(|policies| {
+            Ok((
+                policies,
+                foundation::policies(&self.settings)?,
+                tunnelling::config(&settings)?,
+            ))
+        });
+        let (wanted, before, ike) = match new {
+            Ok(new) => new,
+            Err(error) => return self.tell(now, "refused", format!("configuration: {error}")),
+        };
+        let keys: BTreeSet<PolicyKey> = wanted.iter().map(|(_, policy)| policy.key).collect();
+        for (owner, policy) in before {
+            if !keys.contains(&policy.key) {
+                self.wishes.withdraw_policy(owner, policy.key);
+                self.held.trap_removed(&policy.key);
+            }
+        }
+        self.settings = settings;
+        self.initiator
+            .reload(now, discovery::config(&self.settings));
+        self.responder.reload(discovery::answers(&self.settings));
+        self.ike.reload(now, ike);
+        if let Err(error) = self.lay_foundation(&wanted) {
+            return self.tell(now, "refused", format!("configuration: {error}"));
+        }
+        self.want_interception();
+        self.tell(
+            now,
+            "reloaded",
+            format!("{} policies wanted", self.wishes.policy_count()),
+        );
+    }
+
+    /// With `keep`, tunnels go on without us until their hard lifetime: the peer is not told.
+    pub(super) fn stop(&mut self, now: Instant) {
+        if self.settings.on_stop == OnStop::Remove {
+            self.ike.close_all(now);
+        }
+    }
+
+    pub(super) fn forget(&mut self, prefix: Option<IpNet>) -> Vec<IpNet> {
+        let forgotten = self.once_protected.forget(prefix);
+        if !forgotten.is_empty() {
+            let memory = self.once_protected.selectors().to_vec();
+            self.effects.push_back(Effect::Remember(memory));
+        }
+        // What was blocked because it had been protected is looked into afresh.
+        let inside = |flow: &Flow| forgotten.iter().any(|net| net.contains(&flow.dst));
+        self.initiator.retry(|_, flow| inside(flow));
+        forgotten
+    }
+}

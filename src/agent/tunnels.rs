@@ -1,0 +1,512 @@
+//! The tunnels that exist: which child SAs carry them, and what they want in the kernel.
+//!
+//! ```text
+//!  ChildUp ──────────→ inbound SA, in and fwd policies
+//!     │ outbound now, or OutboundReady
+//!     └──────────────→ outbound SA, out policies; held packets released
+//!  ChildDown ────────→ outbound SA gone; with the last child the out policies too: the trap
+//!     │ LINGER          below takes over
+//!     └──────────────→ inbound SA gone; with the last child the tunnel too
+//! ```
+//!
+//! A tunnel outlives its children: a replaced child keeps the reqid, so no policy is touched on a
+//! rekey.
+
+use super::foundation::without;
+use super::wishes::{Owner, TunnelId, Wishes};
+use crate::ike::effects::{ChildId, ChildKeys, ChildSa, Outbound, Sha2};
+use crate::ike::settings::Mode as IkeMode;
+use crate::kernel::desired::{
+    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Policy,
+    PolicyKey, Sa, SaDirection, SaKey, Template, UdpEncapsulation,
+};
+use crate::kernel::ownership::{Band, REQIDS};
+use crate::net::{Flow, Identity, Selector};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long packets of a closed child may still arrive.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Packets that may arrive out of order.
+const REPLAY_WINDOW: u32 = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Can receive; sends when the peer has confirmed that it can too.
+    Opening,
+    Up,
+    /// Found in the kernel after a restart, carrying traffic under keys of an IKE SA that is gone;
+    /// kept until it is replaced or proves dead.
+    Adopted,
+    /// Sends nothing any more.
+    Closing,
+}
+
+#[derive(Debug)]
+pub struct Tunnel {
+    pub id: TunnelId,
+    /// `None` while adopted: whose it was is known again when IKE says so.
+    pub peer: Option<Identity>,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    pub mode: Mode,
+    /// Outbound, sorted.
+    pub selectors: Vec<Selector>,
+    pub reqid: u32,
+    pub since: Instant,
+    children: BTreeMap<ChildId, Child>,
+    adopted: Vec<(SaKey, SaDirection)>,
+}
+
+#[derive(Debug)]
+struct Child {
+    sa_in: SaKey,
+    sa_out: SaKey,
+    outbound: OutboundState,
+}
+
+#[derive(Debug)]
+enum OutboundState {
+    /// The peer may not be able to read it yet.
+    Waiting(Box<Sa>),
+    Installed,
+    Gone,
+}
+
+/// A tunnel of before a restart, as the kernel shows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    pub mode: Mode,
+    pub selectors: Vec<Selector>,
+    pub reqid: u32,
+    pub sas: Vec<(SaKey, SaDirection)>,
+}
+
+#[derive(Debug)]
+pub struct Tunnels {
+    pass_mark: Mark,
+    by_id: BTreeMap<TunnelId, Tunnel>,
+    children: BTreeMap<ChildId, TunnelId>,
+    by_sa: BTreeMap<SaKey, ChildId>,
+    /// In use by a tunnel.
+    reqids: BTreeSet<u32>,
+    next_reqid: u32,
+    next_id: u64,
+}
+
+impl Tunnels {
+    pub fn new(pass_mark: Mark) -> Self {
+        Self {
+            pass_mark,
+            by_id: BTreeMap::new(),
+            children: BTreeMap::new(),
+            by_sa: BTreeMap::new(),
+            reqids: BTreeSet::new(),
+            next_reqid: REQIDS.start,
+            next_id: 1,
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Tunnel> {
+        self.by_id.values()
+    }
+
+    /// The tunnel that takes packets of this flow out now.
+    pub fn carrying(&self, flow: &Flow) -> Option<&Tunnel> {
+        self.by_id
+            .values()
+            .find(|t| t.sends() && t.selectors.iter().any(|s| s.matches(flow)))
+    }
+
+    pub fn of_child(&self, child: ChildId) -> Option<&Tunnel> {
+        self.by_id.get(self.children.get(&child)?)
+    }
+
+    pub fn child_of_sa(&self, sa: &SaKey) -> Option<ChildId> {
+        self.by_sa.get(sa).copied()
+    }
+
+    pub fn children_of(&self, tunnel: TunnelId) -> Vec<ChildId> {
+        self.by_id
+            .get(&tunnel)
+            .map(|t| t.children.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// A child SA came up. Joins the tunnel with the same ends and selectors, or starts one.
+    pub fn child_up(
+        &mut self,
+        now: Instant,
+        child: &ChildSa,
+        outbound: Outbound,
+        wishes: &mut Wishes,
+    ) -> TunnelId {
+        let mut selectors = child.selectors.clone();
+        selectors.sort_unstable();
+        let mode = match child.mode {
+            IkeMode::Tunnel => Mode::Tunnel,
+            IkeMode::Transport => Mode::Transport,
+        };
+        let id = self
+            .matching(child.local, child.remote, mode, &selectors)
+            .unwrap_or_else(|| {
+                let reqid = self.free_reqid();
+                self.insert(now, child.local, child.remote, mode, selectors, reqid)
+            });
+        let pass_mark = self.pass_mark;
+        let tunnel = self.by_id.get_mut(&id).expect("just found or inserted");
+        tunnel.peer = Some(child.peer.clone());
+        let (sa_in, sa_out) = security_associations(child, tunnel);
+        let keys = (sa_in.key(), sa_out.key());
+        wishes.want_sa(sa_in);
+        tunnel.want_policies(wishes, pass_mark, &[Direction::In, Direction::Fwd]);
+        let state = OutboundState::Waiting(Box::new(sa_out));
+        tunnel.children.insert(
+            child.id,
+            Child {
+                sa_in: keys.0,
+                sa_out: keys.1,
+                outbound: state,
+            },
+        );
+        self.children.insert(child.id, id);
+        self.by_sa.insert(keys.0, child.id);
+        self.by_sa.insert(keys.1, child.id);
+        if outbound == Outbound::Now {
+            self.outbound_ready(child.id, wishes);
+        }
+        id
+    }
+
+    /// The peer can read what we send: the outbound SA and the policies go in. Tells the tunnel,
+    /// or `None` where nothing was waiting.
+    pub fn outbound_ready(&mut self, child: ChildId, wishes: &mut Wishes) -> Option<&Tunnel> {
+        let pass_mark = self.pass_mark;
+        let tunnel = self.by_id.get_mut(self.children.get(&child)?)?;
+        let entry = tunnel.children.get_mut(&child)?;
+        let OutboundState::Waiting(_) = entry.outbound else {
+            return None;
+        };
+        let before = std::mem::replace(&mut entry.outbound, OutboundState::Installed);
+        if let OutboundState::Waiting(sa) = before {
+            wishes.want_sa(*sa);
+        }
+        tunnel.want_policies(wishes, pass_mark, &[Direction::Out]);
+        tunnel.drop_adopted(wishes, SaDirection::Out);
+        Some(tunnel)
+    }
+
+    /// Nothing is sent over this child any more. Call [`Self::child_gone`] after [`LINGER`].
+    pub fn child_down(&mut self, child: ChildId, wishes: &mut Wishes) {
+        let pass_mark = self.pass_mark;
+        let Some(tunnel) = self
+            .children
+            .get(&child)
+            .and_then(|id| self.by_id.get_mut(id))
+        else {
+            return;
+        };
+        let Some(entry) = tunnel.children.get_mut(&child) else {
+            return;
+        };
+        entry.outbound = OutboundState::Gone;
+        wishes.withdraw_sa(entry.sa_out);
+        if !tunnel.sends() {
+            tunnel.withdraw_policies(wishes, pass_mark, &[Direction::Out]);
+        }
+    }
+
+    /// What was in flight has arrived or never will.
+    pub fn child_gone(&mut self, child: ChildId, wishes: &mut Wishes) {
+        let Some(id) = self.children.remove(&child) else {
+            return;
+        };
+        let Some(tunnel) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        if let Some(entry) = tunnel.children.remove(&child) {
+            wishes.withdraw_sa(entry.sa_out);
+            wishes.withdraw_sa(entry.sa_in);
+            self.by_sa.remove(&entry.sa_in);
+            self.by_sa.remove(&entry.sa_out);
+        }
+        self.drop_if_empty(id, wishes);
+    }
+
+    /// Takes over what an earlier run of the agent left in the kernel.
+    pub fn adopt(&mut self, now: Instant, found: Found, wishes: &mut Wishes) -> TunnelId {
+        let mut selectors = found.selectors;
+        selectors.sort_unstable();
+        let id = self.insert(
+            now,
+            found.local,
+            found.remote,
+            found.mode,
+            selectors,
+            found.reqid,
+        );
+        for (key, _) in &found.sas {
+            wishes.want(crate::kernel::desired::Object::AdoptedSa(*key));
+        }
+        let pass_mark = self.pass_mark;
+        let tunnel = self.by_id.get_mut(&id).expect("just inserted");
+        tunnel.adopted = found.sas;
+        tunnel.want_policies(
+            wishes,
+            pass_mark,
+            &[Direction::In, Direction::Fwd, Direction::Out],
+        );
+        id
+    }
+
+    /// The SAs of before the restart are withdrawn; the tunnel ends unless a child carries it.
+    pub fn end_adoption(&mut self, id: TunnelId, wishes: &mut Wishes) {
+        let pass_mark = self.pass_mark;
+        let Some(tunnel) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        tunnel.drop_adopted(wishes, SaDirection::Out);
+        tunnel.drop_adopted(wishes, SaDirection::In);
+        if !tunnel.sends() {
+            tunnel.withdraw_policies(wishes, pass_mark, &[Direction::Out]);
+        }
+        self.drop_if_empty(id, wishes);
+    }
+
+    fn matching(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        mode: Mode,
+        selectors: &[Selector],
+    ) -> Option<TunnelId> {
+        self.by_id
+            .values()
+            .find(|t| {
+                (t.local, t.remote, t.mode) == (local, remote, mode) && t.selectors == selectors
+            })
+            .map(|t| t.id)
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        remote: IpAddr,
+        mode: Mode,
+        selectors: Vec<Selector>,
+        reqid: u32,
+    ) -> TunnelId {
+        let id = TunnelId(self.next_id);
+        self.next_id += 1;
+        let tunnel = Tunnel {
+            id,
+            peer: None,
+            local,
+            remote,
+            mode,
+            selectors,
+            reqid,
+            since: now,
+            children: BTreeMap::new(),
+            adopted: Vec::new(),
+        };
+        self.reqids.insert(reqid);
+        self.by_id.insert(id, tunnel);
+        id
+    }
+
+    /// The next one round, so that a reqid is not reused while SAs of its last tunnel linger. There
+    /// are more of them than a machine can hold tunnels.
+    fn free_reqid(&mut self) -> u32 {
+        loop {
+            let reqid = self.next_reqid;
+            self.next_reqid = if reqid + 1 < REQIDS.end {
+                reqid + 1
+            } else {
+                REQIDS.start
+            };
+            if !self.reqids.contains(&reqid) {
+                return reqid;
+            }
+        }
+    }
+
+    fn drop_if_empty(&mut self, id: TunnelId, wishes: &mut Wishes) {
+        let Some(tunnel) = self.by_id.get(&id) else {
+            return;
+        };
+        if tunnel.children.is_empty() && tunnel.adopted.is_empty() {
+            let every = [Direction::In, Direction::Fwd, Direction::Out];
+            tunnel.withdraw_policies(wishes, self.pass_mark, &every);
+            self.reqids.remove(&tunnel.reqid);
+            self.by_id.remove(&id);
+        }
+    }
+}
+
+impl Tunnel {
+    pub fn state(&self) -> State {
+        if !self.sends() {
+            let waits = |child: &Child| matches!(child.outbound, OutboundState::Waiting(_));
+            if self.children.values().any(waits) {
+                State::Opening
+            } else {
+                State::Closing
+            }
+        } else if self.children.is_empty() {
+            State::Adopted
+        } else {
+            State::Up
+        }
+    }
+
+    /// Whether packets go out through it.
+    pub fn sends(&self) -> bool {
+        let installed = |child: &Child| matches!(child.outbound, OutboundState::Installed);
+        self.children.values().any(installed)
+            || self
+                .adopted
+                .iter()
+                .any(|(_, direction)| *direction == SaDirection::Out)
+    }
+
+    fn want_policies(&self, wishes: &mut Wishes, pass_mark: Mark, directions: &[Direction]) {
+        for policy in self.policies(pass_mark, directions) {
+            wishes.want_policy(Owner::Tunnel(self.id), policy);
+        }
+    }
+
+    fn withdraw_policies(&self, wishes: &mut Wishes, pass_mark: Mark, directions: &[Direction]) {
+        for policy in self.policies(pass_mark, directions) {
+            wishes.withdraw_policy(Owner::Tunnel(self.id), policy.key);
+        }
+    }
+
+    /// Transport mode protects the two hosts themselves, which forward nothing under it.
+    fn policies(&self, pass_mark: Mark, directions: &[Direction]) -> Vec<Policy> {
+        let forwards = self.mode == Mode::Tunnel;
+        let wanted = directions
+            .iter()
+            .filter(|d| forwards || **d != Direction::Fwd);
+        wanted
+            .flat_map(|direction| {
+                self.selectors
+                    .iter()
+                    .map(move |s| self.policy(pass_mark, *direction, s))
+            })
+            .collect()
+    }
+
+    fn policy(&self, pass_mark: Mark, direction: Direction, outbound: &Selector) -> Policy {
+        let (selector, src, dst) = match direction {
+            Direction::Out => (*outbound, self.local, self.remote),
+            Direction::In | Direction::Fwd => (outbound.reversed(), self.remote, self.local),
+        };
+        let template = Template {
+            protocol: IpsecProtocol::Esp,
+            mode: self.mode,
+            level: Level::Required,
+            src,
+            dst,
+            reqid: self.reqid,
+            spi: None,
+        };
+        Policy {
+            key: PolicyKey {
+                direction,
+                selector,
+                mark: without(pass_mark),
+                if_id: 0,
+            },
+            priority: Band::Tunnel.priority(selector.specificity()),
+            action: Action::Allow(vec![template]),
+            lifetime: Lifetime::default(),
+        }
+    }
+
+    fn drop_adopted(&mut self, wishes: &mut Wishes, which: SaDirection) {
+        self.adopted.retain(|(key, direction)| {
+            if *direction == which {
+                wishes.withdraw_sa(*key);
+            }
+            *direction != which
+        });
+    }
+}
+
+fn security_associations(child: &ChildSa, tunnel: &Tunnel) -> (Sa, Sa) {
+    let hard = Limits {
+        time: child.hard_lifetime,
+        ..Limits::default()
+    };
+    // Transport-mode SAs carry the inner addresses themselves, so the kernel is told them.
+    let inner = (tunnel.mode == Mode::Transport)
+        .then(|| tunnel.selectors.first().copied())
+        .flatten();
+    let incoming = Sa {
+        src: child.remote,
+        dst: child.local,
+        spi: child.spi_in,
+        direction: SaDirection::In,
+        mode: tunnel.mode,
+        reqid: tunnel.reqid,
+        algorithms: algorithms(&child.keys_in),
+        replay_window: REPLAY_WINDOW,
+        esn: child.esn,
+        encapsulation: child.encapsulation.map(|(local, remote)| UdpEncapsulation {
+            src_port: remote,
+            dst_port: local,
+        }),
+        lifetime: Lifetime {
+            soft: Limits::default(),
+            hard,
+        },
+        mark: Mark::default(),
+        if_id: 0,
+        selector: inner.map(|s| s.reversed()),
+    };
+    let outgoing = Sa {
+        src: child.local,
+        dst: child.remote,
+        spi: child.spi_out,
+        direction: SaDirection::Out,
+        algorithms: algorithms(&child.keys_out),
+        encapsulation: child.encapsulation.map(|(local, remote)| UdpEncapsulation {
+            src_port: local,
+            dst_port: remote,
+        }),
+        selector: inner,
+        ..incoming.clone()
+    };
+    (incoming, outgoing)
+}
+
+/// The kernel's crypto API names.
+fn algorithms(keys: &ChildKeys) -> Algorithms {
+    match keys {
+        ChildKeys::AesGcm16 { key } => Algorithms::Aead {
+            name: "rfc4106(gcm(aes))",
+            key: key.clone(),
+            icv_bits: 128,
+        },
+        ChildKeys::AesCbcHmac { cipher, auth, hash } => {
+            let (name, truncation_bits) = match hash {
+                Sha2::Sha256 => ("hmac(sha256)", 128),
+                Sha2::Sha384 => ("hmac(sha384)", 192),
+                Sha2::Sha512 => ("hmac(sha512)", 256),
+            };
+            Algorithms::EncryptThenAuth {
+                cipher: "cbc(aes)",
+                cipher_key: cipher.clone(),
+                auth: name,
+                auth_key: auth.clone(),
+                truncation_bits,
+            }
+        }
+    }
+}

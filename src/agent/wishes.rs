@@ -1,0 +1,238 @@
+//! Who wants what in the kernel, and what follows from it for each object.
+//!
+//! Several owners may want a policy of one key: a trap covers a prefix, and a tunnel for exactly
+//! that prefix came up. The kernel holds one policy a key, so the strongest owner's wish stands
+//! and the next one takes over when it is withdrawn. To the writer both are an update of one
+//! object, never a deletion followed by an addition.
+
+use crate::kernel::desired::{Change, Key, Object, Policy, PolicyKey, Revision, Sa, SaKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why an object is wanted. The order is the precedence: the first owner of a key decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// What the configuration always wants passed.
+    Bypass,
+    Tunnel(TunnelId),
+    /// Discovery failed; its action holds for a while.
+    Failure,
+    /// Confines a pending destination to a hold queue of its own.
+    NarrowTrap,
+    /// Traps and enforcement of the configuration.
+    Base,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelId(pub u64);
+
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// Sorted by owner, never empty.
+    policies: BTreeMap<PolicyKey, Vec<(Owner, Policy)>>,
+    /// Everything of other kinds has one owner.
+    objects: BTreeMap<Key, Object>,
+    dirty: BTreeSet<Key>,
+    release: BTreeSet<PolicyKey>,
+    revision: Revision,
+}
+
+impl Wishes {
+    pub fn want_policy(&mut self, owner: Owner, policy: Policy) {
+        let key = policy.key;
+        let wishes = self.policies.entry(key).or_default();
+        let before = wishes.first().map(|(_, p)| p.clone());
+        match wishes.binary_search_by_key(&owner, |(o, _)| *o) {
+            Ok(at) => wishes[at].1 = policy,
+            Err(at) => wishes.insert(at, (owner, policy)),
+        }
+        if wishes.first().map(|(_, p)| p) != before.as_ref() {
+            self.dirty.insert(Key::Policy(key));
+        }
+    }
+
+    /// Unknown keys and owners are ignored.
+    pub fn withdraw_policy(&mut self, owner: Owner, key: PolicyKey) {
+        let Some(wishes) = self.policies.get_mut(&key) else {
+            return;
+        };
+        let Ok(at) = wishes.binary_search_by_key(&owner, |(o, _)| *o) else {
+            return;
+        };
+        wishes.remove(at);
+        if wishes.is_empty() {
+            self.policies.remove(&key);
+        }
+        if at == 0 {
+            self.dirty.insert(Key::Policy(key));
+        }
+    }
+
+    pub fn want(&mut self, object: Object) {
+        debug_assert!(!matches!(object, Object::Policy(_)), "policies have owners");
+        let key = object.key();
+        self.objects.insert(key, object);
+        self.dirty.insert(key);
+    }
+
+    pub fn want_sa(&mut self, sa: Sa) {
+        self.want(Object::Sa(Box::new(sa)));
+    }
+
+    pub fn withdraw(&mut self, key: &Key) {
+        if self.objects.remove(key).is_some() {
+            self.dirty.insert(*key);
+        }
+    }
+
+    pub fn withdraw_sa(&mut self, key: SaKey) {
+        self.withdraw(&Key::Sa(key));
+    }
+
+    /// Has the policy's held packets looked up again with the next change.
+    pub fn release(&mut self, key: PolicyKey) {
+        self.release.insert(key);
+    }
+
+    /// The owner whose wish stands for this key.
+    pub fn owner_of(&self, key: &PolicyKey) -> Option<Owner> {
+        self.policies.get(key)?.first().map(|(owner, _)| *owner)
+    }
+
+    /// The policies that stand, with their owners, in key order.
+    pub fn policies(&self) -> impl Iterator<Item = (Owner, &Policy)> {
+        self.policies
+            .values()
+            .filter_map(|w| w.first().map(|(owner, p)| (*owner, p)))
+    }
+
+    pub fn sas(&self) -> impl Iterator<Item = &Sa> {
+        self.objects.values().filter_map(|object| match object {
+            Object::Sa(sa) => Some(&**sa),
+            _ => None,
+        })
+    }
+
+    pub fn sa_count(&self) -> usize {
+        self.sas().count()
+    }
+
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// The revision that holds everything wanted so far, whether or not it was taken yet.
+    pub fn revision(&self) -> Revision {
+        if self.is_dirty() {
+            Revision(self.revision.0 + 1)
+        } else {
+            self.revision
+        }
+    }
+
+    fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty() || !self.release.is_empty()
+    }
+
+    /// Takes what changed since the last call; `None` where nothing did.
+    pub fn take_change(&mut self) -> Option<Change> {
+        if !self.is_dirty() {
+            return None;
+        }
+        self.revision.0 += 1;
+        let mut change = Change {
+            revision: self.revision,
+            ..Change::default()
+        };
+        for key in std::mem::take(&mut self.dirty) {
+            let wanted = match &key {
+                Key::Policy(policy) => self
+                    .policies
+                    .get(policy)
+                    .map(|w| Object::Policy(w[0].1.clone())),
+                other => self.objects.get(other).cloned(),
+            };
+            match wanted {
+                Some(object) => change.put.push(object),
+                None => change.remove.push(key),
+            }
+        }
+        change.release = std::mem::take(&mut self.release)
+            .into_iter()
+            .filter(|key| self.policies.contains_key(key))
+            .collect();
+        Some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::desired::{Action, Direction, Lifetime, Mark};
+    use crate::net::Selector;
+
+    fn key() -> PolicyKey {
+        let net = |s: &str| s.parse().unwrap();
+        PolicyKey {
+            direction: Direction::Out,
+            selector: Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16")),
+            mark: Mark::default(),
+            if_id: 0,
+        }
+    }
+
+    fn policy(priority: u32) -> Policy {
+        Policy {
+            key: key(),
+            priority,
+            action: Action::Block,
+            lifetime: Lifetime::default(),
+        }
+    }
+
+    fn priorities(change: &Change) -> Vec<u32> {
+        change
+            .put
+            .iter()
+            .map(|object| match object {
+                Object::Policy(p) => p.priority,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_trap_takes_over_again_when_the_tunnel_of_the_same_selector_ends() {
+        let tunnel = Owner::Tunnel(TunnelId(1));
+        let mut wishes = Wishes::default();
+        wishes.want_policy(Owner::Base, policy(9));
+        assert_eq!(priorities(&wishes.take_change().unwrap()), [9]);
+        wishes.want_policy(tunnel, policy(1));
+        assert_eq!(priorities(&wishes.take_change().unwrap()), [1]);
+        wishes.withdraw_policy(tunnel, key());
+        let change = wishes.take_change().unwrap();
+        assert_eq!(priorities(&change), [9], "updated back, not removed");
+        assert!(change.remove.is_empty());
+        wishes.withdraw_policy(Owner::Base, key());
+        assert_eq!(wishes.take_change().unwrap().remove, [Key::Policy(key())]);
+    }
+
+    #[test]
+    fn a_wish_behind_a_stronger_one_changes_nothing() {
+        let mut wishes = Wishes::default();
+        wishes.want_policy(Owner::Tunnel(TunnelId(1)), policy(1));
+        wishes.take_change();
+        wishes.want_policy(Owner::Base, policy(9));
+        assert!(wishes.take_change().is_none());
+        wishes.withdraw_policy(Owner::Base, key());
+        assert!(wishes.take_change().is_none());
+    }
+
+    #[test]
+    fn the_revision_to_wait_for_is_the_one_that_the_next_change_carries() {
+        let mut wishes = Wishes::default();
+        wishes.want_policy(Owner::Base, policy(9));
+        let awaited = wishes.revision();
+        assert_eq!(wishes.take_change().unwrap().revision, awaited);
+        assert_eq!(wishes.revision(), awaited, "nothing new");
+    }
+}
