@@ -1,3 +1,13 @@
-//! Layer 4.
+//! Layer 4: connects the agent to sockets, the kernel, the clock and people.
 
+mod control;
+mod events;
+mod found;
+mod logging;
+mod memory;
+pub mod privileges;
+mod run;
 pub mod sockets;
+mod wiring;
+
+pub use run::{Error, run};

@@ -1,0 +1,377 @@
+//! The life of the daemon.
+//!
+//! ```text
+//! configuration → control socket (is another agent running?) → capabilities reduced
+//!   → what is in the kernel? → traps, enforcement          nothing in the clear from here on
+//!   → sockets → interception → ready
+//!   → events and effects until told to stop
+//!   → goodbye to peers, kernel objects kept or removed, sysctls given back
+//! ```
+
+use super::control::{Calls, Meaning, reloaded};
+use super::memory::{self, Memory};
+use super::sockets::{self, SourceAddresses};
+use super::wiring::{Sockets, System};
+use super::{events, found, logging, privileges};
+use crate::agent::Agent;
+use crate::agent::effect::Effect;
+use crate::agent::event::Event;
+use crate::agent::settings::OnStop;
+use crate::agent::snapshot::EventView;
+use crate::config::{self, Loaded, trusted};
+use crate::control::protocol::Response;
+use crate::control::server::{self, Call};
+use crate::kernel::monitor::Monitor;
+use crate::kernel::writer::{self, Report, Stop, Writer};
+use crate::net::masked::TooManyPrefixes;
+use sd_notify::NotifyState;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::LocalSet;
+use tokio::time::{Interval, MissedTickBehavior, sleep_until};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Configuration(#[from] config::Error),
+    #[error(transparent)]
+    Prefixes(#[from] TooManyPrefixes),
+    #[error(transparent)]
+    Listen(#[from] server::ListenError),
+    #[error(transparent)]
+    Privileges(#[from] privileges::Error),
+    #[error(transparent)]
+    Kernel(#[from] writer::StartError),
+    #[error(transparent)]
+    Sockets(#[from] sockets::Error),
+    #[error(transparent)]
+    Memory(#[from] memory::Error),
+    #[error(transparent)]
+    Directory(#[from] trusted::Untrusted),
+    #[error("cannot {what}: {source}")]
+    Start {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+/// Datagrams read and not handled yet; beyond it they wait in the sockets.
+const EVENTS_WAITING: usize = 256;
+const CALLS_WAITING: usize = 16;
+/// At stop: how long goodbyes and removals may take.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Runs the agent with this configuration file until a signal ends it.
+pub fn run(path: &Path) -> Result<(), Error> {
+    let loaded = config::load(path)?;
+    logging::start(loaded.daemon.log_level);
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("{}", config::listed(path, &loaded.warnings));
+    }
+    let daemon = &loaded.daemon;
+    let group = daemon.control_group.as_ref().map(|group| group.gid);
+    let listener = server::listen(&daemon.runtime_dir, config::CONTROL_SOCKET, group)?;
+    trusted::make_directory(&daemon.state_dir)?;
+    // Before any thread is started, so that all of them have no more than this.
+    privileges::reduce()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Start {
+            what: "start the runtime",
+            source,
+        })?;
+    LocalSet::new().block_on(&runtime, serve(path.to_owned(), loaded, listener))
+}
+
+struct Daemon {
+    path: PathBuf,
+    loaded: Loaded,
+    agent: Agent,
+    writer: Writer,
+    sockets: Sockets,
+    memory: Memory,
+    calls: Calls,
+    lines: broadcast::Sender<EventView>,
+}
+
+impl Daemon {
+    async fn serve(mut self, mut inputs: Inputs) -> Result<(), Error> {
+        loop {
+            self.carry_out_all();
+            let deadline = self
+                .agent
+                .poll_timeout()
+                .map(tokio::time::Instant::from_std);
+            tokio::select! {
+                biased;
+                Some(report) = inputs.reports.recv() => {
+                    if let Some(event) = events::of_report(report) {
+                        self.handle(event);
+                    }
+                }
+                event = inputs.monitor.next() => {
+                    let event = event.map_err(|source| Error::Start {
+                        what: "go on listening to the kernel",
+                        source,
+                    })?;
+                    if let Some(event) = events::of_kernel(event) {
+                        self.handle(event);
+                    }
+                }
+                Some(event) = inputs.datagrams.recv() => self.handle(event),
+                () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => {
+                    self.agent.handle_timeout(Instant::now());
+                }
+                Some(call) = inputs.calls.recv() => self.call(call),
+                _ = inputs.watchdog.tick() => notify(&[NotifyState::Watchdog]),
+                _ = inputs.reload.recv() => drop(self.reload()),
+                _ = inputs.terminate.recv() => break,
+                _ = inputs.interrupt.recv() => break,
+            }
+        }
+        notify(&[NotifyState::Stopping]);
+        self.stop(inputs.reports).await;
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.agent.handle(Instant::now(), event);
+    }
+
+    /// Does everything that the agent wants done.
+    fn carry_out_all(&mut self) {
+        while let Some(effect) = self.agent.poll_effect() {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let sent = match effect {
+            Effect::Kernel(change) => return self.writer.apply(change),
+            Effect::Reply { token, reply } => return self.calls.answer(token, reply),
+            // Nobody follows: nobody is told.
+            Effect::Tell(line) => return drop(self.lines.send(line)),
+            Effect::Remember(selectors) => {
+                if let Err(error) = self.memory.keep(&selectors) {
+                    tracing::error!(%error, "a restart will not know what was once protected");
+                }
+                return;
+            }
+            Effect::Send {
+                local,
+                remote,
+                payload,
+            } => self.sockets.send(local, remote, &payload),
+            Effect::SendAs {
+                src,
+                dst,
+                hop_limit,
+                payload,
+            } => self.sockets.send_as(src, dst, hop_limit, &payload),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "not sent; it is sent again or given up in time");
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        let proxies = &self.loaded.agent.proxies;
+        let protected = |dst| {
+            let all = proxies.iter().flat_map(|group| &group.proxies);
+            all.filter(|p| p.remote.contains_addr(dst))
+                .map(|p| p.local.addr())
+                .next()
+        };
+        match self.calls.accept(call, protected) {
+            Meaning::Ask(token, command) => self.handle(Event::Command { token, command }),
+            Meaning::Reload(caller) => {
+                let response = self.reload();
+                // A caller that has gone away does not need it.
+                let _ = caller.send(response);
+            }
+            Meaning::Done => {}
+        }
+    }
+
+    /// A file with a mistake changes nothing.
+    fn reload(&mut self) -> Response {
+        notify(&[
+            NotifyState::Reloading,
+            NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Reloading),
+        ]);
+        let (response, new) = reloaded(&self.path, &self.loaded, config::load(&self.path));
+        match new {
+            Some(new) => {
+                let settings = Box::new(new.agent.clone());
+                self.loaded = new;
+                self.handle(Event::Configuration(settings));
+            }
+            None => tracing::error!(?response, "the configuration stays as it was"),
+        }
+        notify(&[NotifyState::Ready]);
+        response
+    }
+
+    async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
+        self.handle(Event::Stop);
+        self.carry_out_all();
+        // Goodbyes that wait for the kernel leave when it has answered.
+        let end = tokio::time::Instant::now() + GOODBYE;
+        while let Ok(Some(report)) = tokio::time::timeout_at(end, reports.recv()).await {
+            if let Some(event) = events::of_report(report) {
+                self.handle(event);
+            }
+            self.carry_out_all();
+        }
+        let how = match self.loaded.agent.on_stop {
+            OnStop::Keep => Stop::Keep,
+            OnStop::Remove => Stop::Remove,
+        };
+        for refusal in self.writer.stop(how).await {
+            tracing::error!(%refusal, "left behind");
+        }
+    }
+}
+
+/// Everything the daemon waits for.
+struct Inputs {
+    reports: UnboundedReceiver<Report>,
+    monitor: Monitor,
+    datagrams: mpsc::Receiver<Event>,
+    calls: mpsc::Receiver<Call>,
+    watchdog: Interval,
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(|source| Error::Start {
+        what: "listen for signals",
+        source,
+    })
+}
+
+/// Half of what systemd allows; where it watches nothing, a tick that notifies nobody.
+fn watchdog() -> Interval {
+    let allowed = sd_notify::watchdog_enabled().unwrap_or(Duration::from_secs(60));
+    let mut interval = tokio::time::interval(allowed / 2);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Without systemd there is nobody to notify.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not notified");
+    }
+}
+
+/// Stands for a deadline that is disabled anyway.
+fn far_away() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3600)
+}
+
+async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Result<(), Error> {
+    let options = writer::Options {
+        runtime_dir: loaded.daemon.runtime_dir.clone(),
+    };
+    let (writer, found, mut reports) = Writer::start(options)?;
+    let monitor = Monitor::open().map_err(|source| Error::Start {
+        what: "listen to the kernel's ACQUIREs",
+        source,
+    })?;
+    let memory = Memory::new(&loaded.daemon.state_dir);
+    let mark = loaded.agent.interception.pass_mark.value;
+    let mut agent = Agent::new(
+        Instant::now(),
+        loaded.agent.clone(),
+        &memory.load()?,
+        Box::new(SourceAddresses::new(mark)),
+        || Box::new(System::new()),
+    )?;
+    agent.handle(
+        Instant::now(),
+        Event::Found(found::tunnels(&found.policies, &found.sas)),
+    );
+    let waiting = protect(&mut agent, &writer, &mut reports).await;
+
+    let sockets = Sockets::open(mark)?;
+    let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
+    sockets.read_all(&events);
+    let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
+    let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
+    tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
+    let inputs = Inputs {
+        reports,
+        monitor,
+        datagrams,
+        calls,
+        watchdog: watchdog(),
+        reload: listen_for(SignalKind::hangup())?,
+        terminate: listen_for(SignalKind::terminate())?,
+        interrupt: listen_for(SignalKind::interrupt())?,
+    };
+    agent.handle(Instant::now(), Event::Addresses(events::own_addresses()));
+    agent.handle(
+        Instant::now(),
+        Event::Transparent(sockets.transparent_ports()),
+    );
+    let calls = Calls::default();
+    let mut daemon = Daemon {
+        path,
+        loaded,
+        agent,
+        writer,
+        sockets,
+        memory,
+        calls,
+        lines,
+    };
+    for effect in waiting {
+        daemon.carry_out(effect);
+    }
+    tracing::info!("ready");
+    notify(&[NotifyState::Ready]);
+    Box::pin(daemon.serve(inputs)).await
+}
+
+/// Has the kernel hold or block what must be protected, before anything else is opened. Returns
+/// what the agent wants done besides.
+async fn protect(
+    agent: &mut Agent,
+    writer: &Writer,
+    reports: &mut UnboundedReceiver<Report>,
+) -> Vec<Effect> {
+    let mut later = Vec::new();
+    let mut awaited = None;
+    loop {
+        while let Some(effect) = agent.poll_effect() {
+            match effect {
+                Effect::Kernel(change) => {
+                    awaited = Some(change.revision);
+                    writer.apply(change);
+                }
+                other => later.push(other),
+            }
+        }
+        let Some(revision) = awaited else {
+            return later;
+        };
+        // Ends only with the writer itself, and then there is nothing to wait for.
+        let Some(report) = reports.recv().await else {
+            return later;
+        };
+        if matches!(report, Report::Applied { revision: applied } if applied >= revision) {
+            awaited = None;
+        }
+        if let Some(event) = events::of_report(report) {
+            agent.handle(Instant::now(), event);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The agent's ways out: which socket a datagram leaves from, where randomness and routes come from.
+
+use super::events::{self, NON_ESP_MARKER, Source};
+use super::sockets::{self, Datagram, Purpose, RawSockets, SourceAddresses, UdpSocket};
+use crate::agent::effect::Routes;
+use crate::agent::event::Event;
+use crate::kernel::desired::TransparentPorts;
+use crate::net::{Family, Random};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+pub(super) struct Sockets {
+    ike: [Rc<UdpSocket>; 2],
+    nat_traversal: [Rc<UdpSocket>; 2],
+    transparent: [Rc<UdpSocket>; 2],
+    raw: RawSockets,
+}
+
+impl Sockets {
+    pub(super) fn open(mark: u32) -> Result<Self, sockets::Error> {
+        let open = |purpose| -> Result<[Rc<UdpSocket>; 2], sockets::Error> {
+            let [v4, v6] =
+                [Family::V4, Family::V6].map(|family| UdpSocket::open(family, purpose, mark));
+            Ok([Rc::new(v4?), Rc::new(v6?)])
+        };
+        Ok(Self {
+            ike: open(Purpose::Ike)?,
+            nat_traversal: open(Purpose::NatTraversal)?,
+            transparent: open(Purpose::Transparent)?,
+            raw: RawSockets::open(mark)?,
+        })
+    }
+
+    pub(super) fn read_all(&self, events: &mpsc::Sender<Event>) {
+        let kinds = [
+            (&self.ike, Source::Ike),
+            (&self.nat_traversal, Source::NatTraversal),
+            (&self.transparent, Source::Transparent),
+        ];
+        for (sockets, source) in kinds {
+            for socket in sockets {
+                tokio::task::spawn_local(events::read(socket.clone(), source, events.clone()));
+            }
+        }
+    }
+
+    pub(super) fn send_as(
+        &self,
+        src: SocketAddr,
+        dst: SocketAddr,
+        hop_limit: u8,
+        payload: &[u8],
+    ) -> Result<(), sockets::Error> {
+        self.raw.send(&Datagram {
+            src,
+            dst,
+            hop_limit,
+            payload,
+        })
+    }
+
+    pub(super) fn send(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), sockets::Error> {
+        let by_family = |sockets: &[Rc<UdpSocket>; 2]| match remote {
+            SocketAddr::V4(_) => sockets[0].clone(),
+            SocketAddr::V6(_) => sockets[1].clone(),
+        };
+        if events::uses_nat_traversal(local) {
+            let parts = [IoSlice::new(&NON_ESP_MARKER), IoSlice::new(payload)];
+            by_family(&self.nat_traversal).send(local.ip(), remote, &parts)
+        } else {
+            by_family(&self.ike).send(local.ip(), remote, &[IoSlice::new(payload)])
+        }
+    }
+
+    pub(super) fn transparent_ports(&self) -> TransparentPorts {
+        TransparentPorts {
+            v4: self.transparent[0].port(),
+            v6: Some(self.transparent[1].port()),
+        }
+    }
+}
+
+/// The system's generator.
+pub(super) struct System(SystemRandom);
+
+impl System {
+    pub(super) fn new() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Random for System {
+    fn fill(&mut self, out: &mut [u8]) {
+        // It fails only where the kernel has no getrandom, and nothing could be secure then.
+        self.0
+            .fill(out)
+            .expect("the system's random generator works");
+    }
+}
+
+impl Routes for SourceAddresses {
+    fn source_towards(&mut self, dst: IpAddr) -> Option<IpAddr> {
+        self.towards(dst)
+    }
+}
