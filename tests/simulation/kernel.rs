@@ -1,0 +1,193 @@
+//! A kernel reduced to what decides about a packet: policies, SAs, hold queues, ACQUIRE.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use xfrm_agent::kernel::desired::{
+    Action, Change, Direction, Interception, Key, Object, Policy, PolicyKey, Sa, SaDirection,
+    SaKey, Template,
+};
+use xfrm_agent::net::Flow;
+
+/// `XFRM_MAX_QUEUE_LEN`.
+const QUEUE: usize = 100;
+
+/// How long a larval SA keeps a flow from being announced again (`xfrm_acq_expires`).
+const LARVAL: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    pub flow: Flow,
+    pub number: u64,
+}
+
+/// What leaves the gateway.
+#[derive(Clone, Debug)]
+pub enum Output {
+    Clear(Payload),
+    Esp {
+        sa: SaKey,
+        payload: Payload,
+    },
+    Acquire {
+        policy: PolicyKey,
+        trap: bool,
+        flow: Flow,
+    },
+    Dropped(Payload),
+}
+
+#[derive(Debug, Default)]
+pub struct Kernel {
+    pub policies: BTreeMap<PolicyKey, Policy>,
+    pub sas: BTreeMap<SaKey, (u64, Sa)>,
+    pub interception: Option<Interception>,
+    queues: BTreeMap<PolicyKey, VecDeque<Payload>>,
+    larval: BTreeMap<Flow, Instant>,
+    added: u64,
+}
+
+enum Verdict {
+    Clear,
+    Block,
+    Esp(SaKey),
+    Unresolved(PolicyKey, bool),
+}
+
+impl Kernel {
+    pub fn apply(&mut self, now: Instant, change: &Change) -> Vec<Output> {
+        let mut release: Vec<PolicyKey> = change.release.clone();
+        for object in &change.put {
+            match object {
+                Object::Policy(policy) => {
+                    self.policies.insert(policy.key, policy.clone());
+                    release.push(policy.key);
+                }
+                Object::Sa(sa) => {
+                    self.added += 1;
+                    let added = self.added;
+                    self.sas
+                        .entry(sa.key())
+                        .or_insert_with(|| (added, (**sa).clone()));
+                }
+                Object::Interception(interception) => {
+                    self.interception = Some(interception.clone());
+                }
+                Object::AdoptedSa(_) | Object::Sysctl(..) | Object::Route(_) | Object::Rule(_) => {}
+            }
+        }
+        for key in &change.remove {
+            match key {
+                Key::Policy(policy) => {
+                    self.policies.remove(policy);
+                    self.queues.remove(policy);
+                }
+                Key::Sa(sa) => {
+                    self.sas.remove(sa);
+                }
+                _ => {}
+            }
+        }
+        release
+            .into_iter()
+            .flat_map(|key| self.process_queue(now, key))
+            .collect()
+    }
+
+    /// `xfrm_policy_queue_process`: the head decides whether anything moves.
+    fn process_queue(&mut self, now: Instant, key: PolicyKey) -> Vec<Output> {
+        let Some(head) = self.queues.get(&key).and_then(|q| q.front().copied()) else {
+            return Vec::new();
+        };
+        if matches!(self.look_up(&head.flow), Verdict::Unresolved(..)) {
+            return Vec::new();
+        }
+        let blocked = matches!(self.look_up(&head.flow), Verdict::Block);
+        let queue = self.queues.remove(&key).unwrap_or_default();
+        self.larval.retain(|_, until| *until > now);
+        queue
+            .into_iter()
+            .map(|payload| match self.look_up(&payload.flow) {
+                Verdict::Esp(sa) if !blocked => Output::Esp { sa, payload },
+                Verdict::Clear if !blocked => Output::Clear(payload),
+                _ => Output::Dropped(payload),
+            })
+            .collect()
+    }
+
+    pub fn send(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
+        match self.look_up(&payload.flow) {
+            Verdict::Clear => vec![Output::Clear(payload)],
+            Verdict::Block => vec![Output::Dropped(payload)],
+            Verdict::Esp(sa) => vec![Output::Esp { sa, payload }],
+            Verdict::Unresolved(policy, trap) => {
+                let mut outputs = Vec::new();
+                let queue = self.queues.entry(policy).or_default();
+                if queue.len() < QUEUE {
+                    queue.push_back(payload);
+                } else {
+                    outputs.push(Output::Dropped(payload));
+                }
+                let flow = payload.flow;
+                if self.larval.get(&flow).is_none_or(|until| *until <= now) {
+                    self.larval.insert(flow, now + LARVAL);
+                    outputs.push(Output::Acquire { policy, trap, flow });
+                }
+                outputs
+            }
+        }
+    }
+
+    /// Whether a packet that came out of this SA may go on to where it was going.
+    pub fn accepts_esp(&self, sa: &SaKey, flow: &Flow) -> bool {
+        let Some((_, sa)) = self
+            .sas
+            .get(sa)
+            .filter(|(_, sa)| sa.direction == SaDirection::In)
+        else {
+            return false;
+        };
+        match self.best(Direction::Fwd, flow).map(|policy| &policy.action) {
+            None => true,
+            Some(Action::Block) => false,
+            Some(Action::Allow(templates)) => {
+                let fits = |t: &Template| (t.src, t.dst, t.reqid) == (sa.src, sa.dst, sa.reqid);
+                templates.iter().all(fits)
+            }
+        }
+    }
+
+    pub fn diverts(&self, dst: IpAddr) -> bool {
+        self.interception
+            .as_ref()
+            .is_some_and(|i| i.protected.iter().any(|net| net.contains(&dst)))
+    }
+
+    fn best(&self, direction: Direction, flow: &Flow) -> Option<&Policy> {
+        self.policies
+            .values()
+            .filter(|policy| policy.key.direction == direction && policy.key.selector.matches(flow))
+            .min_by_key(|policy| policy.priority)
+    }
+
+    fn look_up(&self, flow: &Flow) -> Verdict {
+        let Some(policy) = self.best(Direction::Out, flow) else {
+            return Verdict::Clear;
+        };
+        let Action::Allow(templates) = &policy.action else {
+            return Verdict::Block;
+        };
+        let Some(template) = templates.first() else {
+            return Verdict::Clear;
+        };
+        let newest = self
+            .sas
+            .values()
+            .filter(|(_, sa)| sa.direction == SaDirection::Out && sa.reqid == template.reqid)
+            .max_by_key(|(added, _)| *added);
+        match newest {
+            Some((_, sa)) if template.reqid != 0 => Verdict::Esp(sa.key()),
+            _ => Verdict::Unresolved(policy.key, template.reqid == 0),
+        }
+    }
+}

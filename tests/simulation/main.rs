@@ -1,0 +1,391 @@
+//! Whole networks of agents in virtual time: every run of a seed is the same run.
+
+mod kernel;
+mod world;
+
+use std::time::Duration;
+use world::{Weather, World};
+use xfrm_agent::agent::settings::{
+    Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
+};
+use xfrm_agent::ike::settings::{Peer, Timing};
+use xfrm_agent::net::{Flow, MaskedAddr, Port, Protocol, Secret};
+use xfrm_agent::ted::proxies::Proxy;
+
+const W: &str = "10.1.0.0/16";
+const X: &str = "10.2.0.0/16";
+const Y: &str = "10.3.0.0/16";
+const GW_W: &str = "192.0.2.104";
+const GW_X: &str = "203.0.113.106";
+const GW_Y: &str = "203.0.113.107";
+
+fn proxy(local: &str, remote: &str) -> Proxy {
+    let half = |s: &str| s.parse::<MaskedAddr>().unwrap();
+    Proxy {
+        local: half(local),
+        remote: half(remote),
+        protocol: Protocol::Any,
+        local_port: Port::Any,
+        remote_port: Port::Any,
+    }
+}
+
+fn peer(id: &str, psk: &str, may_protect: &[&str]) -> Peer {
+    Peer {
+        id: id.parse().unwrap(),
+        psk: Secret::from(psk.as_bytes()),
+        may_protect: may_protect.iter().map(|net| net.parse().unwrap()).collect(),
+        may_protect_itself: false,
+    }
+}
+
+fn settings(id: &str, proxies: &[Proxy], on_failure: FailureAction, peers: &[Peer]) -> Settings {
+    Settings {
+        identity: id.parse().unwrap(),
+        proxies: vec![ProxyGroup {
+            name: "site".into(),
+            proxies: proxies.to_vec(),
+            on_failure,
+            failure_lifetime: Duration::from_secs(30),
+            mode: TunnelMode::Tunnel,
+        }],
+        peers: peers.to_vec(),
+        ike: Timing::default(),
+        discovery: Discovery::default(),
+        interception: InterceptionSettings::default(),
+        max_prefixes: 256,
+        on_stop: OnStop::Keep,
+    }
+}
+
+fn ping(src: &str, dst: &str) -> Flow {
+    Flow {
+        src: src.parse().unwrap(),
+        dst: dst.parse().unwrap(),
+        protocol: 1,
+        ports: None,
+    }
+}
+
+fn out() -> Flow {
+    ping("10.1.0.102", "10.2.0.108")
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_millis(100);
+
+/// FIG. 1: 104 is node 0, 106 is node 1.
+fn figure_1(seed: u64, weather: Weather) -> World {
+    let block = FailureAction::Block;
+    let mut world = World::new(seed, weather);
+    let west = settings(
+        "gw104.example",
+        &[proxy(W, X)],
+        block,
+        &[peer("gw106.example", "secret", &[X])],
+    );
+    let east = settings(
+        "gw106.example",
+        &[proxy(X, W)],
+        block,
+        &[peer("gw104.example", "secret", &[W])],
+    );
+    world.add("104", GW_W, &[W], west);
+    world.add("106", GW_X, &[X], east);
+    world.run_for(SECOND);
+    world
+}
+
+fn delivered(world: &World, flow: &Flow) -> usize {
+    world.tally.delivered.get(flow).map_or(0, Vec::len)
+}
+
+/// What must never happen, whatever the weather.
+fn assert_nothing_leaked(world: &World) {
+    assert!(
+        world.tally.clear.is_empty(),
+        "in the clear: {:?}",
+        world.tally.clear
+    );
+}
+
+fn assert_usable_tunnel(world: &World, node: usize) {
+    let snapshot = world.nodes[node].agent.snapshot(world.now);
+    let up: Vec<_> = snapshot
+        .tunnels
+        .iter()
+        .filter(|t| t.state == "up")
+        .collect();
+    let tells = world.tells.join("\n");
+    assert_eq!(
+        up.len(),
+        1,
+        "{}: {:?}\n{tells}",
+        world.nodes[node].name,
+        snapshot.tunnels
+    );
+}
+
+#[test]
+fn the_first_packet_is_delivered_and_the_policies_are_the_intersection() {
+    let mut world = figure_1(1, Weather::FAIR);
+    world.stream(0, out(), 3, PING);
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out()), 3, "{}", world.tells.join("\n"));
+    assert_eq!((world.tally.probes, world.tally.esp), (1, 3));
+    assert_nothing_leaked(&world);
+    for node in 0..2 {
+        assert_usable_tunnel(&world, node);
+    }
+    // And back, over the same tunnel.
+    world.stream(1, out().reversed(), 3, PING);
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out().reversed()), 3);
+    assert_eq!(world.tally.probes, 1);
+}
+
+#[test]
+fn both_sides_starting_at_once_lose_nothing_and_end_with_one_tunnel() {
+    for seed in 0..50 {
+        let mut world = figure_1(seed, Weather::FAIR);
+        world.stream(0, out(), 20, PING);
+        world.stream(1, out().reversed(), 20, PING);
+        world.run_for(SECOND * 30);
+        let tells = world.tells.join("\n");
+        assert_eq!(delivered(&world, &out()), 20, "seed {seed}\n{tells}");
+        assert_eq!(
+            delivered(&world, &out().reversed()),
+            20,
+            "seed {seed}\n{tells}"
+        );
+        assert_nothing_leaked(&world);
+        for node in 0..2 {
+            assert_usable_tunnel(&world, node);
+            assert_eq!(
+                world.nodes[node].kernel.sas.len(),
+                2,
+                "seed {seed}\n{tells}"
+            );
+        }
+    }
+}
+
+/// A discovery in three hundred fails in such weather; the next packet after its lifetime starts
+/// another, so the traffic has to go on for a while.
+#[test]
+fn thirty_percent_loss_only_delays_the_tunnel() {
+    for seed in 0..200 {
+        let mut world = figure_1(seed, Weather::FOUL);
+        world.stream(0, out(), 150, SECOND);
+        world.run_for(SECOND * 155);
+        assert!(
+            delivered(&world, &out()) > 20,
+            "seed {seed}\n{}",
+            world.tells.join("\n")
+        );
+        assert_nothing_leaked(&world);
+        for node in 0..2 {
+            assert_usable_tunnel(&world, node);
+        }
+    }
+}
+
+#[test]
+fn a_dead_destination_and_a_second_gateway_cost_the_live_ones_one_packet_at_most() {
+    let everything = "10.0.0.0/8";
+    let block = FailureAction::Block;
+    let mut world = World::new(7, Weather::FAIR);
+    let peers = [
+        peer("gw106.example", "secret", &[X]),
+        peer("gw107.example", "other secret", &[Y]),
+    ];
+    world.add(
+        "104",
+        GW_W,
+        &[W],
+        settings("gw104.example", &[proxy(W, everything)], block, &peers),
+    );
+    for (name, address, net, psk) in [("106", GW_X, X, "secret"), ("107", GW_Y, Y, "other secret")]
+    {
+        let id = format!("gw{name}.example");
+        let peers = [peer("gw104.example", psk, &[W])];
+        world.add(
+            name,
+            address,
+            &[net],
+            settings(&id, &[proxy(net, everything)], block, &peers),
+        );
+    }
+    world.run_for(SECOND);
+    let dead = ping("10.1.0.102", "10.9.0.1");
+    let second = ping("10.1.0.102", "10.3.0.109");
+    for flow in [dead, out(), second] {
+        world.stream(0, flow, 50, PING);
+    }
+    world.run_for(SECOND * 20);
+    let tells = world.tells.join("\n");
+    assert_eq!(delivered(&world, &dead), 0);
+    assert!(
+        delivered(&world, &out()) >= 49,
+        "{} {tells}",
+        delivered(&world, &out())
+    );
+    assert!(
+        delivered(&world, &second) >= 49,
+        "{} {tells}",
+        delivered(&world, &second)
+    );
+    assert_nothing_leaked(&world);
+}
+
+#[test]
+fn two_thousand_flows_to_one_prefix_cost_at_most_eight_probes() {
+    let mut world = figure_1(3, Weather::FAIR);
+    for n in 0..2000u32 {
+        let dst = format!("10.2.{}.{}", n / 200, n % 200 + 1);
+        world.stream(0, ping("10.1.0.102", &dst), 2, SECOND);
+    }
+    world.run_for(SECOND * 5);
+    assert!(world.tally.probes <= 8, "{}", world.tally.probes);
+    assert_nothing_leaked(&world);
+    let second_packets = world
+        .tally
+        .delivered
+        .values()
+        .filter(|numbers| numbers.contains(&1))
+        .count();
+    assert_eq!(second_packets, 2000);
+}
+
+#[test]
+fn a_wrong_key_an_unknown_identity_and_a_foreign_prefix_give_no_sa_and_no_clear_packet() {
+    let cases: [(&str, Peer); 3] = [
+        ("wrong key", peer("gw104.example", "not the secret", &[W])),
+        ("unknown identity", peer("somebody.example", "secret", &[W])),
+        (
+            "not allowed those addresses",
+            peer("gw104.example", "secret", &["10.7.0.0/16"]),
+        ),
+    ];
+    for (case, believed) in cases {
+        for on_failure in [FailureAction::Block, FailureAction::Clear] {
+            let mut world = World::new(11, Weather::FAIR);
+            let known = [peer("gw106.example", "secret", &[X])];
+            world.add(
+                "104",
+                GW_W,
+                &[W],
+                settings("gw104.example", &[proxy(W, X)], on_failure, &known),
+            );
+            let believed = std::slice::from_ref(&believed);
+            world.add(
+                "106",
+                GW_X,
+                &[X],
+                settings("gw106.example", &[proxy(X, W)], on_failure, believed),
+            );
+            world.run_for(SECOND);
+            world.stream(0, out(), 10, SECOND);
+            world.run_for(SECOND * 60);
+            assert_nothing_leaked(&world);
+            assert_eq!(delivered(&world, &out()), 0, "{case}");
+            for node in &world.nodes {
+                assert!(node.kernel.sas.is_empty(), "{case}: {:?}", node.kernel.sas);
+            }
+        }
+    }
+}
+
+#[test]
+fn silence_lets_clear_proxies_through_and_a_once_protected_prefix_stays_blocked() {
+    let clear = FailureAction::Clear;
+    let mut world = World::new(13, Weather::FAIR);
+    let peers = [peer("gw106.example", "secret", &[X])];
+    world.add(
+        "104",
+        GW_W,
+        &[W],
+        settings("gw104.example", &[proxy(W, "10.0.0.0/8")], clear, &peers),
+    );
+    let east = settings(
+        "gw106.example",
+        &[proxy(X, W)],
+        clear,
+        &[peer("gw104.example", "secret", &[W])],
+    );
+    world.add("106", GW_X, &[X], east);
+    world.run_for(SECOND);
+    let elsewhere = ping("10.1.0.102", "10.200.0.1");
+    world.stream(0, elsewhere, 3, PING);
+    world.stream(0, out(), 3, PING);
+    world.run_for(SECOND * 10);
+    assert_eq!(
+        world.tally.clear.len(),
+        3,
+        "held packets leave when nobody answers"
+    );
+    assert!(world.tally.clear.iter().all(|p| p.flow == elsewhere));
+    assert_eq!(delivered(&world, &out()), 3);
+    // The gateway falls silent: what it protected does not go in the clear.
+    world.weather.loss = 100;
+    world.stream(0, out(), 300, SECOND);
+    world.run_for(SECOND * 400);
+    assert!(world.tally.clear.iter().all(|p| p.flow == elsewhere));
+}
+
+#[test]
+fn a_gateway_in_the_middle_that_protects_something_else_is_passed() {
+    let block = FailureAction::Block;
+    let mut world = World::new(17, Weather::FAIR);
+    let west = settings(
+        "gw104.example",
+        &[proxy(W, X)],
+        block,
+        &[peer("gw106.example", "secret", &[X])],
+    );
+    let middle = settings(
+        "gw105.example",
+        &[proxy(Y, W)],
+        block,
+        &[peer("gw104.example", "x", &[W])],
+    );
+    let east = settings(
+        "gw106.example",
+        &[proxy(X, W)],
+        block,
+        &[peer("gw104.example", "secret", &[W])],
+    );
+    world.add("104", GW_W, &[W], west);
+    world.add("105", GW_Y, &[Y], middle);
+    world.add("106", GW_X, &[X], east);
+    world.run_for(SECOND);
+    world.stream(0, out(), 3, PING);
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out()), 3, "{}", world.tells.join("\n"));
+    assert_nothing_leaked(&world);
+}
+
+#[test]
+fn an_idle_network_has_no_timer_storm() {
+    let mut world = figure_1(19, Weather::FAIR);
+    world.stream(0, out(), 3, PING);
+    world.run_for(SECOND * 10);
+    let mut wakeups = 0;
+    let end = world.now + Duration::from_secs(600);
+    while let Some(at) = world
+        .nodes
+        .iter()
+        .filter_map(|n| n.agent.poll_timeout())
+        .min()
+    {
+        if at > end {
+            break;
+        }
+        wakeups += 1;
+        world.run_for(
+            at.saturating_duration_since(world.now)
+                .max(Duration::from_micros(1)),
+        );
+    }
+    assert!(wakeups < 400, "{wakeups} in ten minutes");
+}
