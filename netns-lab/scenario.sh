@@ -37,6 +37,9 @@ skip() {
     exit 77
 }
 
+# received PING_OUTPUT: how many answers there were.
+received() { sed -n 's/.* \([0-9]*\) received.*/\1/p' <<<"$1"; }
+
 # eventually SECONDS COMMAND...: repeats it until it succeeds.
 eventually() {
     local deadline=$((SECONDS + $1))
@@ -92,6 +95,25 @@ configure() {
     chmod 600 "$folder/agent.toml"
 }
 
+# configure_gateway NODE LOCAL[,...] REMOTE[,...] PEER=PREFIX[,...]...: gwNODE.example with one proxy, on failure `block`,
+# which believes each gwPEER.example for its prefixes. The secret of 104 and 106 is 104-106.psk, for both to have by
+# share_secret.
+configure_gateway() {
+    local node=$1 local=$2 remote=$3 pair peer
+    shift 3
+    {
+        printf '[identity]\nid = "gw%s.example"\n\n' "$node"
+        printf '[[proxy]]\nname = "site"\nlocal = %s\nremote = %s\n' "$(toml_list "$local")" "$(toml_list "$remote")"
+        for pair; do
+            peer=${pair%%=*}
+            printf '\n[[peer]]\nid = "gw%s.example"\npsk-file = "%s.psk"\nmay-protect = %s\n' "$peer" \
+                "$(printf '%s\n' "$node" "$peer" | sort | paste -sd-)" "$(toml_list "${pair#*=}")"
+        done
+    } | configure "$node"
+}
+
+toml_list() { echo "[\"${1//,/\", \"}\"]"; }
+
 # share_secret FILE NODE...: the same new pre-shared key, as FILE beside the configuration of each node.
 share_secret() {
     local file=$1 node secret
@@ -127,8 +149,8 @@ start_agent() {
     mkdir -p "$(agent_folder "$node")/run" "$(agent_folder "$node")/state"
     start_process "$node" "agent-$node" "$binary" run -c "$configuration"
     for _ in {1..300}; do
-        if agent "$node" status >/dev/null 2>&1; then return; fi
         runs "agent-$node" || break
+        if agent "$node" status >/dev/null 2>&1; then return; fi
         sleep 0.05
     done
     tail -n 20 "$(agent_log "$node")" >&2
