@@ -9,6 +9,7 @@ use super::child_sa::Offer;
 use super::context::{AttemptId, Context, Timer, Wanted};
 use super::crypto::{Group, PrivateKey};
 use super::effects::ConnectError;
+use super::negotiation::IkeSuite;
 use super::retransmission::Backoff;
 use super::sa::IkeSa;
 use super::settings::RequestId;
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// Answers to one `IKE_SA_INIT` that are followed up.
+/// Answers to one `IKE_SA_INIT` that are followed up, and versions of each.
 pub(super) const MAX_CANDIDATES: usize = 4;
 /// How often cookies and groups that a peer asks for are gone along with.
 const MAX_RESTARTS: usize = 5;
@@ -48,14 +49,27 @@ pub(super) struct Attempt {
 }
 
 /// Somebody who answered `IKE_SA_INIT`.
+///
+/// One is what its keys are made of. Answers that differ in the rest, as an attacker on the path
+/// could make them, are versions of one candidate: two candidates with the same keys would use the
+/// same GCM nonces. AUTH tells in the end which version was sent.
 #[derive(Debug)]
 pub(super) struct Candidate {
     /// What it becomes if it authenticates.
     pub(super) sa: IkeSa,
-    pub(super) response: Vec<u8>,
+    pub(super) suite: IkeSuite,
+    pub(super) public: Vec<u8>,
     pub(super) nonce: Vec<u8>,
+    pub(super) versions: Vec<Version>,
     /// `None` once it has failed.
     pub(super) pending: Option<PendingAuth>,
+}
+
+#[derive(Debug)]
+pub(super) struct Version {
+    pub(super) response: Vec<u8>,
+    pub(super) ours: bool,
+    pub(super) nat: bool,
 }
 
 #[derive(Debug)]
@@ -160,15 +174,18 @@ impl Attempt {
         }
     }
 
-    /// Gives back what it held. The wishes are the caller's to report.
-    pub(super) fn dissolve(self, ctx: &mut Context) -> VecDeque<Wanted> {
+    /// Gives back what it held: the wishes, for the caller to report, and the IKE SAs that a peer
+    /// may believe in.
+    pub(super) fn dissolve(self, ctx: &mut Context) -> (VecDeque<Wanted>, Vec<IkeSa>) {
         ctx.timers.stop(&Timer::Attempt(self.id));
+        let mut unwanted = Vec::new();
         for candidate in self.candidates {
             if let Some(pending) = candidate.pending {
                 ctx.release_spi(pending.offer.spi);
+                unwanted.push(candidate.sa);
             }
         }
-        self.wanted
+        (self.wanted, unwanted)
     }
 
     /// Whether the wish was found here; it will not be reported any more.

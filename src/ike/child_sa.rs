@@ -12,7 +12,8 @@ use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
 use crate::net::{Flow, Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
-/// An initiator that never says that it is ready is so after this.
+/// A peer of another make that replaced a child and does not delete the old one, as a sign that the
+/// new one is ready, is taken to be so after this. Our own kind always says.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// Children of one IKE SA; more are refused with `NO_ADDITIONAL_SAS`.
@@ -418,7 +419,9 @@ impl IkeSa {
         }
         if outbound == Outbound::AfterConfirmation {
             self.unconfirmed.push(id);
-            ctx.set_timer(Timer::Confirmed(id), now + CONFIRMATION);
+            if !self.ours {
+                ctx.set_timer(Timer::Confirmed(id), now + CONFIRMATION);
+            }
         }
         if let Some(old) = child.replaces.and_then(|old| self.children.get_mut(&old)) {
             old.replaced = true;

@@ -41,14 +41,10 @@ pub struct Endpoint {
     attempts: BTreeMap<AttemptId, Attempt>,
     half_open: HalfOpenTable,
     cookies: Cookies,
-    /// Our SPIs, except those of half-open SAs.
-    by_spi: BTreeMap<u64, Owner>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Owner {
-    Sa(IkeId),
-    Attempt(AttemptId),
+    /// By our SPI and the peer's: those that came of one attempt share ours.
+    by_spis: BTreeMap<(u64, u64), IkeId>,
+    /// By our SPI.
+    attempts_by_spi: BTreeMap<u64, AttemptId>,
 }
 
 impl Endpoint {
@@ -59,7 +55,8 @@ impl Endpoint {
             attempts: BTreeMap::new(),
             half_open: HalfOpenTable::default(),
             cookies: Cookies::default(),
-            by_spi: BTreeMap::new(),
+            by_spis: BTreeMap::new(),
+            attempts_by_spi: BTreeMap::new(),
         }
     }
 
@@ -110,7 +107,7 @@ impl Endpoint {
             );
             let mut attempt = Attempt::new(&mut self.ctx, now, spi, at, wanted);
             attempt.ask(&mut self.ctx, now, Group::ALL[0]);
-            self.by_spi.insert(spi, Owner::Attempt(attempt.id));
+            self.attempts_by_spi.insert(spi, attempt.id);
             self.attempts.insert(attempt.id, attempt);
         }
     }
@@ -129,17 +126,17 @@ impl Endpoint {
     /// Nobody waits for the request any more: `Failed` is said at once. What has already been
     /// asked of the peer is not taken back, so a child may still come up, as if the peer had
     /// asked for it.
-    pub fn cancel(&mut self, _now: Instant, request: RequestId) {
+    pub fn cancel(&mut self, now: Instant, request: RequestId) {
         let found = self.sas.values_mut().any(|sa| sa.cancel(request))
             || self.attempts.values_mut().any(|a| a.cancel(request));
         if found {
             let error = ConnectError::Cancelled;
             self.ctx.emit(Effect::Failed { request, error });
         }
-        self.dissolve_attempts(|attempt| attempt.wanted.is_empty());
+        self.dissolve_attempts(now, |attempt| attempt.wanted.is_empty());
     }
 
-    fn dissolve_attempts(&mut self, done: impl Fn(&Attempt) -> bool) -> Vec<Wanted> {
+    fn dissolve_attempts(&mut self, now: Instant, done: impl Fn(&Attempt) -> bool) -> Vec<Wanted> {
         let ids: Vec<AttemptId> = self
             .attempts
             .values()
@@ -149,15 +146,30 @@ impl Endpoint {
         let mut wanted = Vec::new();
         for id in ids {
             if let Some(attempt) = self.take_attempt(id) {
-                wanted.extend(attempt.dissolve(&mut self.ctx));
+                let (wishes, unwanted) = attempt.dissolve(&mut self.ctx);
+                wanted.extend(wishes);
+                self.dismiss(now, unwanted);
             }
         }
         wanted
     }
 
+    /// IKE SAs whose `IKE_AUTH` is on its way, or answered by now, and that nobody wants: the
+    /// other end is told, in case it believes in them.
+    fn dismiss(&mut self, now: Instant, unwanted: Vec<IkeSa>) {
+        for mut sa in unwanted {
+            sa.state = State::Closed;
+            sa.waiting.push_back(Task::DeleteIke);
+            let id = sa.id;
+            self.by_spis.insert(sa.spis(), id);
+            self.sas.insert(id, sa);
+            self.settle(now, id);
+        }
+    }
+
     fn take_attempt(&mut self, id: AttemptId) -> Option<Attempt> {
         let attempt = self.attempts.remove(&id)?;
-        self.by_spi.remove(&attempt.spi);
+        self.attempts_by_spi.remove(&attempt.spi);
         Some(attempt)
     }
 
@@ -204,7 +216,7 @@ impl Endpoint {
 
     /// Before the process ends: transmit what this gives and do not wait for answers.
     pub fn close_all(&mut self, now: Instant) {
-        for wanted in self.dissolve_attempts(|_| true) {
+        for wanted in self.dissolve_attempts(now, |_| true) {
             self.ctx.fail(&wanted, ConnectError::Cancelled);
         }
         let ids: Vec<IkeId> = self.sas.keys().copied().collect();
@@ -245,7 +257,7 @@ impl Endpoint {
             .filter(|a| gone(&a.peer))
             .map(|a| a.id)
             .collect();
-        for wanted in self.dissolve_attempts(|a| abandoned.contains(&a.id)) {
+        for wanted in self.dissolve_attempts(now, |a| abandoned.contains(&a.id)) {
             let error = ConnectError::UnknownPeer(wanted.connect.peer.clone());
             self.ctx.fail(&wanted, error);
         }
@@ -289,24 +301,20 @@ impl Endpoint {
             self.on_init_request(now, local, remote, &header, payload);
             return;
         }
-        let own_spi = if header.from_initiator {
-            header.spi_r
+        let (own, peers) = if header.from_initiator {
+            (header.spi_r, header.spi_i)
         } else {
-            header.spi_i
+            (header.spi_i, header.spi_r)
         };
-        match self.by_spi.get(&own_spi) {
-            Some(Owner::Sa(id)) => {
-                let id = *id;
-                self.on_sa_message(now, id, (local, remote), &header, payload);
-            }
-            Some(Owner::Attempt(id)) => {
-                let id = *id;
-                self.on_attempt_message(now, id, (local, remote), &header, payload);
-            }
-            None if self.half_open.contains(own_spi) => {
-                self.on_auth_request(now, own_spi, (local, remote), &header, payload);
-            }
-            None => self.ctx.counters.unknown_spi += 1,
+        let at = (local, remote);
+        if let Some(id) = self.by_spis.get(&(own, peers)).copied() {
+            self.on_sa_message(now, id, at, &header, payload);
+        } else if let Some(id) = self.attempts_by_spi.get(&own).copied() {
+            self.on_attempt_message(now, id, at, &header, payload);
+        } else if self.half_open.contains(own) {
+            self.on_auth_request(now, own, at, &header, payload);
+        } else {
+            self.ctx.counters.unknown_spi += 1;
         }
     }
 
@@ -351,8 +359,7 @@ impl Endpoint {
             self.ctx.counters.half_open_full += 1;
             return;
         }
-        if let Some(entry) = self.half_open.remove(spi) {
-            self.ctx.timers.stop(&Timer::HalfOpen(spi));
+        if let Some(entry) = self.half_open.complete(spi) {
             if request.notification(NotifyKind::INITIAL_CONTACT).is_some() {
                 self.on_initial_contact(now, &peer, &entry);
             }
@@ -396,9 +403,9 @@ impl Endpoint {
         } else if let Some((at, answer)) = attempt.on_auth_response(ctx, now, header, datagram)
             && let Some(attempt) = self.take_attempt(id)
         {
-            let (mut sa, wanted) = attempt.establish(&mut self.ctx, now, at, &answer);
-            sa.waiting.extend(wanted.into_iter().map(Task::Create));
-            self.admit(now, sa);
+            let done = attempt.establish(&mut self.ctx, now, at, &answer);
+            self.admit(now, done.sa);
+            self.dismiss(now, done.unwanted);
         }
     }
 
@@ -565,8 +572,8 @@ impl Endpoint {
         sa.role = Role::Responder;
         sa.next_request = 0;
         sa.expected = 0;
-        self.by_spi.insert(retired.own_spi(), Owner::Sa(retired.id));
-        self.by_spi.insert(spi, Owner::Sa(id));
+        self.by_spis.insert(retired.spis(), retired.id);
+        self.by_spis.insert(sa.spis(), id);
         let old = retired.id;
         self.sas.insert(old, retired);
         self.settle(now, old);
@@ -578,7 +585,7 @@ impl Endpoint {
     fn admit(&mut self, now: Instant, sa: IkeSa) {
         let id = sa.id;
         *self.ctx.in_contact.entry(sa.peer.clone()).or_default() += 1;
-        self.by_spi.insert(sa.own_spi(), Owner::Sa(id));
+        self.by_spis.insert(sa.spis(), id);
         self.sas.insert(id, sa);
         self.settle(now, id);
     }
@@ -617,7 +624,7 @@ impl Endpoint {
 
     fn forget(&mut self, id: IkeId) {
         if let Some(sa) = self.sas.remove(&id) {
-            self.by_spi.remove(&sa.own_spi());
+            self.by_spis.remove(&sa.spis());
             for timer in [
                 Timer::Request,
                 Timer::Liveness,
@@ -663,7 +670,14 @@ impl Endpoint {
     fn draw_spi(&mut self) -> u64 {
         loop {
             let spi = self.ctx.rng.u64();
-            if spi != 0 && !self.by_spi.contains_key(&spi) && !self.half_open.contains(spi) {
+            let taken = self
+                .by_spis
+                .range((spi, 0)..=(spi, u64::MAX))
+                .next()
+                .is_some()
+                || self.attempts_by_spi.contains_key(&spi)
+                || self.half_open.contains(spi);
+            if spi != 0 && !taken {
                 return spi;
             }
         }
@@ -676,8 +690,8 @@ impl Endpoint {
             match timer {
                 Timer::Attempt(id) => self.on_attempt_timeout(now, id),
                 Timer::HalfOpen(spi) => {
-                    self.half_open.remove(spi);
-                    self.ctx.counters.half_open_expired += 1;
+                    let expired = self.half_open.forget(spi);
+                    self.ctx.counters.half_open_expired += u64::from(expired);
                 }
                 Timer::Request(id) => self.on_request_timeout(now, id),
                 Timer::Liveness(id) => self.on_liveness_timeout(now, id),
@@ -712,9 +726,11 @@ impl Endpoint {
                 };
                 let silence = ConnectError::NoAnswer(attempt.remote.ip());
                 let error = attempt.explanation.clone().unwrap_or(silence);
-                for wanted in attempt.dissolve(&mut self.ctx) {
+                let (wishes, unwanted) = attempt.dissolve(&mut self.ctx);
+                for wanted in wishes {
                     self.ctx.fail(&wanted, error.clone());
                 }
+                self.dismiss(now, unwanted);
             }
         }
     }

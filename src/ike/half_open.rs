@@ -8,8 +8,8 @@ use std::time::Instant;
 
 /// However many cookies come back, no more than this; the rest is dropped.
 const CAPACITY: usize = 1024;
-/// No more from one address.
-const PER_ADDRESS: usize = 32;
+/// No more from one address, those that have authenticated lately included.
+const PER_ADDRESS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct HalfOpen {
@@ -29,38 +29,69 @@ pub(super) struct HalfOpen {
     pub(super) refusal: Option<Vec<u8>>,
 }
 
+/// What stays of one that has authenticated: its first message may still come again, and must not
+/// make a second.
+#[derive(Debug)]
+struct Answered {
+    remote: SocketAddr,
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
+
 /// By our SPI.
 #[derive(Debug, Default)]
 pub(super) struct HalfOpenTable {
     by_spi: BTreeMap<u64, HalfOpen>,
-    per_address: BTreeMap<IpAddr, usize>,
+    answered: BTreeMap<u64, Answered>,
+    /// Every SPI of the two.
+    by_address: BTreeMap<IpAddr, Vec<u64>>,
 }
 
 impl HalfOpenTable {
+    /// Those that have not authenticated.
     pub(super) fn len(&self) -> usize {
         self.by_spi.len()
     }
 
     pub(super) fn has_room_for(&self, address: IpAddr) -> bool {
-        let held = self.per_address.get(&address).copied().unwrap_or(0);
+        let held = self.by_address.get(&address).map_or(0, Vec::len);
         self.by_spi.len() < CAPACITY && held < PER_ADDRESS
     }
 
     pub(super) fn insert(&mut self, entry: HalfOpen) {
-        *self.per_address.entry(entry.remote.ip()).or_default() += 1;
+        let spis = self.by_address.entry(entry.remote.ip()).or_default();
+        spis.push(entry.spi_r);
         self.by_spi.insert(entry.spi_r, entry);
     }
 
-    pub(super) fn remove(&mut self, spi: u64) -> Option<HalfOpen> {
+    /// Takes one that has authenticated; its first message is remembered until
+    /// [`HalfOpenTable::forget`].
+    pub(super) fn complete(&mut self, spi: u64) -> Option<HalfOpen> {
         let entry = self.by_spi.remove(&spi)?;
-        let address = entry.remote.ip();
-        if let Some(held) = self.per_address.get_mut(&address) {
-            *held -= 1;
-            if *held == 0 {
-                self.per_address.remove(&address);
+        let answered = Answered {
+            remote: entry.remote,
+            request: entry.request.clone(),
+            response: entry.response.clone(),
+        };
+        self.answered.insert(spi, answered);
+        Some(entry)
+    }
+
+    /// Whether it had not authenticated.
+    pub(super) fn forget(&mut self, spi: u64) -> bool {
+        let half_open = self.by_spi.remove(&spi);
+        let answered = self.answered.remove(&spi);
+        let was_half_open = half_open.is_some();
+        let remote = half_open.map(|e| e.remote).or(answered.map(|e| e.remote));
+        if let Some(address) = remote.map(|r| r.ip())
+            && let Some(spis) = self.by_address.get_mut(&address)
+        {
+            spis.retain(|s| *s != spi);
+            if spis.is_empty() {
+                self.by_address.remove(&address);
             }
         }
-        Some(entry)
+        was_half_open
     }
 
     pub(super) fn contains(&self, spi: u64) -> bool {
@@ -71,12 +102,15 @@ impl HalfOpenTable {
         self.by_spi.get_mut(&spi)
     }
 
-    /// The entry that this very datagram made.
-    pub(super) fn made_by(&self, remote: SocketAddr, request: &[u8]) -> Option<&HalfOpen> {
-        // Only where the address holds any: a flood from elsewhere costs nothing here.
-        self.per_address.get(&remote.ip())?;
-        self.by_spi
-            .values()
-            .find(|e| e.remote == remote && e.request == request)
+    /// What this very datagram was answered with before.
+    pub(super) fn answer_to(&self, remote: SocketAddr, request: &[u8]) -> Option<&[u8]> {
+        self.by_address.get(&remote.ip())?.iter().find_map(|spi| {
+            let half_open = self.by_spi.get(spi);
+            let half_open = half_open.map(|e| (e.remote, &e.request, &e.response));
+            let answered = self.answered.get(spi);
+            let answered = answered.map(|e| (e.remote, &e.request, &e.response));
+            let (from, asked, response) = half_open.or(answered)?;
+            (from == remote && asked == request).then_some(&response[..])
+        })
     }
 }

@@ -11,6 +11,7 @@ use super::crypto::cipher::OpenError;
 use super::crypto::{Direction, IkeKeys};
 use super::effects::{ChildId, ConnectError, DownReason, Effect, IkeId};
 use super::exchanges::{Awaiting, Task};
+use super::nat;
 use super::retransmission::{Backoff, Verdict};
 use super::settings::RequestId;
 use super::wire::{Exchange, Header, NotifyKind, Payload, PayloadKind, Payloads};
@@ -90,11 +91,11 @@ pub(super) enum Turn {
 }
 
 impl IkeSa {
-    /// Our SPI, by which datagrams find this IKE SA.
-    pub(super) fn own_spi(&self) -> u64 {
+    /// Our SPI and the peer's, by which datagrams find this IKE SA.
+    pub(super) fn spis(&self) -> (u64, u64) {
         match self.role {
-            Role::Initiator => self.spi_i,
-            Role::Responder => self.spi_r,
+            Role::Initiator => (self.spi_i, self.spi_r),
+            Role::Responder => (self.spi_r, self.spi_i),
         }
     }
 
@@ -227,6 +228,16 @@ impl IkeSa {
         self.last_response = self.seal(ctx, exchange, self.expected, true, &payloads);
         self.expected += 1;
         ctx.transmit(local, remote, &self.last_response);
+    }
+
+    /// Notes that addresses are translated on the way: from here on where ESP can go as well (RFC
+    /// 7296 §2.23).
+    pub(super) fn move_behind_nat(&mut self) {
+        self.nat = true;
+        if self.remote.port() == nat::PORT {
+            self.local.set_port(nat::NAT_PORT);
+            self.remote.set_port(nat::NAT_PORT);
+        }
     }
 
     // --- life -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 //! A peer that nobody knows and one that proves the wrong key are told the same, after the same
 //! work.
 
-use crate::ike::attempt::{Attempt, Candidate, PendingAuth};
+use crate::ike::attempt::{Attempt, PendingAuth, Version};
 use crate::ike::child_sa::{Offer, Rejection, meaning_of};
 use crate::ike::context::{Context, Wanted};
 use crate::ike::crypto::authentication::{Claim, Prover, SHARED_KEY};
@@ -32,19 +32,18 @@ const MESSAGE_ID: u32 = 1;
 impl Attempt {
     /// The request that proves to one candidate who we are and asks for the first child.
     pub(super) fn prove(
-        &mut self,
+        &self,
         ctx: &mut Context,
-        mut sa: IkeSa,
+        sa: &mut IkeSa,
         request: &[u8],
-        nonce: Vec<u8>,
-        response: Vec<u8>,
-    ) -> Option<Candidate> {
+        nonce: &[u8],
+    ) -> Option<PendingAuth> {
         let psk = ctx.settings.peer(&self.peer)?.psk.clone();
         let id = IdBody::from(&ctx.settings.identity);
         let claim = Claim {
             prover: Prover::Initiator,
             message: request,
-            nonce: &nonce,
+            nonce,
             id: &id,
         };
         let proof = claim.prove(&sa.keys, &psk);
@@ -69,12 +68,7 @@ impl Attempt {
         });
         payloads.extend(offer.payloads());
         let datagram = sa.request(ctx, Exchange::IKE_AUTH, payloads);
-        Some(Candidate {
-            sa,
-            response,
-            nonce,
-            pending: Some(PendingAuth { datagram, offer }),
-        })
+        Some(PendingAuth { datagram, offer })
     }
 
     /// Which candidate the answer makes the peer, if any.
@@ -103,7 +97,14 @@ impl Attempt {
             ctx.counters.integrity_failed += 1;
             return None;
         };
-        if self.is_the_peer(ctx, at, &answer) {
+        if let Some(version) = self.proven_version(ctx, at, &answer) {
+            let (ours, nat) = (version.ours, version.nat);
+            let sa = &mut self.candidates[at].sa;
+            sa.ours = ours;
+            sa.nat = nat;
+            if nat {
+                sa.move_behind_nat();
+            }
             return Some((at, answer));
         }
         // Whoever owns these keys is not the peer. If it believes us, it should know (§2.21.2).
@@ -117,20 +118,22 @@ impl Attempt {
         None
     }
 
-    fn is_the_peer(&self, ctx: &Context, at: usize, answer: &Payloads) -> bool {
+    /// Which version of its first message a candidate has proven to be the peer's.
+    fn proven_version(&self, ctx: &Context, at: usize, answer: &Payloads) -> Option<&Version> {
         let candidate = &self.candidates[at];
-        let (Some(id), Some((method, proof)), Some(peer)) =
-            (answer.id_r(), answer.auth(), ctx.settings.peer(&self.peer))
-        else {
-            return false;
+        let (id, (method, proof)) = (answer.id_r()?, answer.auth()?);
+        let psk = &ctx.settings.peer(&self.peer)?.psk;
+        let proves = |version: &&Version| {
+            let claim = Claim {
+                prover: Prover::Responder,
+                message: &version.response,
+                nonce: &self.nonce,
+                id,
+            };
+            claim.verify(&candidate.sa.keys, psk, method, proof)
         };
-        let claim = Claim {
-            prover: Prover::Responder,
-            message: &candidate.response,
-            nonce: &self.nonce,
-            id,
-        };
-        id.identity() == self.peer && claim.verify(&candidate.sa.keys, &peer.psk, method, proof)
+        let is_peer = id.identity() == self.peer;
+        candidate.versions.iter().find(proves).filter(|_| is_peer)
     }
 
     /// The peer has authenticated: what remains is its answer about the first child.
@@ -140,15 +143,17 @@ impl Attempt {
         now: Instant,
         at: usize,
         answer: &Payloads,
-    ) -> (IkeSa, VecDeque<Wanted>) {
+    ) -> Established {
         let candidate = self.candidates.swap_remove(at);
-        let mut wanted = self.dissolve(ctx);
+        let (mut wanted, unwanted) = self.dissolve(ctx);
         let (mut sa, nonce) = (candidate.sa, candidate.nonce);
         sa.heard = now;
         sa.established = now;
         let request = wanted.pop_front().and_then(|w| w.request);
+        let further = wanted.into_iter().map(super::Task::Create);
         let Some(PendingAuth { mut offer, .. }) = candidate.pending else {
-            return (sa, wanted);
+            sa.waiting.extend(further);
+            return Established { sa, unwanted };
         };
         offer.set_request(request);
         let spi = offer.spi;
@@ -164,8 +169,17 @@ impl Attempt {
             Ok(_) => {}
             Err(rejection) => sa.reject(ctx, now, spi, request, None, rejection),
         }
-        (sa, wanted)
+        sa.waiting.extend(further);
+        Established { sa, unwanted }
     }
+}
+
+/// What an attempt becomes.
+#[derive(Debug)]
+pub(in crate::ike) struct Established {
+    pub(in crate::ike) sa: IkeSa,
+    /// Other candidates, which may yet authenticate as well.
+    pub(in crate::ike) unwanted: Vec<IkeSa>,
 }
 
 // --- responder ----------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ impl IkeSa {
                 if let Some((rival, _)) = rival {
                     self.never_confirm(ctx, rival);
                 }
-                match old {
+                let lives = |id: &ChildId| self.children.contains_key(id);
+                match old.filter(lives) {
                     Some(old) => self.retire_child(old, DownReason::Replaced),
                     None if self.ours => self.waiting.push_front(Task::Probe),
                     None => {}

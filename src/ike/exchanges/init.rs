@@ -10,7 +10,7 @@
 //! Nothing here is authenticated. The responder says as little as the request: what it adds
 //! beyond the choice answers something that the request brought.
 
-use crate::ike::attempt::{Attempt, Candidate, MAX_CANDIDATES};
+use crate::ike::attempt::{Attempt, Candidate, MAX_CANDIDATES, Version};
 use crate::ike::context::{Context, Timer};
 use crate::ike::cookies::Cookies;
 use crate::ike::crypto::keymat::Nonces;
@@ -74,7 +74,8 @@ impl Attempt {
         header: &Header,
         datagram: &[u8],
     ) {
-        let known = self.candidates.iter().any(|c| c.response == datagram);
+        let mut versions = self.candidates.iter().flat_map(|c| &c.versions);
+        let known = versions.any(|v| v.response == datagram);
         if remote != self.remote || local != self.local || header.from_initiator || known {
             return;
         }
@@ -86,26 +87,14 @@ impl Attempt {
             self.on_unauthenticated(ctx, now, &payloads);
             return;
         }
-        if self.candidates.len() == MAX_CANDIDATES {
-            ctx.counters.candidates_ignored += 1;
-            return;
-        }
-        match self.candidate(ctx, now, header, &payloads, datagram) {
-            Some(candidate) => {
-                let pending = candidate.pending.as_ref();
-                let at = (candidate.sa.local, candidate.sa.remote);
-                if let Some(pending) = pending {
-                    ctx.transmit(at.0, at.1, &pending.datagram);
-                }
-                self.candidates.push(candidate);
-                self.restart_timer(ctx, now);
-            }
-            None => {
-                ctx.counters.errors_ignored += 1;
-                let what = "an answer that does not fit the request";
-                let error = ConnectError::Protocol(self.remote.ip(), what);
-                self.explanation.get_or_insert(error);
-            }
+        if self
+            .on_candidate(ctx, now, header, &payloads, datagram)
+            .is_none()
+        {
+            ctx.counters.errors_ignored += 1;
+            let what = "an answer that does not fit the request";
+            let error = ConnectError::Protocol(self.remote.ip(), what);
+            self.explanation.get_or_insert(error);
         }
     }
 
@@ -151,44 +140,56 @@ impl Attempt {
         }
     }
 
-    fn candidate(
+    /// `None` where the answer cannot be one to our request.
+    fn on_candidate(
         &mut self,
         ctx: &mut Context,
         now: Instant,
         header: &Header,
         answer: &Payloads,
         datagram: &[u8],
-    ) -> Option<Candidate> {
+    ) -> Option<()> {
         let (group, public) = answer.key_exchange()?;
         let nonce = answer.nonce()?;
         let suite = negotiation::accept_ike(answer.proposals()?, group)?;
+        let spis = (header.spi_i, header.spi_r);
+        let version = Version {
+            response: datagram.to_vec(),
+            ours: answer.has_vendor(&VENDOR_ID),
+            nat: nat::is_between(answer, spis, self.local, self.remote),
+        };
+        let same_keys = |c: &&mut Candidate| {
+            c.sa.spi_r == header.spi_r && c.suite == suite && c.public == public && c.nonce == nonce
+        };
+        if let Some(candidate) = self.candidates.iter_mut().find(same_keys) {
+            if candidate.versions.len() < MAX_CANDIDATES {
+                candidate.versions.push(version);
+            } else {
+                ctx.counters.candidates_ignored += 1;
+            }
+            return Some(());
+        }
+        if self.candidates.len() == MAX_CANDIDATES {
+            ctx.counters.candidates_ignored += 1;
+            return Some(());
+        }
         let (key, request) = self.request_in(suite.group)?;
         let shared = key.agree(public).ok()?;
-        let request = request.to_vec();
         let nonces = Nonces {
             initiator: &self.nonce,
             responder: nonce,
         };
-        let spis = (header.spi_i, header.spi_r);
-        let keys = IkeKeys::first(suite.prf, suite.cipher, &shared, nonces, spis);
-        let (mut local, mut remote) = (self.local, self.remote);
-        let nat = nat::is_between(answer, spis, local, remote);
-        if nat && remote.port() == nat::PORT {
-            // RFC 7296 §2.23: from here on where ESP can go too.
-            local.set_port(nat::NAT_PORT);
-            remote.set_port(nat::NAT_PORT);
-        }
-        let sa = IkeSa {
+        let mut sa = IkeSa {
             id: IkeId(ctx.next_id()),
             role: Role::Initiator,
             spi_i: header.spi_i,
             spi_r: header.spi_r,
-            keys,
-            local,
-            remote,
+            keys: IkeKeys::first(suite.prf, suite.cipher, &shared, nonces, spis),
+            local: self.local,
+            remote: self.remote,
             peer: self.peer.clone(),
-            ours: answer.has_vendor(&VENDOR_ID),
-            nat,
+            ours: version.ours,
+            nat: false,
             lowest_nonce: nonce.min(&self.nonce).to_vec(),
             state: State::Established,
             reported: false,
@@ -203,8 +204,21 @@ impl Attempt {
             expected: 0,
             last_response: Vec::new(),
         };
-        let nonce = nonce.to_vec();
-        self.prove(ctx, sa, &request, nonce, datagram.to_vec())
+        if version.nat {
+            sa.move_behind_nat();
+        }
+        let pending = self.prove(ctx, &mut sa, request, nonce)?;
+        ctx.transmit(sa.local, sa.remote, &pending.datagram);
+        self.candidates.push(Candidate {
+            sa,
+            suite,
+            public: public.to_vec(),
+            nonce: nonce.to_vec(),
+            versions: vec![version],
+            pending: Some(pending),
+        });
+        self.restart_timer(ctx, now);
+        Some(())
     }
 }
 
@@ -234,9 +248,9 @@ impl Responder<'_> {
             cookies,
             spi,
         } = self;
-        if let Some(entry) = half_open.made_by(remote, datagram) {
+        if let Some(answer) = half_open.answer_to(remote, datagram) {
             ctx.counters.replayed += 1;
-            ctx.transmit(local, remote, &entry.response);
+            ctx.transmit(local, remote, answer);
             return;
         }
         let refuse = |ctx: &mut Context, notify: Notify| {

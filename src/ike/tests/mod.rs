@@ -10,4 +10,5 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
 }
 
 mod establishing;
+mod hostile;
 mod network;

@@ -134,7 +134,6 @@ type Filter = Box<dyn FnMut(&mut Packet) -> bool>;
 
 pub(super) struct Network {
     pub(super) now: Instant,
-    start: Instant,
     pub(super) hosts: Vec<Host>,
     on_the_way: BTreeMap<(Instant, u64), Packet>,
     rng: Seeded,
@@ -154,10 +153,8 @@ impl Network {
 
     pub(super) fn with(settings: Vec<Settings>, seed: u64) -> Self {
         let mut rng = Seeded(seed);
-        let start = Instant::now();
         Self {
-            now: start,
-            start,
+            now: Instant::now(),
             hosts: settings
                 .into_iter()
                 .map(|s| Host::new(s, rng.u64()))
@@ -170,10 +167,6 @@ impl Network {
             serial: 0,
             seed,
         }
-    }
-
-    pub(super) fn elapsed(&self) -> Duration {
-        self.now - self.start
     }
 
     /// Loses the state of a host, as a crash would.
