@@ -158,6 +158,10 @@ impl Endpoint {
     /// other end is told, in case it believes in them.
     fn dismiss(&mut self, now: Instant, unwanted: Vec<IkeSa>) {
         for mut sa in unwanted {
+            // The same SPIs with other keys: a damaged copy of the one that is known.
+            if self.by_spis.contains_key(&sa.spis()) {
+                continue;
+            }
             sa.state = State::Closed;
             sa.waiting.push_back(Task::DeleteIke);
             let id = sa.id;
