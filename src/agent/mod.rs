@@ -18,6 +18,7 @@ pub mod effect;
 pub mod event;
 mod foundation;
 mod held;
+pub mod left_behind;
 mod negotiation;
 mod protected;
 mod restart;

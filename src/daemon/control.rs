@@ -8,6 +8,7 @@ use crate::control::protocol::{
     Discover, FailureKind, Forget, Forgotten, Reloaded, Request, Response,
 };
 use crate::control::server::Call;
+use crate::kernel::{interception, statistics};
 use crate::net::{Family, Flow, Protocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,7 +64,10 @@ impl Calls {
 
     pub(super) fn answer(&mut self, token: Token, reply: Reply) {
         let response = match reply {
-            Reply::Status(snapshot) => Response::Status(snapshot),
+            Reply::Status(mut snapshot) => {
+                snapshot.counters.extend(kernel_counters());
+                Response::Status(snapshot)
+            }
             Reply::Discovered(report) => Response::Discovered(report),
             Reply::Forgotten(prefixes) => Response::Forgotten(Forgotten { prefixes }),
         };
@@ -111,6 +115,19 @@ fn imagine(
         protocol,
         ports,
     })
+}
+
+/// What the kernel counted where the agent does not see packets: refused by IPsec (its own names),
+/// and intercepted or let through by the agent's nftables table.
+fn kernel_counters() -> BTreeMap<String, u64> {
+    let mut counters = statistics::read().unwrap_or_default();
+    let table = interception::counters().unwrap_or_default();
+    counters.extend(
+        table
+            .into_iter()
+            .map(|(name, n)| (format!("packets-{name}"), n)),
+    );
+    counters
 }
 
 /// The answer to `reload`, and the new configuration where there is one.

@@ -2,7 +2,6 @@
 
 mod control;
 mod events;
-mod found;
 mod logging;
 mod memory;
 pub mod privileges;

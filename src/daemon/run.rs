@@ -12,12 +12,12 @@ use super::control::{Calls, Meaning, reloaded};
 use super::memory::{self, Memory};
 use super::sockets::{self, SourceAddresses};
 use super::wiring::{Sockets, System};
-use super::{events, found, logging, privileges};
-use crate::agent::Agent;
+use super::{events, logging, privileges};
 use crate::agent::effect::Effect;
 use crate::agent::event::Event;
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
+use crate::agent::{Agent, left_behind};
 use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
@@ -297,7 +297,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     )?;
     agent.handle(
         Instant::now(),
-        Event::Found(found::tunnels(&found.policies, &found.sas)),
+        Event::Found(left_behind::tunnels(&found.policies, &found.sas)),
     );
     let waiting = protect(&mut agent, &writer, &mut reports).await;
 

@@ -1,12 +1,15 @@
 //! A kernel reduced to what decides about a packet: policies, SAs, hold queues, ACQUIRE.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use xfrm_agent::agent::left_behind;
+use xfrm_agent::agent::tunnels::Found;
 use xfrm_agent::kernel::desired::{
     Action, Change, Direction, Interception, Key, Object, Policy, PolicyKey, Sa, SaDirection,
     SaKey, Template,
 };
+use xfrm_agent::kernel::observed::{ObservedPolicy, ObservedSa};
 use xfrm_agent::net::Flow;
 
 /// `XFRM_MAX_QUEUE_LEN`.
@@ -92,6 +95,40 @@ impl Kernel {
             .into_iter()
             .flat_map(|key| self.process_queue(now, key))
             .collect()
+    }
+
+    /// What the writer does with the first change of a run: everything of ours and not in it goes.
+    pub fn keep_only(&mut self, change: &Change) {
+        let wanted: BTreeSet<Key> = change.put.iter().map(Object::key).collect();
+        self.policies
+            .retain(|key, _| wanted.contains(&Key::Policy(*key)));
+        self.sas.retain(|key, _| wanted.contains(&Key::Sa(*key)));
+        self.queues
+            .retain(|key, _| wanted.contains(&Key::Policy(*key)));
+    }
+
+    pub fn left_behind(&self) -> Vec<Found> {
+        let policies = self.policies.values().map(|policy| ObservedPolicy {
+            policy: policy.clone(),
+            index: 0,
+            added: 0,
+            used: None,
+        });
+        let sas = self.sas.values().map(|(_, sa)| ObservedSa {
+            key: sa.key(),
+            src: sa.src,
+            mode: sa.mode,
+            reqid: sa.reqid,
+            if_id: sa.if_id,
+            encapsulation: sa.encapsulation,
+            lifetime: sa.lifetime,
+            bytes: 0,
+            packets: 0,
+            added: 0,
+            first_used: None,
+            last_used: None,
+        });
+        left_behind::tunnels(&policies.collect::<Vec<_>>(), &sas.collect::<Vec<_>>())
     }
 
     /// `xfrm_policy_queue_process`: the head decides whether anything moves.

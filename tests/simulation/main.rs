@@ -389,3 +389,50 @@ fn an_idle_network_has_no_timer_storm() {
     }
     assert!(wakeups < 400, "{wakeups} in ten minutes");
 }
+
+#[test]
+fn a_killed_gateway_takes_its_tunnel_up_again_and_replaces_it_within_ten_seconds() {
+    for node in 0..2 {
+        for seed in 0..20 {
+            let mut world = figure_1(seed, Weather::FAIR);
+            world.stream(0, out(), 400, PING);
+            world.run_for(SECOND * 5);
+            let before: Vec<_> = world.nodes[node].kernel.sas.keys().copied().collect();
+            assert_eq!(before.len(), 2);
+            world.restart(node);
+            world.run_for(SECOND * 10);
+            let tells = world.tells.join("\n");
+            for (place, node) in world.nodes.iter().enumerate() {
+                let sas = &node.kernel.sas;
+                assert_eq!(sas.len(), 2, "node {place}, seed {seed}: {sas:?}\n{tells}");
+                assert!(
+                    before.iter().all(|old| !sas.contains_key(old)),
+                    "{sas:?}\n{tells}"
+                );
+            }
+            world.run_for(SECOND * 30);
+            assert_nothing_leaked(&world);
+            assert_eq!(delivered(&world, &out()), 400, "seed {seed}\n{tells}");
+            assert_usable_tunnel(&world, 0);
+            assert_usable_tunnel(&world, 1);
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_rebooted_is_found_again_by_its_own_traffic() {
+    let mut world = figure_1(23, Weather::FAIR);
+    world.stream(0, out(), 10, PING);
+    world.run_for(SECOND * 2);
+    // A reboot leaves nothing in the kernel; the peer still has its end of the tunnel.
+    world.nodes[1].kernel = Default::default();
+    world.restart(1);
+    world.run_for(PING);
+    world.stream(1, out().reversed(), 50, PING);
+    world.run_for(SECOND * 10);
+    let tells = world.tells.join("\n");
+    assert!(delivered(&world, &out().reversed()) >= 49, "{tells}");
+    assert_nothing_leaked(&world);
+    assert_usable_tunnel(&world, 0);
+    assert_usable_tunnel(&world, 1);
+}

@@ -9,9 +9,10 @@ use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
 use xfrm_agent::agent::event::{Event, KernelEvent};
 use xfrm_agent::agent::settings::Settings;
+use xfrm_agent::agent::tunnels::Found;
 use xfrm_agent::kernel::desired::{Change, SaKey, TransparentPorts};
 use xfrm_agent::net::random::Seeded;
-use xfrm_agent::net::{Flow, IpNet, Random};
+use xfrm_agent::net::{Flow, IpNet, Random, Selector};
 
 /// How the network treats each packet.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,11 @@ pub struct Node {
     pub agent: Agent,
     /// What lies behind it.
     pub nets: Vec<IpNet>,
+    settings: Settings,
+    /// What survives a restart.
+    remembered: Vec<Selector>,
+    /// The next change is the whole of what this run wants.
+    starting: bool,
 }
 
 /// What a finished run is judged by.
@@ -135,28 +141,55 @@ impl World {
         settings: Settings,
     ) -> usize {
         let address: IpAddr = address.parse().unwrap();
-        let seed = self.rng.u64();
-        let mut seeds = Seeded(seed);
-        let agent = Agent::new(self.now, settings, &[], Box::new(Fixed(address)), || {
-            Box::new(Seeded(seeds.u64()))
-        })
-        .unwrap();
-        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let agent = self.agent(address, &settings, &[]);
         self.nodes.push(Node {
             name,
             address,
             kernel: Kernel::default(),
             agent,
-            nets,
+            nets: nets.iter().map(|net| net.parse().unwrap()).collect(),
+            settings,
+            remembered: Vec::new(),
+            starting: true,
         });
         let node = self.nodes.len() - 1;
-        self.input(node, Event::Found(Vec::new()));
-        self.input(node, Event::Addresses(vec![address]));
-        self.input(
-            node,
-            Event::Transparent(TransparentPorts { v4: 1, v6: Some(1) }),
-        );
+        self.start(node, Vec::new());
         node
+    }
+
+    /// `kill -9`, and a new run a moment later. The kernel keeps what it has.
+    pub fn restart(&mut self, node: usize) {
+        self.arrivals.retain(|_, arrival| match arrival {
+            Arrival::Apply { node: of, .. } => *of != node,
+            Arrival::Event { node: of, event } => *of != node || !matches!(event, Event::Kernel(_)),
+            Arrival::Esp { .. } | Arrival::Send { .. } => true,
+        });
+        let Node {
+            address,
+            ref settings,
+            ref remembered,
+            ..
+        } = self.nodes[node];
+        let (settings, remembered) = (settings.clone(), remembered.clone());
+        self.nodes[node].agent = self.agent(address, &settings, &remembered);
+        self.nodes[node].starting = true;
+        let found = self.nodes[node].kernel.left_behind();
+        self.start(node, found);
+    }
+
+    fn agent(&mut self, address: IpAddr, settings: &Settings, remembered: &[Selector]) -> Agent {
+        let mut seeds = Seeded(self.rng.u64());
+        let routes = Box::new(Fixed(address));
+        let random = || -> Box<dyn Random> { Box::new(Seeded(seeds.u64())) };
+        Agent::new(self.now, settings.clone(), remembered, routes, random).unwrap()
+    }
+
+    fn start(&mut self, node: usize, found: Vec<Found>) {
+        let address = self.nodes[node].address;
+        let ports = TransparentPorts { v4: 1, v6: Some(1) };
+        self.input(node, Event::Found(found));
+        self.input(node, Event::Addresses(vec![address]));
+        self.input(node, Event::Transparent(ports));
     }
 
     /// `count` packets of a flow, the first now.
@@ -208,9 +241,16 @@ impl World {
         let Some(Reverse((_, id))) = self.queue.pop() else {
             return;
         };
-        match self.arrivals.remove(&id).expect("scheduled once") {
+        // Nothing is left of what a killed run had waiting.
+        let Some(arrival) = self.arrivals.remove(&id) else {
+            return;
+        };
+        match arrival {
             Arrival::Event { node, event } => self.input(node, event),
             Arrival::Apply { node, change } => {
+                if std::mem::take(&mut self.nodes[node].starting) {
+                    self.nodes[node].kernel.keep_only(&change);
+                }
                 let outputs = self.nodes[node].kernel.apply(self.now, &change);
                 self.emit(node, outputs);
                 let event = KernelEvent::Applied {
@@ -300,7 +340,8 @@ impl World {
                     self.tells
                         .push(format!("{at:9.4} {name} {} {}", line.kind, line.detail));
                 }
-                Effect::Remember(_) | Effect::Reply { .. } => {}
+                Effect::Remember(selectors) => self.nodes[node].remembered = selectors,
+                Effect::Reply { .. } => {}
             }
         }
     }

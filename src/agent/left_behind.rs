@@ -1,16 +1,14 @@
 //! What an earlier run left in the kernel, as tunnels.
 
-use crate::agent::tunnels::Found;
-use crate::kernel::desired::{Action, Direction, Template};
+use super::tunnels::Found;
+use crate::kernel::desired::{Action, Direction, SaDirection, Template};
 use crate::kernel::observed::{ObservedPolicy, ObservedSa};
 use crate::kernel::ownership::Band;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::kernel::desired::SaDirection;
-
 /// Outbound tunnel policies by reqid, each with the SAs of that reqid between its two ends.
-pub(super) fn tunnels(policies: &[ObservedPolicy], sas: &[ObservedSa]) -> Vec<Found> {
+pub fn tunnels(policies: &[ObservedPolicy], sas: &[ObservedSa]) -> Vec<Found> {
     let mut by_reqid: BTreeMap<u32, Found> = BTreeMap::new();
     for observed in policies {
         let policy = &observed.policy;
