@@ -5,6 +5,7 @@
 
 pub mod desired;
 pub mod events;
+pub mod features;
 pub mod interception;
 pub mod monitor;
 pub mod netlink;

@@ -152,9 +152,8 @@ pub(crate) fn policy(
             mark: Mark::default(),
             if_id: 0,
         },
-        priority: band.priority(u32::from(
-            selector.src.prefix_len() + selector.dst.prefix_len(),
-        )),
+        priority: band
+            .priority(u32::from(selector.src.prefix_len()) + u32::from(selector.dst.prefix_len())),
         action,
         lifetime: Lifetime::default(),
     }

@@ -22,7 +22,8 @@ use std::net::IpAddr;
 /// Which keys to look at.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
-    Keys(&'a BTreeSet<Key>),
+    /// Each once.
+    Keys(&'a [Key]),
     /// All that is wanted and all that is ours.
     Everything,
 }

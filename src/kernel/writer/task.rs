@@ -43,7 +43,8 @@ pub(super) struct Task {
 /// What the next plan has to look at.
 #[derive(Debug, Default)]
 struct Pending {
-    keys: BTreeSet<Key>,
+    /// In any order and possibly more than once.
+    keys: Vec<Key>,
     release: BTreeSet<PolicyKey>,
     /// List everything again and plan it.
     everything: bool,
@@ -155,10 +156,10 @@ impl Task {
             if let Key::Sa(key) = &key {
                 self.observed.forget(key);
             }
-            self.pending.keys.insert(key);
+            self.pending.keys.push(key);
         }
         for object in change.put {
-            self.pending.keys.insert(object.key());
+            self.pending.keys.push(object.key());
             self.desired.insert(object.key(), object);
         }
         self.pending.release.extend(change.release);
@@ -189,8 +190,10 @@ impl Task {
             self.pending = Pending::default();
             return;
         }
-        self.pending.keys.extend(self.again.drain(..));
-        let pending = std::mem::take(&mut self.pending);
+        self.pending.keys.append(&mut self.again);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.keys.sort_unstable();
+        pending.keys.dedup();
         if pending.everything
             && let Err(error) = self.look_at_everything()
         {
@@ -346,7 +349,7 @@ impl Task {
     }
 
     fn disturbed(&mut self, key: PolicyKey) {
-        self.pending.keys.insert(Key::Policy(key));
+        self.pending.keys.push(Key::Policy(key));
         if self
             .observed
             .policy(&key)

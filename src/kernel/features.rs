@@ -1,0 +1,253 @@
+//! What this kernel and these privileges allow, found by trying: for `doctor`.
+//!
+//! All is tried in a network namespace that lives for as long as one thread, so nothing is left
+//! behind, even if the process is killed half way.
+
+use super::desired::{
+    Algorithms, Interception, Lifetime, Mark, Mode, Sa, SaDirection, Sysctl, TransparentPorts,
+    UdpEncapsulation,
+};
+use super::netlink::error::KernelError;
+use super::netlink::socket::Requests;
+use super::netlink::{sa, spd};
+use super::{interception, ownership, statistics};
+use crate::net::{Secret, Spi};
+use netlink_sys::protocols::NETLINK_XFRM;
+use nix::sched::{CloneFlags, unshare};
+use std::net::IpAddr;
+
+/// One thing that the agent needs or can make use of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was tried, for example `ESP with AES-GCM over IPv4`.
+    pub what: &'static str,
+    pub need: Need,
+    /// Why it does not work.
+    pub result: Result<(), String>,
+    /// What mends it, where it does not work.
+    pub remedy: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Without it no tunnel comes up.
+    Essential,
+    /// Without it part of the traffic, or some peers, are out of reach.
+    Useful,
+}
+
+/// Tries everything. Takes a fraction of a second; blocks.
+pub fn probe() -> Vec<Check> {
+    let mut checks = vec![
+        capability("CAP_NET_ADMIN", 12),
+        capability("CAP_NET_RAW", 13),
+        capability("CAP_NET_BIND_SERVICE", 10),
+    ];
+    let tried = std::thread::scope(|scope| scope.spawn(in_scratch_namespace).join());
+    checks.extend(tried.unwrap_or_default());
+    checks
+}
+
+/// Whether the kernel transforms packets at all: whether it takes an ESP SA.
+pub fn has_esp() -> bool {
+    let tried = std::thread::scope(|scope| {
+        let esp = || {
+            unshare(CloneFlags::CLONE_NEWNET).is_ok()
+                && try_sa(&sample("192.0.2.1", "192.0.2.2", aes_gcm())).is_ok()
+        };
+        scope.spawn(esp).join()
+    });
+    tried.unwrap_or(false)
+}
+
+fn in_scratch_namespace() -> Vec<Check> {
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return vec![Check {
+            what: "trying things out in a network namespace",
+            need: Need::Useful,
+            result: Err(errno.desc().to_owned()),
+            remedy: "run `xfrm-agent doctor` as root",
+        }];
+    }
+    let check = |what, need, result: Result<(), String>, remedy| Check {
+        what,
+        need,
+        result,
+        remedy,
+    };
+    let (v4, v6) = (["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]);
+    let try_sa = |[src, dst]: [&str; 2], algorithms, remedy, what, need| {
+        let result = try_sa(&sample(src, dst, algorithms)).map_err(|error| error.to_string());
+        check(what, need, result, remedy)
+    };
+    let (essential, useful) = (Need::Essential, Need::Useful);
+    let mut in_udp = sample(v4[0], v4[1], aes_gcm());
+    in_udp.encapsulation = Some(UdpEncapsulation {
+        src_port: 4500,
+        dst_port: 4500,
+    });
+    vec![
+        check(
+            "XFRM policies",
+            essential,
+            try_policies().map_err(|error| error.to_string()),
+            "modprobe xfrm_user, or use a kernel with CONFIG_XFRM_USER",
+        ),
+        try_sa(
+            v4,
+            aes_gcm(),
+            "modprobe esp4 gcm",
+            "ESP with AES-GCM over IPv4",
+            essential,
+        ),
+        try_sa(
+            v6,
+            aes_gcm(),
+            "modprobe esp6 gcm",
+            "ESP with AES-GCM over IPv6",
+            useful,
+        ),
+        try_sa(
+            v4,
+            aes_cbc(),
+            "modprobe cbc hmac sha256_generic authenc",
+            "ESP with AES-CBC and HMAC-SHA-256",
+            useful,
+        ),
+        try_sa(v4, ah(), "modprobe ah4", "AH over IPv4", useful),
+        try_sa(v6, ah(), "modprobe ah6", "AH over IPv6", useful),
+        check(
+            "ESP in UDP (NAT traversal)",
+            useful,
+            self::try_sa(&in_udp).map_err(|error| error.to_string()),
+            "modprobe esp4",
+        ),
+        check(
+            "interception by nftables with TPROXY",
+            essential,
+            interception::install(&sample_interception()).map_err(|error| error.to_string()),
+            "install nftables, then modprobe nft_tproxy nft_socket",
+        ),
+        check(
+            "holding packets while a tunnel comes up",
+            useful,
+            std::fs::read("/proc/sys/net/core/xfrm_larval_drop")
+                .map(drop)
+                .map_err(|error| format!("{}: {error}", Sysctl::XfrmLarvalDrop)),
+            "use a kernel with CONFIG_XFRM and CONFIG_SYSCTL",
+        ),
+        check(
+            "counters of refused packets",
+            useful,
+            statistics::read()
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            "use a kernel with CONFIG_XFRM_STATISTICS",
+        ),
+    ]
+}
+
+fn capability(what: &'static str, bit: u32) -> Check {
+    let effective = std::fs::read_to_string("/proc/thread-self/status")
+        .ok()
+        .and_then(|status| effective_capabilities(&status));
+    let result = match effective {
+        Some(bits) if bits & (1 << bit) != 0 => Ok(()),
+        Some(_) => Err("this process lacks it".to_owned()),
+        None => Err("the process's capabilities cannot be read".to_owned()),
+    };
+    Check {
+        what,
+        need: Need::Essential,
+        result,
+        remedy: "run as root, or with AmbientCapabilities= as in dist/xfrm-agent.service",
+    }
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn try_policies() -> Result<(), KernelError> {
+    let mut requests = Requests::open(NETLINK_XFRM)?;
+    spd::thresholds(&mut requests).map(drop)
+}
+
+fn try_sa(wanted: &Sa) -> Result<(), KernelError> {
+    let mut requests = Requests::open(NETLINK_XFRM)?;
+    sa::add(requests.batch(), wanted);
+    match requests.flush()?.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn sample(src: &str, dst: &str, algorithms: Algorithms) -> Sa {
+    let addr = |text: &str| text.parse::<IpAddr>().expect("written above as an address");
+    Sa {
+        src: addr(src),
+        dst: addr(dst),
+        spi: Spi(Spi::FIRST),
+        direction: SaDirection::In,
+        mode: Mode::Tunnel,
+        reqid: ownership::REQIDS.start,
+        algorithms,
+        replay_window: 64,
+        esn: false,
+        encapsulation: None,
+        lifetime: Lifetime::default(),
+        mark: Mark::default(),
+        if_id: 0,
+        selector: None,
+    }
+}
+
+fn aes_gcm() -> Algorithms {
+    Algorithms::Aead {
+        name: "rfc4106(gcm(aes))",
+        key: Secret::new(vec![1; 20]),
+        icv_bits: 128,
+    }
+}
+
+fn aes_cbc() -> Algorithms {
+    Algorithms::EncryptThenAuth {
+        cipher: "cbc(aes)",
+        cipher_key: Secret::new(vec![1; 16]),
+        auth: "hmac(sha256)",
+        auth_key: Secret::new(vec![1; 32]),
+        truncation_bits: 128,
+    }
+}
+
+fn ah() -> Algorithms {
+    Algorithms::Ah {
+        auth: "hmac(sha256)",
+        auth_key: Secret::new(vec![1; 32]),
+        truncation_bits: 128,
+    }
+}
+
+fn sample_interception() -> Interception {
+    let bit = |value| Mark { value, mask: value };
+    Interception {
+        protected: Vec::new(),
+        divert_to: TransparentPorts { v4: 1, v6: Some(1) },
+        divert_mark: bit(1),
+        pass_mark: bit(2),
+        pass_rate: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn effective_capabilities_are_read_from_the_status_of_a_process() {
+        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n";
+        assert_eq!(super::effective_capabilities(status), Some(1 << 12));
+        assert_eq!(super::effective_capabilities("Name:\tx\n"), None);
+    }
+}
