@@ -228,3 +228,179 @@ pub(super) fn read_info(
         used: (info.lifetime_cur.use_time != 0).then_some(info.lifetime_cur.use_time),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::desired::{IpsecProtocol, Lifetime, Limits, Mark, Mode};
+    use crate::kernel::netlink::message::Messages;
+    use crate::net::{Port, Protocol, Selector};
+    use netlink_packet_core::{Emitable, Parseable};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn policy() -> Policy {
+        let selector = Selector::between(
+            "10.1.0.0/16".parse().unwrap(),
+            "10.2.0.0/16".parse().unwrap(),
+        );
+        let tunnel = Template {
+            protocol: IpsecProtocol::Esp,
+            mode: Mode::Tunnel,
+            level: Level::Required,
+            src: "2001:db8::1".parse().unwrap(),
+            dst: "2001:db8::2".parse().unwrap(),
+            reqid: 7,
+            spi: Some(Spi(0x1234)),
+        };
+        let transport = Template {
+            protocol: IpsecProtocol::Ah,
+            mode: Mode::Transport,
+            level: Level::Use,
+            src: "0.0.0.0".parse().unwrap(),
+            dst: "0.0.0.0".parse().unwrap(),
+            reqid: 0,
+            spi: None,
+        };
+        Policy {
+            key: PolicyKey {
+                direction: Direction::Fwd,
+                selector: selector
+                    .protocol(Protocol::UDP)
+                    .ports(Port::Any, Port::Is(53)),
+                mark: Mark {
+                    value: 0,
+                    mask: 0x8000_0000,
+                },
+                if_id: 9,
+            },
+            priority: 12_345,
+            action: Action::Allow(vec![tunnel, transport]),
+            lifetime: Lifetime {
+                soft: Limits::default(),
+                hard: Limits {
+                    bytes: Some(1 << 40),
+                    packets: None,
+                    time: Some(Duration::from_secs(60)),
+                    use_time: None,
+                },
+            },
+        }
+    }
+
+    fn written(policy: &Policy) -> Vec<u8> {
+        let mut batch = Batch::new(1);
+        put(&mut batch, Write::Add, policy, 0x5800_0002);
+        batch.bytes().to_vec()
+    }
+
+    #[test]
+    fn a_policy_reads_back_as_written_with_its_index() {
+        for action in [policy().action, Action::Block, Action::Allow(Vec::new())] {
+            let wanted = Policy { action, ..policy() };
+            let bytes = written(&wanted);
+            let there = read(&Messages(&bytes).next().unwrap()).unwrap();
+            assert_eq!((there.policy, there.index), (wanted, 0x5800_0002));
+        }
+    }
+
+    /// The parser of the library is no reader of ours, but another opinion on the layout.
+    #[test]
+    fn the_library_reads_the_same_attributes() {
+        let bytes = written(&policy());
+        let message = Messages(&bytes).next().unwrap();
+        let other = xfrm::policy::ModifyMessage::parse(message.payload).unwrap();
+        assert_eq!(other.user_policy_info.priority, 12_345);
+        let kinds: Vec<_> = other
+            .nlas
+            .iter()
+            .map(netlink_packet_core::Nla::kind)
+            .collect();
+        assert_eq!(kinds, [XFRMA_TMPL, XFRMA_MARK, XFRMA_IF_ID]);
+    }
+
+    /// `DELPOLICY` as an event: the policy itself is in an attribute.
+    #[test]
+    fn a_deletion_names_the_whole_policy() {
+        let bytes = written(&policy());
+        let whole = Messages(&bytes).next().unwrap();
+        let (info, attributes) = whole.payload.split_at(xfrm::XFRM_USER_POLICY_INFO_LEN);
+        let mut batch = Batch::new(1);
+        batch.message(XFRM_MSG_DELPOLICY, 0, |payload| {
+            payload.put(&xfrm::UserPolicyId::default());
+            payload.attribute_bytes(XFRMA_POLICY, &[info]);
+            payload.put_bytes(attributes);
+        });
+        let there = read(&Messages(batch.bytes()).next().unwrap()).unwrap();
+        assert_eq!(there.policy, policy());
+    }
+
+    #[test]
+    fn hard_and_soft_expiry_are_told_apart() {
+        let expiry = |hard| {
+            let info = UserPolicyInfo {
+                selector: fields::selector_code(&policy().key.selector),
+                ..UserPolicyInfo::default()
+            };
+            let mut payload = vec![0; info.buffer_len()];
+            info.emit(&mut payload);
+            payload.extend([hard, 0, 0, 0, 0, 0, 0, 0]);
+            payload
+        };
+        for hard in [0, 1] {
+            let payload = expiry(hard);
+            let message = Message {
+                kind: XFRM_MSG_POLEXPIRE,
+                flags: 0,
+                sequence: 0,
+                port: 0,
+                payload: &payload,
+            };
+            assert_eq!(is_hard_expiry(&message), hard == 1);
+            assert!(read(&message).is_some());
+        }
+    }
+
+    #[test]
+    fn sub_policies_and_socket_policies_are_nobodys_we_know() {
+        let bytes = written(&policy());
+        let whole = Messages(&bytes).next().unwrap();
+        let mut sub = whole.payload.to_vec();
+        sub.extend([10, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            read(&Message {
+                payload: &sub,
+                ..whole
+            }),
+            None
+        );
+        let mut socket = whole.payload.to_vec();
+        socket[xfrm::XFRM_USER_POLICY_INFO_LEN - 8] = 5;
+        assert_eq!(
+            read(&Message {
+                payload: &socket,
+                ..whole
+            }),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_panic(kind in 0x10u16..0x29, octets in prop::collection::vec(any::<u8>(), 0..400)) {
+            let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: &octets };
+            let _ = (read(&message), is_hard_expiry(&message));
+        }
+
+        #[test]
+        fn a_policy_cut_short_or_altered_is_read_without_panic(cut in 0usize..400, at in 0usize..400, octet: u8) {
+            let mut bytes = written(&policy());
+            let at = at % bytes.len();
+            bytes[at] = octet;
+            bytes.truncate(bytes.len().min(cut));
+            for message in Messages(&bytes) {
+                let _ = (read(&message), is_hard_expiry(&message));
+            }
+        }
+    }
+}

@@ -279,3 +279,194 @@ fn read_info(info: &UserSaInfo, attributes: &Attributes<'_>) -> Option<ObservedS
         last_used,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::desired::{Lifetime, Limits};
+    use crate::kernel::netlink::message::Messages;
+    use netlink_packet_core::Emitable;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn inbound() -> Sa {
+        Sa {
+            src: "2001:db8::2".parse().unwrap(),
+            dst: "2001:db8::1".parse().unwrap(),
+            spi: Spi(0x1234_5678),
+            direction: SaDirection::In,
+            mode: Mode::Tunnel,
+            reqid: 0x5800_0007,
+            algorithms: Algorithms::Aead {
+                name: "rfc4106(gcm(aes))",
+                key: Secret::new(b"twenty octets of key".to_vec()),
+                icv_bits: 128,
+            },
+            replay_window: 64,
+            esn: false,
+            encapsulation: Some(UdpEncapsulation {
+                src_port: 4500,
+                dst_port: 4501,
+            }),
+            lifetime: Lifetime {
+                soft: Limits::default(),
+                hard: Limits {
+                    time: Some(Duration::from_millis(1500)),
+                    ..Limits::default()
+                },
+            },
+            mark: Mark { value: 1, mask: 3 },
+            if_id: 4,
+            selector: None,
+        }
+    }
+
+    fn written(sa: &Sa) -> Vec<u8> {
+        let mut batch = Batch::new(1);
+        add(&mut batch, sa);
+        batch.bytes().to_vec()
+    }
+
+    #[test]
+    fn an_sa_reads_back_as_written_without_its_key() {
+        let sa = inbound();
+        let bytes = written(&sa);
+        let there = read(&Messages(&bytes).next().unwrap()).unwrap();
+        assert_eq!(there.key, sa.key());
+        assert_eq!(
+            (there.src, there.mode, there.reqid),
+            (sa.src, sa.mode, sa.reqid)
+        );
+        assert_eq!(
+            (there.encapsulation, there.if_id),
+            (sa.encapsulation, sa.if_id)
+        );
+        let hard = there.lifetime.hard.time;
+        assert_eq!(
+            hard,
+            Some(Duration::from_secs(2)),
+            "rounded up, never to no limit"
+        );
+    }
+
+    #[test]
+    fn no_debug_output_holds_key_octets() {
+        let mut batch = Batch::new(1);
+        add(&mut batch, &inbound());
+        let message = Messages(batch.bytes()).next().unwrap();
+        for text in [
+            format!("{batch:?}"),
+            format!("{message:?}"),
+            format!("{:?}", inbound()),
+            inbound().to_string(),
+        ] {
+            assert!(
+                !text.contains("116, 119, 101") && !text.contains("twenty"),
+                "{text}"
+            );
+        }
+        assert!(
+            batch.bytes().windows(6).any(|w| w == b"twenty"),
+            "it is there"
+        );
+    }
+
+    #[test]
+    fn a_cleared_batch_holds_no_key_in_what_its_buffer_still_shows() {
+        let mut batch = Batch::new(1);
+        add(&mut batch, &inbound());
+        let len = batch.bytes().len();
+        batch.clear();
+        batch.message(0, 0, |payload| payload.put_bytes(&vec![0; len - 16]));
+        assert!(!batch.bytes().windows(6).any(|w| w == b"twenty"));
+    }
+
+    #[test]
+    fn the_replay_window_takes_the_form_that_every_kernel_accepts() {
+        let replay = |direction, replay_window, esn| {
+            Replay::of(&Sa {
+                direction,
+                replay_window,
+                esn,
+                ..inbound()
+            })
+        };
+        for (direction, window, esn, expected) in [
+            (SaDirection::In, 0, false, Replay::Short(0)),
+            (SaDirection::In, 32, false, Replay::Short(32)),
+            (SaDirection::In, 33, false, Replay::Extended(33)),
+            (SaDirection::In, 0, true, Replay::Extended(32)),
+            (SaDirection::In, 9999, true, Replay::Extended(4096)),
+            (SaDirection::Out, 64, false, Replay::Short(0)),
+            (SaDirection::Out, 64, true, Replay::Extended(32)),
+        ] {
+            assert_eq!(replay(direction, window, esn), expected);
+        }
+    }
+
+    /// `EXPIRE`: the SA, one octet and its padding, then attributes.
+    #[test]
+    fn an_expiry_keeps_its_attributes_and_says_how_final_it_is() {
+        let bytes = written(&inbound());
+        let whole = Messages(&bytes).next().unwrap();
+        let (info, attributes) = whole.payload.split_at(xfrm::XFRM_USER_SA_INFO_LEN);
+        for hard in [0, 1] {
+            let payload = [info, &[hard, 0, 0, 0, 0, 0, 0, 0], attributes].concat();
+            let message = Message {
+                kind: XFRM_MSG_EXPIRE,
+                payload: &payload,
+                ..whole
+            };
+            assert_eq!(is_hard_expiry(&message), hard == 1);
+            assert_eq!(read(&message).unwrap().key, inbound().key(), "its mark too");
+        }
+    }
+
+    #[test]
+    fn a_deletion_names_the_whole_sa_and_larval_ones_are_passed_over() {
+        let bytes = written(&inbound());
+        let whole = Messages(&bytes).next().unwrap();
+        let (info, attributes) = whole.payload.split_at(xfrm::XFRM_USER_SA_INFO_LEN);
+        let mut batch = Batch::new(1);
+        batch.message(XFRM_MSG_DELSA, 0, |payload| {
+            payload.put(&xfrm::UserSaId::default());
+            payload.attribute_bytes(XFRMA_SA, &[info]);
+            payload.put_bytes(attributes);
+        });
+        let there = read(&Messages(batch.bytes()).next().unwrap()).unwrap();
+        assert_eq!(there.key, inbound().key());
+
+        let larval = UserSaInfo {
+            family: fields::family_code(Family::V4),
+            ..UserSaInfo::default()
+        };
+        let mut payload = vec![0; larval.buffer_len()];
+        larval.emit(&mut payload);
+        assert_eq!(
+            read(&Message {
+                payload: &payload,
+                ..whole
+            }),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_panic(kind in 0x10u16..0x29, octets in prop::collection::vec(any::<u8>(), 0..500)) {
+            let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: &octets };
+            let _ = (read(&message), is_hard_expiry(&message));
+        }
+
+        #[test]
+        fn an_sa_cut_short_or_altered_is_read_without_panic(cut in 0usize..600, at in 0usize..600, octet: u8) {
+            let mut bytes = written(&inbound());
+            let at = at % bytes.len();
+            bytes[at] = octet;
+            bytes.truncate(bytes.len().min(cut));
+            for message in Messages(&bytes) {
+                let _ = (read(&message), is_hard_expiry(&message));
+            }
+        }
+    }
+}
