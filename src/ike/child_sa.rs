@@ -28,10 +28,19 @@ pub(super) struct Child {
     pub(super) selectors: Vec<Selector>,
     pub(super) mode: Mode,
     pub(super) replaces: Option<ChildId>,
-    /// The younger one that takes its place.
+    /// There is a younger one that takes its place.
     pub(super) replaced: bool,
+    pub(super) asked_by: AskedBy,
+    /// The lower of the nonces that it was made from.
+    pub(super) lowest_nonce: Vec<u8>,
     /// A Delete for it is queued or in flight.
     pub(super) closing: Option<DownReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    Us,
+    Peer,
 }
 
 /// What we asked the peer for, kept until it answers.
@@ -187,7 +196,8 @@ impl IkeSa {
             replaces,
             ..child
         };
-        Ok(self.adopt(ctx, now, child, outbound))
+        let origin = (AskedBy::Us, nonces.initiator.min(nonces.responder));
+        Ok(self.adopt(ctx, now, child, outbound, origin))
     }
 
     fn check_answer(
@@ -343,7 +353,8 @@ impl IkeSa {
             Outbound::Now
         };
         let child = ChildSa { replaces, ..child };
-        Ok((self.adopt(ctx, now, child, outbound), payloads))
+        let origin = (AskedBy::Peer, nonces.initiator.min(nonces.responder));
+        Ok((self.adopt(ctx, now, child, outbound, origin), payloads))
     }
 
     fn narrow(
@@ -409,6 +420,7 @@ impl IkeSa {
         now: Instant,
         child: ChildSa,
         outbound: Outbound,
+        (asked_by, lowest_nonce): (AskedBy, &[u8]),
     ) -> ChildId {
         let id = child.id;
         if let Some(hard) = child.hard_lifetime {
@@ -436,6 +448,8 @@ impl IkeSa {
                 mode: child.mode,
                 replaces: child.replaces,
                 replaced: false,
+                asked_by,
+                lowest_nonce: lowest_nonce.to_vec(),
                 closing: None,
             },
         );
@@ -471,6 +485,7 @@ impl IkeSa {
         self.never_confirm(ctx, id);
         ctx.timers.stop(&Timer::Rekey(id));
         ctx.timers.stop(&Timer::Expire(id));
+        ctx.timers.stop(&Timer::RedundantChild(id));
         ctx.release_spi(child.spi_in);
         ctx.owners.remove(&id);
         ctx.emit(Effect::ChildDown { child: id, reason });

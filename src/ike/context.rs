@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Postponed(IkeId),
     /// An IKE SA that lost against one set up by the peer at the same time is looked at again.
     Redundant(IkeId),
+    /// A child that lost against an equal one is looked at again.
+    RedundantChild(ChildId),
     /// A child is replaced.
     Rekey(ChildId),
     /// A child that nobody replaced is given up.

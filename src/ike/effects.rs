@@ -70,7 +70,8 @@ pub struct ChildSa {
     pub peer: Identity,
     /// Present where we asked for it; `None` where the peer did.
     pub request: Option<RequestId>,
-    /// The child that this one takes the place of (RFC 7296 §2.8).
+    /// The child that this one takes the place of (RFC 7296 §2.8): send on this one from the
+    /// moment that its `outbound` is ready, although the old one is still there to receive.
     pub replaces: Option<ChildId>,
     pub local: IpAddr,
     pub remote: IpAddr,

@@ -708,6 +708,11 @@ impl Endpoint {
                     self.settle(now, id);
                 }
                 Timer::Redundant(id) => simultaneous::close_if_covered(self, now, id),
+                Timer::RedundantChild(child) => {
+                    self.with_owner(now, child, |sa, _| {
+                        simultaneous::retire_if_redundant(sa, child);
+                    });
+                }
                 Timer::Rekey(child) => self.rekey_child(now, child),
                 Timer::Expire(child) => self.close_child(now, child, DownReason::Expired),
                 Timer::Confirmed(child) => {

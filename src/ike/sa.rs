@@ -246,12 +246,14 @@ impl IkeSa {
         self.state == State::Established
     }
 
-    /// Nothing to carry and nothing to do.
+    /// Nothing to carry, and nothing wanted.
     pub(super) fn is_idle(&self) -> bool {
+        let wanted = |task: &Task| matches!(task, Task::Create(_));
+        let asks = |f: &InFlight| matches!(f.awaiting, Awaiting::Child(_));
         self.children.is_empty()
-            && self.waiting.is_empty()
             && self.postponed.is_empty()
-            && self.in_flight.is_none()
+            && !self.waiting.iter().any(wanted)
+            && !self.in_flight.as_ref().is_some_and(asks)
     }
 
     pub(super) fn report_up(&mut self, ctx: &mut Context) {

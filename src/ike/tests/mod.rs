@@ -9,6 +9,16 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+mod ending;
 mod establishing;
 mod hostile;
 mod network;
+mod replacing;
+mod simultaneous;
+
+#[test]
+fn the_vendor_id_is_the_digest_of_its_text() {
+    use md5::{Digest, Md5};
+    let digest = Md5::digest(b"xfrm-agent IKEv2, children confirmed, 1");
+    assert_eq!(digest[..], super::VENDOR_ID);
+}
