@@ -143,7 +143,7 @@ impl Context {
     /// `whole` less a random part of up to a tenth, so that two ends do not act at once.
     pub(super) fn jittered(&mut self, whole: Duration) -> Duration {
         let share = f64::from(self.rng.u32()) / f64::from(u32::MAX);
-        whole - whole.mul_f64(share / 10.0)
+        whole.mul_f64(1.0 - share / 10.0)
     }
 
     pub(super) fn set_timer(&mut self, timer: Timer, at: Instant) {

@@ -58,7 +58,7 @@ impl Cipher {
     pub fn auth_len(self) -> usize {
         match self {
             Self::AesGcm16(_) => 0,
-            Self::AesCbc(_, hash) => hash.len(),
+            Self::AesCbc(_, hash) => hash.octets(),
         }
     }
 }

@@ -61,9 +61,9 @@ impl IkeKeys {
     ) -> Self {
         let (spi_i, spi_r) = (spi_i.to_be_bytes(), spi_r.to_be_bytes());
         let context = [nonces.initiator, nonces.responder, &spi_i, &spi_r];
-        let total = 3 * prf.len() + 2 * cipher.auth_len() + 2 * cipher.key_len();
+        let total = 3 * prf.octets() + 2 * cipher.auth_len() + 2 * cipher.key_len();
         let mut keys = Slices(prf.expand(seed, &context, total), 0);
-        let derive = keys.take(prf.len());
+        let derive = keys.take(prf.octets());
         let (auth_i, auth_r) = (keys.take(cipher.auth_len()), keys.take(cipher.auth_len()));
         let (key_i, key_r) = (keys.take(cipher.key_len()), keys.take(cipher.key_len()));
         Self {
@@ -71,8 +71,8 @@ impl IkeKeys {
             derive,
             from_initiator: Direction::new(cipher, key_i, auth_i),
             from_responder: Direction::new(cipher, key_r, auth_r),
-            prove_initiator: keys.take(prf.len()),
-            prove_responder: keys.take(prf.len()),
+            prove_initiator: keys.take(prf.octets()),
+            prove_responder: keys.take(prf.octets()),
         }
     }
 

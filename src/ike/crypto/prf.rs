@@ -14,7 +14,7 @@ impl Sha2 {
     }
 
     /// Octets of the untruncated output; keys for integrity are as long (RFC 4868 §2.1.1).
-    pub fn len(self) -> usize {
+    pub fn octets(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha384 => 48,
@@ -24,7 +24,7 @@ impl Sha2 {
 
     /// Octets of the integrity check value: half the output (RFC 4868 §2.1.2).
     pub fn icv_len(self) -> usize {
-        self.len() / 2
+        self.octets() / 2
     }
 }
 
@@ -34,8 +34,8 @@ pub struct Prf(pub Sha2);
 
 impl Prf {
     /// Preferred key length and output length are the same for HMAC.
-    pub fn len(self) -> usize {
-        self.0.len()
+    pub fn octets(self) -> usize {
+        self.0.octets()
     }
 
     pub fn compute(self, key: &[u8], parts: &[&[u8]]) -> Secret {
@@ -50,7 +50,7 @@ impl Prf {
     /// output's length: nothing here asks for more than a few keys.
     pub fn expand(self, key: &Secret, seed: &[&[u8]], length: usize) -> Secret {
         // Reserved to the end at once: growing would leave unwiped copies behind.
-        let mut out = Vec::with_capacity(length + self.len());
+        let mut out = Vec::with_capacity(length + self.octets());
         let mut previous = Secret::new(Vec::new());
         for counter in 1..=255u8 {
             if out.len() >= length {
@@ -95,7 +95,7 @@ mod tests {
             let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
             let tag = Prf(hash).compute(b"Jefe", &parts);
             assert_eq!(tag.expose(), hex(expected));
-            assert_eq!(tag.len(), Prf(hash).len());
+            assert_eq!(tag.len(), Prf(hash).octets());
         }
     }
 

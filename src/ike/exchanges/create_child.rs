@@ -82,7 +82,7 @@ impl IkeSa {
             self.give_up_offer(
                 ctx,
                 now,
-                offer,
+                &offer,
                 Rejection {
                     error,
                     delete: true,
@@ -147,7 +147,7 @@ impl IkeSa {
                     error,
                     delete: false,
                 };
-                self.give_up_offer(ctx, now, offer, rejection);
+                self.give_up_offer(ctx, now, &offer, rejection);
             }
         }
     }
@@ -156,7 +156,7 @@ impl IkeSa {
         &mut self,
         ctx: &mut Context,
         now: Instant,
-        offer: Offer,
+        offer: &Offer,
         rejection: Rejection,
     ) {
         let (request, old) = match &offer.purpose {

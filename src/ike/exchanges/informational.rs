@@ -94,7 +94,7 @@ impl IkeSa {
         }
         // An answer to the deletion of the IKE SA itself is empty (§1.4.1).
         let answer =
-            (!ours.is_empty() && rest == Rest::Lives).then(|| Payload::Delete(Delete::Esp(ours)));
+            (!ours.is_empty() && rest == Rest::Lives).then_some(Payload::Delete(Delete::Esp(ours)));
         (answer.into_iter().collect(), rest)
     }
 

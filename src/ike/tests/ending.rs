@@ -2,7 +2,7 @@
 
 use super::network::{A, B, Network, address, connect, settings};
 use crate::ike::effects::{ConnectError, DownReason};
-use crate::ike::settings::RequestId;
+use crate::ike::settings::{Connect, RequestId, Settings};
 use std::time::Duration;
 
 fn up() -> Network {
@@ -23,7 +23,7 @@ fn a_closed_child_goes_at_both_ends_and_its_idle_ike_sa_follows() {
         let mut net = up();
         let (now, child) = (net.now, *net.hosts[closer].children.keys().next().unwrap());
         net.act(closer, |e| {
-            e.close_child(now, child, DownReason::Configuration)
+            e.close_child(now, child, DownReason::Configuration);
         });
         net.run_seconds(1);
         assert_eq!(reasons(&net)[closer], [DownReason::Configuration]);
@@ -100,7 +100,7 @@ fn a_restarted_peer_that_says_nothing_is_noticed_and_wishes_fail() {
     net.restart(B, settings(B, 2));
     net.connect(
         A,
-        crate::ike::settings::Connect {
+        Connect {
             flow: None,
             ..connect(2, A, B)
         },
@@ -123,14 +123,12 @@ fn what_the_kernel_refused_is_taken_back() {
 
 #[test]
 fn new_settings_close_what_they_no_longer_allow() {
-    let without_peer = |s: &mut crate::ike::settings::Settings| s.peers.clear();
-    let without_prefix = |s: &mut crate::ike::settings::Settings| s.peers[0].may_protect.clear();
-    let without_own = |s: &mut crate::ike::settings::Settings| s.protects.clear();
-    let changes: [(fn(&mut crate::ike::settings::Settings), bool); 4] = [
+    type Change = fn(&mut Settings);
+    let changes: [(Change, bool); 4] = [
         (|_| (), true),
-        (without_peer, false),
-        (without_prefix, false),
-        (without_own, false),
+        (|s| s.peers.clear(), false),
+        (|s| s.peers[0].may_protect.clear(), false),
+        (|s| s.protects.clear(), false),
     ];
     for (change, stays) in changes {
         let mut net = up();

@@ -263,7 +263,7 @@ fn damaged_messages_among_the_sound_ones_do_no_harm() {
         net.conditions = ROUGH;
         // A third of what passes is damaged in one octet; what is lost is sent again.
         net.filter = Box::new(move |packet| {
-            if rng.u32() % 3 == 0 {
+            if rng.u32().is_multiple_of(3) {
                 let at = rng.u32() as usize % packet.payload.len();
                 packet.payload[at] ^= 1 << (rng.u32() % 8);
             }

@@ -194,7 +194,7 @@ impl Network {
                     local,
                     remote,
                     payload,
-                } => self.transmit(local, remote, payload),
+                } => self.transmit(local, remote, &payload),
                 Effect::IkeUp { ike, peer, .. } => {
                     assert!(host.ikes.insert(ike, peer).is_none(), "up twice");
                 }
@@ -228,8 +228,8 @@ impl Network {
         }
     }
 
-    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, payload: Vec<u8>) {
-        self.sent.push((from, to, payload.clone()));
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        self.sent.push((from, to, payload.to_vec()));
         let copies = if self.chance(self.conditions.duplicates) {
             2
         } else {
@@ -239,7 +239,7 @@ impl Network {
             let mut packet = Packet {
                 from,
                 to,
-                payload: payload.clone(),
+                payload: payload.to_vec(),
             };
             if (self.filter)(&mut packet) && !self.chance(self.conditions.loss) {
                 let (least, most) = self.conditions.delay;

@@ -277,3 +277,174 @@ impl From<Vec<Payload>> for Payloads {
         Self(list)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ike::tests::hex;
+    use crate::ike::wire::{Attribute, ProtocolId, Transform, TransformKind};
+    use crate::net::Spi;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::net::IpAddr;
+
+    fn octets(range: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        vec(any::<u8>(), range)
+    }
+
+    fn attribute() -> impl Strategy<Value = Attribute> {
+        prop_oneof![
+            any::<u16>().prop_map(Attribute::KeyLength),
+            (15u16..0x8000, any::<u16>()).prop_map(|(k, v)| Attribute::Short(k, v)),
+            (0u16..0x8000, octets(0..9)).prop_map(|(k, v)| Attribute::Long(k, v)),
+        ]
+    }
+
+    fn proposal() -> impl Strategy<Value = Proposal> {
+        let transform = (any::<u8>(), any::<u16>(), vec(attribute(), 0..3)).prop_map(
+            |(kind, id, attributes)| Transform {
+                kind: TransformKind(kind),
+                id,
+                attributes,
+            },
+        );
+        (any::<u8>(), any::<u8>(), octets(0..9), vec(transform, 0..5)).prop_map(
+            |(number, protocol, spi, transforms)| Proposal {
+                number,
+                protocol: ProtocolId(protocol),
+                spi,
+                transforms,
+            },
+        )
+    }
+
+    fn traffic_selector() -> impl Strategy<Value = TrafficSelector> {
+        let addrs = prop_oneof![
+            any::<[u32; 2]>().prop_map(|a| a.map(|a| IpAddr::V4(a.into()))),
+            any::<[u128; 2]>().prop_map(|a| a.map(|a| IpAddr::V6(a.into()))),
+        ];
+        (any::<u8>(), any::<(u16, u16)>(), addrs).prop_map(|(protocol, ports, [a, b])| {
+            TrafficSelector {
+                protocol,
+                ports,
+                addrs: (a.min(b), a.max(b)),
+            }
+        })
+    }
+
+    fn payload() -> impl Strategy<Value = Payload> {
+        let id = || octets(4..20).prop_map(|o| IdBody::decode(&o).unwrap());
+        let spis = vec(any::<u32>().prop_map(Spi), 0..5);
+        let notify = (any::<u8>(), octets(0..9), any::<u16>(), octets(0..40)).prop_map(
+            |(protocol, spi, kind, data)| Notify {
+                protocol: ProtocolId(protocol),
+                spi,
+                kind: NotifyKind(kind),
+                data,
+            },
+        );
+        prop_oneof![
+            vec(proposal(), 1..4).prop_map(Payload::Sa),
+            (any::<u16>(), octets(0..40)).prop_map(|(group, data)| Payload::Ke { group, data }),
+            id().prop_map(Payload::IdI),
+            id().prop_map(Payload::IdR),
+            (any::<u8>(), octets(0..70)).prop_map(|(method, data)| Payload::Auth { method, data }),
+            octets(16..257).prop_map(Payload::Nonce),
+            notify.prop_map(Payload::Notify),
+            spis.prop_map(|spis| Payload::Delete(Delete::Esp(spis))),
+            Just(Payload::Delete(Delete::Ike)),
+            octets(0..40).prop_map(Payload::Vendor),
+            vec(traffic_selector(), 0..5).prop_map(Payload::TsI),
+            vec(traffic_selector(), 0..5).prop_map(Payload::TsR),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_decode_to_what_was_encoded(list in vec(payload(), 0..8)) {
+            let payloads = Payloads(list);
+            let (first, chain) = payloads.encode();
+            prop_assert_eq!(Payloads::decode(first, &chain), Ok(payloads));
+        }
+
+        #[test]
+        fn whatever_decodes_says_the_same_when_encoded_again(first: u8, chain in octets(0..200)) {
+            if let Ok(payloads) = Payloads::decode(PayloadKind(first), &chain) {
+                let (first, again) = payloads.encode();
+                prop_assert_eq!(Payloads::decode(first, &again), Ok(payloads));
+            }
+        }
+
+        #[test]
+        fn a_sound_chain_with_damaged_octets_never_panics(
+            list in vec(payload(), 1..5), damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+            let (first, mut chain) = Payloads(list).encode();
+            for (at, value) in damage {
+                let at = at.index(chain.len());
+                chain[at] = value;
+            }
+            let _ = Payloads::decode(first, &chain);
+        }
+    }
+
+    /// Written by hand from RFC 7296 §3.3, §3.4, §3.9 and §3.10.
+    #[test]
+    fn a_first_message_has_these_octets() {
+        let payloads = Payloads(vec![
+            Payload::Sa(vec![Proposal {
+                number: 1,
+                protocol: ProtocolId::IKE,
+                spi: Vec::new(),
+                transforms: vec![
+                    Transform::new(TransformKind::ENCR, 20).key_bits(256),
+                    Transform::new(TransformKind::PRF, 5),
+                    Transform::new(TransformKind::KE, 31),
+                ],
+            }]),
+            Payload::Ke {
+                group: 31,
+                data: vec![0xaa; 4],
+            },
+            Payload::Nonce(vec![0xbb; 16]),
+            Payload::notify(NotifyKind::COOKIE, vec![0xcc]),
+        ]);
+        let octets = hex(
+            "22000028 00000024 01010003 0300000c 01000014 800e0100 03000008 02000005 \
+             00000008 0400001f \
+             2800000c 001f0000 aaaaaaaa \
+             29000014 bbbbbbbb bbbbbbbb bbbbbbbb bbbbbbbb \
+             00000009 00004006 cc",
+        );
+        assert_eq!(payloads.encode(), (PayloadKind::SA, octets.clone()));
+        assert_eq!(Payloads::decode(PayloadKind::SA, &octets), Ok(payloads));
+    }
+
+    /// Written by hand from RFC 7296 §3.11 and §3.13.
+    #[test]
+    fn traffic_selectors_and_deletes_have_these_octets() {
+        let payloads = Payloads(vec![
+            Payload::TsI(vec![TrafficSelector {
+                protocol: 6,
+                ports: (80, 80),
+                addrs: ("10.1.0.0".parse().unwrap(), "10.1.255.255".parse().unwrap()),
+            }]),
+            Payload::Delete(Delete::Esp(vec![Spi(0x0102_0304)])),
+            Payload::Delete(Delete::Ike),
+        ]);
+        let octets = hex("2a000018 01000000 07060010 00500050 0a010000 0a01ffff \
+             2a00000c 03040001 01020304 \
+             00000008 01000000");
+        assert_eq!(payloads.encode(), (PayloadKind::TS_I, octets.clone()));
+        assert_eq!(Payloads::decode(PayloadKind::TS_I, &octets), Ok(payloads));
+    }
+
+    #[test]
+    fn chains_that_end_early_or_late_are_refused() {
+        let (first, chain) = Payloads(vec![Payload::Nonce(vec![7; 16])]).encode();
+        assert!(Payloads::decode(first, &chain[..19]).is_err());
+        assert!(Payloads::decode(first, &[&chain[..], &[0]].concat()).is_err());
+        assert!(Payloads::decode(first, &[]).is_err());
+        assert!(Payloads::decode(PayloadKind::NONE, &[]).is_ok());
+        assert!(Payloads::decode(PayloadKind::NONE, &[0]).is_err());
+    }
+}
