@@ -19,10 +19,7 @@ use xfrm_agent::net::{Secret, Selector, Spi};
 
 /// Runs the test where it can be run, and otherwise says why not.
 fn with_esp(test: impl FnOnce() + Send) {
-    if nix::unistd::geteuid().is_root() && !features::has_esp() {
-        eprintln!("SKIPPED: kernel without ESP");
-        return;
-    }
+    assert!(features::has_esp(), "this kernel has no ESP: run the test with scripts/vm");
     in_namespace(test);
 }
 
@@ -81,6 +78,7 @@ fn listed(spi: u32) -> String {
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn every_kind_of_sa_is_taken_and_reads_back_as_it_was_meant() {
     with_esp(|| {
         let mut kernel = Kernel::open();
@@ -177,6 +175,7 @@ fn every_kind_of_sa_is_taken_and_reads_back_as_it_was_meant() {
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn a_refused_sa_is_named_without_its_key() {
     with_esp(|| {
         let mut kernel = Kernel::open();
@@ -202,6 +201,7 @@ fn a_refused_sa_is_named_without_its_key() {
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn foreign_sas_stay_and_own_ones_of_an_earlier_run_are_found_and_adopted_or_removed() {
     with_esp(|| {
         run(
@@ -241,6 +241,7 @@ fn foreign_sas_stay_and_own_ones_of_an_earlier_run_are_found_and_adopted_or_remo
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn an_sa_that_somebody_deletes_is_reported_lost_and_not_put_back() {
     with_esp(|| {
         let mut kernel = Kernel::open();
@@ -271,6 +272,7 @@ fn an_sa_that_somebody_deletes_is_reported_lost_and_not_put_back() {
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn soft_and_hard_lifetimes_are_announced() {
     with_esp(|| {
         let mut kernel = Kernel::open();
@@ -342,6 +344,7 @@ fn addresses(device: &str, v4: &str, v6: &str) {
 }
 
 #[test]
+#[ignore = "needs ESP"]
 fn what_both_ends_put_in_carries_packets_over_both_ip_versions() {
     with_esp(|| {
         let (told, thread_id) = mpsc::channel();

@@ -21,6 +21,7 @@ use crate::agent::{Agent, left_behind};
 use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
+use crate::kernel::features;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::net::masked::TooManyPrefixes;
@@ -301,6 +302,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     );
     let waiting = protect(&mut agent, &writer, &mut reports).await;
 
+    warm_up().await;
     let sockets = Sockets::open(mark)?;
     let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
     sockets.read_all(&events);
@@ -339,6 +341,20 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await
+}
+
+/// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for
+/// a person to mend, and no reason to let anything through: traps and blocks are in.
+async fn warm_up() {
+    match tokio::task::spawn_blocking(features::warm_up).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(
+            %error,
+            "this kernel takes no ESP SA, so no tunnel can come up and what must be protected is \
+             blocked: `xfrm-agent doctor` says what is missing"
+        ),
+        Err(error) => tracing::error!(%error, "the kernel was not tried"),
+    }
 }
 
 /// Has the kernel hold or block what must be protected, before anything else is opened. Returns

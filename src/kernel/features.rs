@@ -13,8 +13,10 @@ use super::netlink::{sa, spd};
 use super::{interception, ownership, statistics};
 use crate::net::{Secret, Spi};
 use netlink_sys::protocols::NETLINK_XFRM;
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// One thing that the agent needs or can make use of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +40,34 @@ pub enum Need {
 
 /// Tries everything. Takes a fraction of a second; blocks.
 pub fn probe() -> Vec<Check> {
-    let mut checks = vec![
-        capability("CAP_NET_ADMIN", 12),
-        capability("CAP_NET_RAW", 13),
-        capability("CAP_NET_BIND_SERVICE", 10),
-    ];
     let tried = std::thread::scope(|scope| scope.spawn(in_scratch_namespace).join());
-    checks.extend(tried.unwrap_or_default());
-    checks
+    tried.unwrap_or_default()
+}
+
+/// Has the kernel load what a first tunnel needs, so that its packets need not wait for modules:
+/// two seconds on a slow machine. Here and not in a scratch namespace, because the agent may not
+/// make one: adds SAs that no packet can match, which end by themselves, and deletes them.
+///
+/// # Errors
+/// The kernel cannot do ESP with AES-GCM over IPv4, or over IPv6.
+pub fn warm_up() -> Result<(), KernelError> {
+    for [src, dst] in [["127.0.0.1", "127.0.0.2"], ["::1", "100::1"]] {
+        let mut scratch = sample(src, dst, aes_gcm());
+        // Not of our reqids: the writer should not mind it.
+        scratch.reqid = 0;
+        scratch.lifetime.hard.time = Some(Duration::from_secs(10));
+        let mut requests = Requests::open(NETLINK_XFRM)?;
+        sa::add(requests.batch(), &scratch);
+        let added = requests.flush()?;
+        sa::delete(requests.batch(), &scratch.key(), scratch.src);
+        requests.flush()?;
+        // It may be there already, of a start a moment ago.
+        let mut failures = added.into_iter().map(|(_, error)| error);
+        if let Some(error) = failures.find(|error| error.errno != Errno::EEXIST) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the kernel transforms packets at all: whether it takes an ESP SA.
@@ -147,30 +169,6 @@ fn in_scratch_namespace() -> Vec<Check> {
     ]
 }
 
-fn capability(what: &'static str, bit: u32) -> Check {
-    let effective = std::fs::read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|status| effective_capabilities(&status));
-    let result = match effective {
-        Some(bits) if bits & (1 << bit) != 0 => Ok(()),
-        Some(_) => Err("this process lacks it".to_owned()),
-        None => Err("the process's capabilities cannot be read".to_owned()),
-    };
-    Check {
-        what,
-        need: Need::Essential,
-        result,
-        remedy: "run as root, or with AmbientCapabilities= as in dist/xfrm-agent.service",
-    }
-}
-
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 fn try_policies() -> Result<(), KernelError> {
     let mut requests = Requests::open(NETLINK_XFRM)?;
     spd::thresholds(&mut requests).map(drop)
@@ -239,15 +237,5 @@ fn sample_interception() -> Interception {
         divert_mark: bit(1),
         pass_mark: bit(2),
         pass_rate: 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn effective_capabilities_are_read_from_the_status_of_a_process() {
-        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n";
-        assert_eq!(super::effective_capabilities(status), Some(1 << 12));
-        assert_eq!(super::effective_capabilities("Name:\tx\n"), None);
     }
 }

@@ -425,7 +425,7 @@ fn a_gateway_that_rebooted_is_found_again_by_its_own_traffic() {
     world.stream(0, out(), 10, PING);
     world.run_for(SECOND * 2);
     // A reboot leaves nothing in the kernel; the peer still has its end of the tunnel.
-    world.nodes[1].kernel = Default::default();
+    world.nodes[1].kernel = kernel::Kernel::default();
     world.restart(1);
     world.run_for(PING);
     world.stream(1, out().reversed(), 50, PING);

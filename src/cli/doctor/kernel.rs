@@ -1,35 +1,22 @@
-//! What the kernel can do, as far as `/proc` and the module directory tell.
-//!
-//! Probing over netlink says more, and belongs to the kernel room: [`checks`] is where its
-//! findings join.
+//! What the kernel can do, found by trying, and what it has counted.
 
-use super::{Check, State, read};
+use super::{Check, read};
+use crate::kernel::features::{self, Need};
 use std::process::Command;
 
-/// Kernel modules, what each is for, and how much depends on it.
-const MODULES: [(&str, &str, State); 8] = [
-    ("xfrm_user", "policies and SAs over netlink", State::Failed),
-    ("esp4", "ESP over IPv4", State::Failed),
-    ("esp6", "ESP over IPv6", State::Warning),
-    ("gcm", "AES-GCM", State::Failed),
-    ("authenc", "AES-CBC with HMAC", State::Warning),
-    ("nf_tables", "interception of probes", State::Failed),
-    ("nft_tproxy", "interception of probes", State::Failed),
-    ("nft_socket", "interception of probes", State::Warning),
-];
-
 pub(super) fn checks() -> Vec<Check> {
-    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let directory = format!("/lib/modules/{}", release.trim());
-    let lists = ModuleLists {
-        loaded: read("/proc/modules"),
-        builtin: read(&format!("{directory}/modules.builtin")),
-        loadable: read(&format!("{directory}/modules.dep")),
-    };
     let mut checks = vec![xfrm(read("/proc/net/xfrm_stat").as_deref())];
-    checks.extend(modules(&lists, release.trim()));
+    checks.extend(features::probe().into_iter().map(tried));
     checks.push(policies());
     checks
+}
+
+fn tried(check: features::Check) -> Check {
+    match (check.result, check.need) {
+        (Ok(()), _) => Check::ok(check.what, "works"),
+        (Err(why), Need::Essential) => Check::failed(check.what, why, check.remedy),
+        (Err(why), Need::Useful) => Check::warning(check.what, why, check.remedy),
+    }
 }
 
 fn xfrm(statistics: Option<&str>) -> Check {
@@ -56,52 +43,6 @@ fn xfrm(statistics: Option<&str>) -> Check {
             format!("errors counted since boot: {}", nonzero.join(", ")),
         )
     }
-}
-
-struct ModuleLists {
-    loaded: Option<String>,
-    builtin: Option<String>,
-    loadable: Option<String>,
-}
-
-impl ModuleLists {
-    /// `None` where there is no list to look in.
-    fn has(&self, module: &str) -> Option<bool> {
-        let loaded = self.loaded.as_deref().unwrap_or_default();
-        let mut loaded = loaded.lines().filter_map(|line| line.split(' ').next());
-        if loaded.any(|name| name == module) {
-            return Some(true);
-        }
-        let (builtin, loadable) = (self.builtin.as_deref()?, self.loadable.as_deref()?);
-        let files = builtin.lines().chain(loadable.lines());
-        let mut names = files
-            .map(|line| line.split(':').next().unwrap_or_default())
-            .filter_map(|path| path.rsplit('/').next()?.split('.').next());
-        Some(names.any(|name| name.replace('-', "_") == module))
-    }
-}
-
-fn modules(lists: &ModuleLists, release: &str) -> Vec<Check> {
-    if lists.builtin.is_none() || lists.loadable.is_none() {
-        let found = format!("no lists in /lib/modules/{release}: what is built in cannot be told");
-        return vec![Check::unknown("kernel modules", found)];
-    }
-    let mut checks = Vec::new();
-    for (module, purpose, weight) in MODULES {
-        if lists.has(module) == Some(false) {
-            checks.push(Check {
-                name: format!("kernel module {module}"),
-                state: weight,
-                found: format!("missing from Linux {release}: no {purpose}"),
-                mend: Some("apt install linux-image-amd64, or another kernel that has it".into()),
-            });
-        }
-    }
-    if checks.is_empty() {
-        let found = format!("Linux {release} has all that the agent uses");
-        checks.push(Check::ok("kernel modules", found));
-    }
-    checks
 }
 
 /// How many policies there are, whoever owns them.
@@ -145,6 +86,7 @@ fn policy_count(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::State;
     use super::*;
 
     #[test]
@@ -157,52 +99,18 @@ mod tests {
         assert_eq!(xfrm(None).state, State::Unknown);
     }
 
-    fn lists(builtin: &str, loadable: &str) -> ModuleLists {
-        ModuleLists {
-            loaded: Some("nft_tproxy 16384 0 - Live 0x0000000000000000\n".into()),
-            builtin: Some(builtin.into()),
-            loadable: Some(loadable.into()),
-        }
-    }
-
     #[test]
-    fn modules_are_found_loaded_built_in_and_loadable() {
-        let lists = lists(
-            "kernel/crypto/gcm.ko\nkernel/crypto/authenc.ko\nkernel/net/netfilter/nft-socket.ko\n",
-            "kernel/net/ipv4/esp4.ko.xz: kernel/net/xfrm/xfrm_algo.ko.xz\n\
-             kernel/net/ipv6/esp6.ko.xz:\nkernel/net/xfrm/xfrm_user.ko:\n\
-             kernel/net/netfilter/nf_tables.ko:\n",
-        );
-        let checks = modules(&lists, "6.1.0");
-        assert_eq!(checks.len(), 1, "{checks:?}");
-        assert_eq!(checks[0].found, "Linux 6.1.0 has all that the agent uses");
-        // Only named as what another one depends on: not there itself.
-        assert_eq!(lists.has("xfrm_algo"), Some(false));
-    }
-
-    #[test]
-    fn a_kernel_without_esp_fails_and_says_what_is_missing() {
-        let checks = modules(&lists("", ""), "6.1.0");
-        let esp = checks
-            .iter()
-            .find(|c| c.name == "kernel module esp4")
-            .unwrap();
-        assert_eq!(esp.state, State::Failed);
-        assert_eq!(esp.found, "missing from Linux 6.1.0: no ESP over IPv4");
-        assert!(
-            !checks.iter().any(|c| c.name == "kernel module nft_tproxy"),
-            "it is loaded"
-        );
-    }
-
-    #[test]
-    fn without_lists_nothing_is_claimed() {
-        let none = ModuleLists {
-            loaded: None,
-            builtin: None,
-            loadable: None,
+    fn what_no_tunnel_works_without_is_a_failure_and_the_rest_a_warning() {
+        let check = |need| features::Check {
+            what: "ESP",
+            need,
+            result: Err("EPROTONOSUPPORT".to_owned()),
+            remedy: "modprobe esp4",
         };
-        assert_eq!(modules(&none, "6.1.0")[0].state, State::Unknown);
+        assert_eq!(tried(check(Need::Essential)).state, State::Failed);
+        let warning = tried(check(Need::Useful));
+        assert_eq!(warning.state, State::Warning);
+        assert_eq!(warning.mend.as_deref(), Some("modprobe esp4"));
     }
 
     #[test]
