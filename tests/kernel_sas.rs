@@ -17,9 +17,11 @@ use xfrm_agent::kernel::ownership::{Band, REQIDS};
 use xfrm_agent::kernel::writer::{Report, Stop};
 use xfrm_agent::net::{Secret, Selector, Spi};
 
-/// Runs the test where it can be run, and otherwise says why not.
 fn with_esp(test: impl FnOnce() + Send) {
-    assert!(features::has_esp(), "this kernel has no ESP: run the test with scripts/vm");
+    assert!(
+        features::has_esp(),
+        "this kernel has no ESP: run the test with scripts/vm"
+    );
     in_namespace(test);
 }
 

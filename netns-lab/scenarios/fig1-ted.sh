@@ -39,8 +39,8 @@ main_act() {
     done
 
     for gateway in 104 106; do
-        heading "ip xfrm policy on $gateway"
-        on "$gateway" ip xfrm policy
+        heading "ip xfrm policy list nosock on $gateway"
+        on "$gateway" ip xfrm policy list nosock
         heading "ip xfrm state on $gateway"
         on "$gateway" ip xfrm state list nokeys
     done
@@ -118,6 +118,13 @@ nothing_in_the_clear() { [[ -z $(in_the_clear "$trace") ]]; }
 check_conversation() {
     echo "pings: 0 % loss, IPv4 and IPv6"
     echo "probes: $(packets "$trace" "$is_probe" | wc -l)"
+    # The exchange type is octet 18 of the ISAKMP header, behind eight of UDP.
+    check "a probe, exchange 240, with the addresses of the ping" \
+        seen src host 10.1.0.102 and dst host 10.2.0.108 and udp dst port 500 and 'udp[26] = 240'
+    check "a response, exchange 241, from 106 to 104" \
+        seen src host 203.0.113.106 and dst host 192.0.2.104 and udp port 500 and 'udp[26] = 241'
+    check "IKE_SA_INIT and IKE_AUTH, exchanges 34 and 35" \
+        seen src host 192.0.2.104 and udp port 500 and '(udp[26] = 34 or udp[26] = 35)'
     check "ESP from 104 to 106" seen esp and src host 192.0.2.104 and dst host 203.0.113.106
     check "ESP from 106 to 104" seen esp and src host 203.0.113.106 and dst host 192.0.2.104
     check "ESP over IPv6" seen ip6 proto 50
