@@ -184,7 +184,7 @@ impl Agent {
                 let own = self.own_address_towards(to);
                 let encoded = own.and_then(|own| Some((own, answer.encode(own)?)));
                 if let Some((own, payload)) = encoded {
-                    self.tell(now, "probe-answered", detail);
+                    self.publish(now, "probe-answered", detail);
                     self.effects.push_back(Effect::Send {
                         local: (own, IKE_PORT).into(),
                         remote: (to, IKE_PORT).into(),

@@ -283,8 +283,16 @@ impl Agent {
         *self.counters.entry(name).or_default() += 1;
     }
 
+    /// For whoever follows `events`, and for the log.
     fn tell(&mut self, now: Instant, kind: &str, detail: String) {
         tracing::info!(kind, detail);
+        self.publish(now, kind, detail);
+    }
+
+    /// For whoever follows `events`. Strangers can cause as many of these as the rate limits let
+    /// them, so the log has them at `debug`.
+    fn publish(&mut self, now: Instant, kind: &str, detail: String) {
+        tracing::debug!(kind, detail);
         let at = now.saturating_duration_since(self.started).as_secs_f64();
         self.effects.push_back(Effect::Tell(EventView {
             at,
