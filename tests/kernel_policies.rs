@@ -11,6 +11,7 @@ use xfrm_agent::kernel::desired::{
     Action, Change, Direction, Mark, Object, Policy, PolicyKey, RouteKey, RuleKey, Sysctl,
 };
 use xfrm_agent::kernel::events::KernelEvent;
+use xfrm_agent::kernel::features;
 use xfrm_agent::kernel::monitor::Monitor;
 use xfrm_agent::kernel::ownership::Band;
 use xfrm_agent::kernel::writer::{Report, Stop};
@@ -462,5 +463,37 @@ fn policies_by_the_thousand_are_put_in_found_again_and_removed() {
         assert_eq!(kernel_2.found.policies.len(), many.len());
         kernel.stop(Stop::Remove);
         assert_eq!(policies(), "");
+    });
+}
+
+#[test]
+fn what_the_kernel_can_do_is_tried_without_leaving_anything_behind() {
+    in_namespace(|| {
+        let everything = || {
+            let state = run("ip", "xfrm state");
+            [
+                policies(),
+                state,
+                run("ip", "link"),
+                run("nft", "list ruleset"),
+            ]
+        };
+        let before = everything();
+        let checks = features::probe();
+        assert_eq!(everything(), before);
+        for needed in [
+            "XFRM policies",
+            "interception by nftables with TPROXY",
+            "CAP_NET_ADMIN",
+        ] {
+            let check = checks.iter().find(|check| check.what == needed).unwrap();
+            assert_eq!(check.result, Ok(()), "{check:?}");
+        }
+        let esp = checks
+            .iter()
+            .find(|c| c.what.starts_with("ESP with AES-GCM over IPv4"))
+            .unwrap();
+        assert_eq!(esp.result.is_ok(), features::has_esp());
+        assert!(checks.iter().all(|c| !c.remedy.is_empty()));
     });
 }

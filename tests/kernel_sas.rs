@@ -2,13 +2,13 @@
 
 mod kernel;
 
-use kernel::{Kernel, in_namespace, policy, run};
+use kernel::{Kernel, in_namespace, policy, run, selector, trap_template};
 use nix::sched::{CloneFlags, unshare};
 use std::sync::mpsc;
 use std::time::Duration;
 use xfrm_agent::kernel::desired::{
     Action, Algorithms, Change, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode,
-    Object, Sa, SaDirection, Template, UdpEncapsulation,
+    Object, Sa, SaDirection, Sysctl, Template, UdpEncapsulation,
 };
 use xfrm_agent::kernel::events::{KernelEvent, Limit};
 use xfrm_agent::kernel::features;
@@ -345,47 +345,62 @@ fn addresses(device: &str, v4: &str, v6: &str) {
     run("ip", &format!("link set {device} up"));
 }
 
+const V4: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+const V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
+
+/// The calling namespace joined to another, where the far end of both tunnels is in place.
+fn beside_far_end(test: impl FnOnce()) {
+    let (told, thread_id) = mpsc::channel();
+    let (go, ready) = mpsc::channel::<()>();
+    let (up, is_up) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            told.send(nix::unistd::gettid()).unwrap();
+            ready.recv().unwrap();
+            addresses("b0", V4[1], V6[1]);
+            run(
+                "ip",
+                "-6 neigh add 2001:db8::1 lladdr 02:00:00:00:00:01 dev b0",
+            );
+            let mut kernel = Kernel::open();
+            end(&mut kernel, [V4[1], V4[0]], [0x1001, 0x1002]);
+            end(&mut kernel, [V6[1], V6[0]], [0x2001, 0x2002]);
+            up.send(()).unwrap();
+            // Until the test is over.
+            let _ = ready.recv();
+        });
+        // Moved in, so that a failing test lets the other thread end.
+        let go = go;
+        let pid = thread_id.recv().unwrap();
+        run(
+            "ip",
+            "link add a0 address 02:00:00:00:00:01 type veth peer name b0 address 02:00:00:00:00:02",
+        );
+        run("ip", &format!("link set b0 netns {pid}"));
+        addresses("a0", V4[0], V6[0]);
+        run(
+            "ip",
+            "-6 neigh add 2001:db8::2 lladdr 02:00:00:00:00:02 dev a0",
+        );
+        go.send(()).unwrap();
+        is_up.recv().unwrap();
+        test();
+    });
+}
+
+fn near_end(kernel: &mut Kernel) {
+    end(kernel, V4, [0x1002, 0x1001]);
+    end(kernel, V6, [0x2002, 0x2001]);
+}
+
 #[test]
 #[ignore = "needs ESP"]
 fn what_both_ends_put_in_carries_packets_over_both_ip_versions() {
     with_esp(|| {
-        let (told, thread_id) = mpsc::channel();
-        let (go, ready) = mpsc::channel::<()>();
-        let (up, is_up) = mpsc::channel();
-        let (v4, v6) = (["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                unshare(CloneFlags::CLONE_NEWNET).unwrap();
-                told.send(nix::unistd::gettid()).unwrap();
-                ready.recv().unwrap();
-                addresses("b0", v4[1], v6[1]);
-                run(
-                    "ip",
-                    "-6 neigh add 2001:db8::1 lladdr 02:00:00:00:00:01 dev b0",
-                );
-                let mut kernel = Kernel::open();
-                end(&mut kernel, [v4[1], v4[0]], [0x1001, 0x1002]);
-                end(&mut kernel, [v6[1], v6[0]], [0x2001, 0x2002]);
-                up.send(()).unwrap();
-                // Until the test is over.
-                let _ = ready.recv();
-            });
-            let pid = thread_id.recv().unwrap();
-            run(
-                "ip",
-                "link add a0 address 02:00:00:00:00:01 type veth peer name b0 address 02:00:00:00:00:02",
-            );
-            run("ip", &format!("link set b0 netns {pid}"));
-            addresses("a0", v4[0], v6[0]);
-            run(
-                "ip",
-                "-6 neigh add 2001:db8::2 lladdr 02:00:00:00:00:02 dev a0",
-            );
+        beside_far_end(|| {
             let mut kernel = Kernel::open();
-            end(&mut kernel, v4, [0x1002, 0x1001]);
-            end(&mut kernel, v6, [0x2002, 0x2001]);
-            go.send(()).unwrap();
-            is_up.recv().unwrap();
+            near_end(&mut kernel);
             run("ping", "-c 2 -W 5 192.0.2.2");
             run("ping", "-c 2 -W 5 2001:db8::2");
             let found = Kernel::open().found;
@@ -397,7 +412,49 @@ fn what_both_ends_put_in_carries_packets_over_both_ip_versions() {
                     .all(|sa| sa.packets >= 2 && sa.first_used.is_some()),
                 "{found:?}"
             );
-            drop(go);
+        });
+    });
+}
+
+#[test]
+fn packets_that_a_trap_holds_arrive_once_the_tunnel_is_in() {
+    with_esp(|| {
+        beside_far_end(|| {
+            let mut kernel = Kernel::open();
+            let mut monitor = kernel.block_on(async { Monitor::open() }).unwrap();
+            let trap = |net: &str| {
+                let action = Action::Allow(vec![trap_template(net.contains(':'))]);
+                policy(Direction::Out, selector(net, net), Band::Trap, action)
+            };
+            let traps = [trap("192.0.2.0/24"), trap("2001:db8::/64")];
+            let hold = Object::Sysctl(Sysctl::XfrmLarvalDrop, "0".into());
+            let mut put = vec![hold];
+            put.extend(traps.iter().cloned().map(Object::Policy));
+            kernel.put(put);
+            let pings = [V4, V6].map(|[from, to]| {
+                std::process::Command::new("ping")
+                    .args(["-c", "3", "-i", "0.2", "-W", "10", "-I", from, to])
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            });
+            for _ in &pings {
+                let event = kernel.block_on(async {
+                    tokio::time::timeout(Duration::from_secs(10), monitor.next()).await
+                });
+                let event = event.unwrap().unwrap();
+                assert!(matches!(event, KernelEvent::Acquire(_)), "{event:?}");
+            }
+            near_end(&mut kernel);
+            kernel.apply(Change {
+                release: traps.iter().map(|trap| trap.key).collect(),
+                ..Change::default()
+            });
+            for ping in pings {
+                let output = ping.wait_with_output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout);
+                assert!(text.contains("3 received, 0% packet loss"), "{text}");
+            }
         });
     });
 }
