@@ -1,0 +1,364 @@
+//! `ike::endpoint` against strongSwan, over real sockets between two network namespaces.
+//!
+//! ```text
+//! ike-interop-a  192.0.2.1 ── veth ── 192.0.2.2  ike-interop-b
+//! the endpoint (this binary again)              charon, ESP in user space (kernel-libipsec)
+//! ```
+//!
+//! Needs root, charon-systemd, swanctl and strongSwan's extra plugins; says so and passes where
+//! they are missing.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use xfrm_agent::ike::effects::{ChildId, DownReason, Effect};
+use xfrm_agent::ike::endpoint::Endpoint;
+use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Settings, Timing};
+use xfrm_agent::net::random::Seeded;
+use xfrm_agent::net::{Secret, Selector};
+
+const OURS: &str = "ike-interop-a";
+const THEIRS: &str = "ike-interop-b";
+const CHARON: &str = "/usr/sbin/charon-systemd";
+
+fn settings() -> Settings {
+    Settings {
+        identity: "ours.example".parse().unwrap(),
+        peers: vec![Peer {
+            id: "theirs.example".parse().unwrap(),
+            psk: Secret::from(&b"swordfish"[..]),
+            may_protect: vec!["10.2.0.0/16".parse().unwrap()],
+            may_protect_itself: false,
+        }],
+        protects: vec![Selector::between(
+            "10.1.0.0/16".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        )],
+        timing: Timing::default(),
+    }
+}
+
+/// The endpoint on real sockets, inside its namespace.
+struct Driver {
+    endpoint: Endpoint,
+    sockets: Vec<UdpSocket>,
+    up: BTreeMap<ChildId, Option<ChildId>>,
+    down: Vec<(ChildId, DownReason)>,
+    ikes: usize,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let seed = std::process::id().into();
+        let sockets = [500, 4500].map(|port| {
+            let socket = UdpSocket::bind(("192.0.2.1", port)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        });
+        Self {
+            endpoint: Endpoint::new(settings(), Box::new(Seeded(seed))),
+            sockets: sockets.into(),
+            up: BTreeMap::new(),
+            down: Vec::new(),
+            ikes: 0,
+        }
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "in vain: {what}");
+            self.turn();
+        }
+        println!("reached: {what}");
+    }
+
+    fn turn(&mut self) {
+        let mut buffer = [0; 4096];
+        for (at, socket) in self.sockets.iter().enumerate() {
+            if let Ok((len, remote)) = socket.recv_from(&mut buffer) {
+                let local = socket.local_addr().unwrap();
+                let marker = if at == 1 { 4 } else { 0 };
+                if let Some(message) = buffer[..len].get(marker..) {
+                    let now = Instant::now();
+                    self.endpoint.handle_datagram(now, local, remote, message);
+                }
+            }
+        }
+        let now = Instant::now();
+        if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+        while let Some(effect) = self.endpoint.poll_effect() {
+            self.perform(effect);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Transmit {
+                local,
+                remote,
+                payload,
+            } => self.send(local, remote, &payload),
+            Effect::ChildUp { child, .. } => {
+                self.up.insert(child.id, child.replaces);
+            }
+            Effect::ChildDown { child, reason } => {
+                self.up.remove(&child);
+                self.down.push((child, reason));
+            }
+            Effect::IkeUp { .. } => self.ikes += 1,
+            Effect::IkeDown { .. } => self.ikes -= 1,
+            Effect::Failed { error, .. } => panic!("{error}"),
+            Effect::OutboundReady { .. } => {}
+        }
+    }
+
+    fn send(&self, local: SocketAddr, remote: SocketAddr, payload: &[u8]) {
+        let (socket, marker) = match local.port() {
+            500 => (&self.sockets[0], &[][..]),
+            _ => (&self.sockets[1], &[0; 4][..]),
+        };
+        socket.send_to(&[marker, payload].concat(), remote).unwrap();
+    }
+
+    fn connect(&mut self, request: u64, local: &str) {
+        let connect = Connect {
+            request: RequestId(request),
+            local: "192.0.2.1".parse().unwrap(),
+            remote: "192.0.2.2".parse().unwrap(),
+            peer: "theirs.example".parse().unwrap(),
+            selectors: vec![Selector::between(
+                local.parse().unwrap(),
+                "10.2.0.0/16".parse().unwrap(),
+            )],
+            flow: None,
+            mode: Mode::Tunnel,
+            initial_contact: true,
+        };
+        self.endpoint.connect(Instant::now(), connect);
+    }
+}
+
+fn swanctl(arguments: &[&str]) -> Child {
+    let socket = std::env::var("IKE_INTEROP_VICI").unwrap();
+    Command::new("swanctl")
+        .args(arguments)
+        .args(["--uri", &socket])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Run by the tests below inside a namespace; nothing by itself.
+#[test]
+#[ignore = "started by the other tests in their namespace"]
+fn inside() {
+    let mut driver = Driver::new();
+    match std::env::var("IKE_INTEROP_ROLE").as_deref() {
+        Ok("initiator") => initiate(&mut driver),
+        Ok("responder") => respond(&mut driver),
+        _ => panic!("started by hand"),
+    }
+    driver.endpoint.close_all(Instant::now());
+    driver.until("everything closed", |d| d.up.is_empty() && d.ikes == 0);
+}
+
+fn initiate(driver: &mut Driver) {
+    driver.connect(1, "10.1.0.0/16");
+    driver.until("first child", |d| d.up.len() == 1);
+    let first = *driver.up.keys().next().unwrap();
+    driver.endpoint.rekey_child(Instant::now(), first);
+    driver.until("first child replaced", |d| {
+        d.up.values().any(|old| *old == Some(first)) && d.up.len() == 1
+    });
+    driver.connect(2, "10.1.7.0/24");
+    driver.until("second child", |d| d.up.len() == 2 && d.ikes == 1);
+    let second = *driver.up.keys().max().unwrap();
+    let now = Instant::now();
+    driver.endpoint.close_child(now, second, DownReason::Closed);
+    driver.until("second child closed", |d| d.up.len() == 1);
+}
+
+fn respond(driver: &mut Driver) {
+    let ask = |arguments: &[&str]| swanctl(arguments);
+    let mut initiate = ask(&["--initiate", "--child", "site", "--timeout", "10"]);
+    driver.until("their first child", |d| d.up.len() == 1);
+    driver.until("swanctl done", |_| initiate.try_wait().unwrap().is_some());
+    assert!(initiate.wait().unwrap().success());
+    let first = *driver.up.keys().next().unwrap();
+    let mut rekey = ask(&["--rekey", "--child", "site"]);
+    driver.until("their child replaced", |d| {
+        d.up.values().any(|old| *old == Some(first)) && d.up.len() == 1
+    });
+    driver.until("swanctl done", |_| rekey.try_wait().unwrap().is_some());
+    let mut rekey = ask(&["--rekey", "--ike", "ours"]);
+    driver.until("swanctl done", |_| rekey.try_wait().unwrap().is_some());
+    let replaced = Instant::now() + Duration::from_secs(1);
+    driver.until("their IKE SA replaced", |_| Instant::now() > replaced);
+    assert_eq!((driver.ikes, driver.up.len()), (1, 1));
+    // Both directions work under the new keys.
+    let second = *driver.up.keys().next().unwrap();
+    driver.endpoint.rekey_child(Instant::now(), second);
+    driver.until("their child replaced by us", |d| {
+        d.up.values().any(|old| *old == Some(second)) && d.up.len() == 1
+    });
+    let mut terminate = ask(&["--terminate", "--ike", "ours", "--timeout", "10"]);
+    driver.until("their IKE SA deleted", |d| d.ikes == 0 && d.up.is_empty());
+    driver.until("swanctl done", |_| terminate.try_wait().unwrap().is_some());
+}
+
+// --- outside ------------------------------------------------------------------------------------
+
+fn run(command: &str) -> bool {
+    let status = Command::new("sh")
+        .args(["-c", command])
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|s| s.success())
+}
+
+struct Lab {
+    charon: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.charon.kill();
+        let _ = self.charon.wait();
+        for name in [OURS, THEIRS] {
+            run(&format!("ip netns del {name}"));
+        }
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// `None` where something is missing, with a line that says what.
+fn lab(proposals: &str) -> Option<Lab> {
+    let plugins = Path::new("/usr/lib/ipsec/plugins");
+    let files = [
+        Path::new(CHARON).to_path_buf(),
+        plugins.join("libstrongswan-openssl.so"),
+        plugins.join("libstrongswan-kernel-libipsec.so"),
+    ];
+    if let Some(missing) = files.iter().find(|f| !f.exists()) {
+        eprintln!("skipped: {} is not there", missing.display());
+        return None;
+    }
+    if !run("ip netns list") || !run(&format!("ip netns add {OURS} && ip netns add {THEIRS}")) {
+        eprintln!("skipped: no network namespaces (not root?)");
+        return None;
+    }
+    assert!(run(&format!(
+        "ip link add ike0 netns {OURS} type veth peer name ike0 netns {THEIRS} &&
+         ip -n {OURS} addr add 192.0.2.1/24 dev ike0 && ip -n {OURS} link set ike0 up &&
+         ip -n {THEIRS} addr add 192.0.2.2/24 dev ike0 && ip -n {THEIRS} link set ike0 up &&
+         ip -n {THEIRS} addr add 10.2.0.1/32 dev lo && ip -n {THEIRS} link set lo up"
+    )));
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let vici = format!("unix://{}/vici", at.display());
+    let conf = write(
+        at,
+        "strongswan.conf",
+        &format!(
+            "charon-systemd {{
+               load = random nonce openssl sha2 hmac kdf gcm curve25519 kernel-libipsec \
+                      kernel-netlink socket-default vici
+               filelog {{ log {{ path = {}/log
+                 default = 1
+                 ike = 2
+                 flush_line = yes }} }}
+               plugins {{ vici {{ socket = {vici} }} }}
+             }}",
+            at.display()
+        ),
+    );
+    let swan = write(
+        at,
+        "swanctl.conf",
+        &format!(
+            "connections {{ ours {{
+               version = 2
+               local_addrs = 192.0.2.2
+               remote_addrs = 192.0.2.1
+               {proposals}
+               local {{ auth = psk
+                 id = theirs.example }}
+               remote {{ auth = psk
+                 id = ours.example }}
+               children {{ site {{ local_ts = 10.2.0.0/16
+                 remote_ts = 10.1.0.0/16 }} }}
+             }} }}
+             secrets {{ ike-1 {{ secret = swordfish }} }}"
+        ),
+    );
+    let charon = Command::new("ip")
+        .args(["netns", "exec", THEIRS, CHARON])
+        .env("STRONGSWAN_CONF", &conf)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lab = Lab { charon, directory };
+    let load = format!("swanctl --load-all --file {} --uri {vici}", swan.display());
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !run(&format!("{load} >/dev/null")) {
+        assert!(Instant::now() < deadline, "charon did not start");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Some(lab)
+}
+
+fn play(role: &str, proposals: &str) {
+    let Some(lab) = lab(proposals) else { return };
+    let output = Command::new("ip")
+        .args(["netns", "exec", OURS])
+        .arg(std::env::current_exe().unwrap())
+        .args(["inside", "--exact", "--ignored", "--nocapture"])
+        .env("IKE_INTEROP_ROLE", role)
+        .env(
+            "IKE_INTEROP_VICI",
+            format!("unix://{}/vici", lab.directory.path().display()),
+        )
+        .output()
+        .unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        let log = std::fs::read_to_string(lab.directory.path().join("log"));
+        panic!(
+            "{}\n{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            log.unwrap_or_default()
+        );
+    }
+}
+
+/// One test, since the namespaces have fixed names.
+#[test]
+fn strongswan_and_the_endpoint_agree_in_both_roles() {
+    let variants = [
+        // Whatever strongSwan proposes by itself.
+        "",
+        // Curve25519 and GCM.
+        "proposals = aes128gcm16-prfsha256-x25519",
+        // P-256: INVALID_KE_PAYLOAD when we begin.
+        "proposals = aes256-sha384-prfsha384-ecp256",
+    ];
+    for variant in variants {
+        for role in ["initiator", "responder"] {
+            play(role, variant);
+        }
+    }
+}
