@@ -5,11 +5,11 @@
 //! `IKE_AUTH` is tried with each. The first that authenticates as the peer wins. Errors are
 //! remembered, to explain the failure if nobody does.
 
-use super::child_sa::Offer;
 use super::context::{AttemptId, Context, Timer, Wanted};
 use super::crypto::{Group, PrivateKey};
 use super::effects::ConnectError;
 use super::negotiation::IkeSuite;
+use super::offer::Offer;
 use super::retransmission::Backoff;
 use super::sa::IkeSa;
 use super::settings::RequestId;

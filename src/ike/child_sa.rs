@@ -1,15 +1,16 @@
 //! Child SAs: what is agreed about one, from either end (RFC 7296 §1.2, §1.3, §2.17).
 
-use super::context::{Context, Timer, Wanted};
+use super::context::{Context, Timer};
+use super::crypto::PrivateKey;
 use super::crypto::keymat::Nonces;
-use super::crypto::{Group, PrivateKey};
 use super::effects::{ChildId, ChildSa, ConnectError, DownReason, Effect, Outbound};
 use super::narrowing;
 use super::negotiation::{self, EspSuite, Refusal};
+use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
-use super::settings::{Mode, RequestId};
+use super::settings::Mode;
 use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
-use crate::net::{Flow, Secret, Selector, Spi};
+use crate::net::{Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
 /// A peer of another make that replaced a child and does not delete the old one, as a sign that the
@@ -41,110 +42,6 @@ pub(super) struct Child {
 pub(super) enum AskedBy {
     Us,
     Peer,
-}
-
-/// What we asked the peer for, kept until it answers.
-#[derive(Debug)]
-pub(super) struct Offer {
-    pub(super) purpose: Purpose,
-    selectors: Vec<Selector>,
-    flow: Option<Flow>,
-    mode: Mode,
-    pub(super) spi: Spi,
-    pub(super) nonce: Vec<u8>,
-    /// Our half of a key exchange of its own; `IKE_AUTH` has none.
-    key: Option<PrivateKey>,
-}
-
-#[derive(Debug)]
-pub(super) enum Purpose {
-    New(Wanted),
-    Replace {
-        old: ChildId,
-        /// The peer replaced it at the same time: its child, and the lower of the nonces that
-        /// made it.
-        rival: Option<(ChildId, Vec<u8>)>,
-    },
-}
-
-impl Offer {
-    /// `nonce` is that of `IKE_SA_INIT` where `IKE_AUTH` carries the offer, and `group` is `None`.
-    pub(super) fn new(
-        ctx: &mut Context,
-        wanted: Wanted,
-        nonce: Vec<u8>,
-        group: Option<Group>,
-        nat: bool,
-    ) -> Self {
-        let connect = &wanted.connect;
-        Self {
-            selectors: connect.selectors.clone(),
-            flow: connect.flow,
-            // Behind a NAT the two ends would disagree about the addresses (RFC 7296 §2.23.1).
-            mode: if nat { Mode::Tunnel } else { connect.mode },
-            spi: ctx.reserve_spi(),
-            key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
-            nonce,
-            purpose: Purpose::New(wanted),
-        }
-    }
-
-    pub(super) fn replacing(ctx: &mut Context, old: &Child, group: Group) -> Self {
-        Self {
-            purpose: Purpose::Replace {
-                old: old.id,
-                rival: None,
-            },
-            selectors: old.selectors.clone(),
-            flow: None,
-            mode: old.mode,
-            spi: ctx.reserve_spi(),
-            nonce: ctx.nonce(),
-            key: Some(PrivateKey::draw(group, &mut ctx.rng)),
-        }
-    }
-
-    /// The same wish with a key exchange in the group that the peer asked for.
-    pub(super) fn in_group(self, ctx: &mut Context, group: Group) -> Self {
-        Self {
-            key: Some(PrivateKey::draw(group, &mut ctx.rng)),
-            nonce: ctx.nonce(),
-            ..self
-        }
-    }
-
-    /// Whom the child is reported to.
-    pub(super) fn set_request(&mut self, request: Option<RequestId>) {
-        if let Purpose::New(wanted) = &mut self.purpose {
-            wanted.request = request;
-        }
-    }
-
-    pub(super) fn group(&self) -> Option<Group> {
-        self.key.as_ref().map(PrivateKey::group)
-    }
-
-    pub(super) fn payloads(&self) -> Vec<Payload> {
-        let mut list = Vec::new();
-        if self.mode == Mode::Transport {
-            list.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
-        }
-        match &self.key {
-            None => list.push(Payload::Sa(negotiation::offer_first_child(self.spi))),
-            Some(key) => {
-                list.push(Payload::Sa(negotiation::offer_child(self.spi)));
-                list.push(Payload::Nonce(self.nonce.clone()));
-                list.push(Payload::Ke {
-                    group: key.group().id(),
-                    data: key.public().to_vec(),
-                });
-            }
-        }
-        let (local, remote) = narrowing::proposal(&self.selectors, self.flow.as_ref());
-        list.push(Payload::TsI(local));
-        list.push(Payload::TsR(remote));
-        list
-    }
 }
 
 /// What both ends have agreed on.

@@ -18,6 +18,7 @@ mod half_open;
 pub mod narrowing;
 pub mod nat;
 pub mod negotiation;
+mod offer;
 mod retransmission;
 mod sa;
 pub mod settings;

@@ -9,13 +9,14 @@
 //! work.
 
 use crate::ike::attempt::{Attempt, PendingAuth, Version};
-use crate::ike::child_sa::{Offer, Rejection, meaning_of};
+use crate::ike::child_sa::{Rejection, meaning_of};
 use crate::ike::context::{Context, Wanted};
 use crate::ike::crypto::authentication::{Claim, Prover, SHARED_KEY};
 use crate::ike::crypto::cipher::OpenError;
 use crate::ike::crypto::keymat::Nonces;
 use crate::ike::effects::{IkeId, Outbound};
 use crate::ike::half_open::HalfOpen;
+use crate::ike::offer::Offer;
 use crate::ike::sa::{IkeSa, Role, State};
 use crate::ike::wire::{
     Exchange, Header, IdBody, NotifyKind, Payload, PayloadKind, Payloads, WireError,

@@ -10,10 +10,11 @@
 //! lowest of the four nonces belongs to is deleted by the end that asked for it (§2.8.1).
 
 use super::{Awaiting, Task};
-use crate::ike::child_sa::{Offer, Purpose, Rejection, meaning_of};
+use crate::ike::child_sa::{Rejection, meaning_of};
 use crate::ike::context::{Context, Timer, Wanted};
 use crate::ike::crypto::Group;
 use crate::ike::effects::{ChildId, ConnectError, DownReason, Outbound};
+use crate::ike::offer::{Offer, Purpose};
 use crate::ike::sa::IkeSa;
 use crate::ike::wire::{Exchange, Notify, NotifyKind, Payload, Payloads, ProtocolId};
 use std::time::{Duration, Instant};

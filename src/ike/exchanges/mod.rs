@@ -14,9 +14,9 @@ pub(super) mod informational;
 pub(super) mod init;
 pub(super) mod rekey_ike;
 
-use super::child_sa::{Offer, Purpose};
 use super::context::{Context, Wanted};
 use super::effects::{ChildId, DownReason};
+use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
 use crate::net::Spi;
 use std::time::Instant;

@@ -3,9 +3,13 @@
 use super::network::{
     A, B, CLEAN, Network, ROUGH, address, between, connect, name, settings, site,
 };
-use crate::ike::effects::{ConnectError, Outbound};
+use crate::ike::effects::{ConnectError, Effect, Outbound};
+use crate::ike::endpoint::Endpoint;
+use crate::ike::exchanges::Awaiting;
+use crate::ike::sa::InFlight;
 use crate::ike::settings::{Connect, Mode, RequestId};
 use crate::ike::wire::{Exchange, Header, NotifyKind, Payload, Payloads};
+use crate::net::random::Seeded;
 use crate::net::{IpNet, Port, Protocol, Secret, Selector};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -384,4 +388,120 @@ fn a_wish_can_be_cancelled_before_and_after_it_is_on_its_way() {
     assert_eq!(net.hosts[A].ups.len(), 1);
     assert_eq!(net.hosts[A].ups[0].1, None);
     net.assert_one_tunnel();
+}
+
+/// The `IKE_SA_INIT` request of strongSwan 5.9.8 with its default proposals, as it was received.
+#[test]
+fn strongswans_first_message_decodes_encodes_back_and_is_answered() {
+    let request = super::hex(include_str!("strongswan-init.hex"));
+    let (header, body) = Header::decode(&request).unwrap();
+    let payloads = Payloads::decode(header.next, body).unwrap();
+    let (first, chain) = payloads.encode();
+    assert_eq!((first, &chain[..]), (header.next, body));
+    let transforms: Vec<_> = payloads
+        .proposals()
+        .unwrap()
+        .iter()
+        .map(|p| p.transforms.len())
+        .collect();
+    assert_eq!(transforms, [34, 36]);
+    let mut net = Network::new(2, 1);
+    let (from, to) = (
+        SocketAddr::new("192.0.2.77".parse().unwrap(), 500),
+        SocketAddr::new(address(B), 500),
+    );
+    let now = net.now;
+    net.act(B, |e| e.handle_datagram(now, to, from, &request));
+    let answer = init_payloads(&net.sent[0].2);
+    assert_eq!(answer.error(), None);
+    assert_eq!(
+        answer.key_exchange().map(|(group, _)| group),
+        payloads.key_exchange().map(|(group, _)| group)
+    );
+    assert!(net.sent[0].2.len() < request.len());
+}
+
+#[test]
+fn ipv6_sites_and_gateways_are_no_different() {
+    let gateways: [std::net::IpAddr; 2] =
+        ["2001:db8::1", "2001:db8::2"].map(|a| a.parse().unwrap());
+    let sites: [IpNet; 2] = ["2001:db8:1::/48", "2001:db8:2::/48"].map(|n| n.parse().unwrap());
+    let mut both = [settings(A, 2), settings(B, 2)];
+    for (host, own) in both.iter_mut().enumerate() {
+        own.protects = vec![Selector::between(sites[host], "::/0".parse().unwrap())];
+        own.peers[0].may_protect = vec![sites[1 - host]];
+    }
+    let mut net = Network::with(both.to_vec(), 1);
+    // The network knows hosts by their IPv4 addresses.
+    let mut ends = [A, B].map(|h| std::mem::replace(&mut net.hosts[h].endpoint, blank()));
+    let now = net.now;
+    ends[A].connect(
+        now,
+        Connect {
+            local: gateways[A],
+            remote: gateways[B],
+            selectors: vec![Selector::between(sites[A], sites[B])],
+            flow: None,
+            ..connect(1, A, B)
+        },
+    );
+    let mut children = Vec::new();
+    for turn in 0..10 {
+        let (from, to) = (turn % 2, 1 - turn % 2);
+        while let Some(effect) = ends[from].poll_effect() {
+            match effect {
+                Effect::Transmit {
+                    local,
+                    remote,
+                    payload,
+                } => ends[to].handle_datagram(now, remote, local, &payload),
+                Effect::ChildUp { child, .. } => children.push(child),
+                _ => {}
+            }
+        }
+    }
+    let [b, a] = &children[..] else {
+        panic!("not two children: {children:?}");
+    };
+    super::network::assert_twins(a, b);
+    assert_eq!(a.selectors, [Selector::between(sites[A], sites[B])]);
+}
+
+fn blank() -> Endpoint {
+    Endpoint::new(settings(A, 1), Box::new(Seeded(0)))
+}
+
+#[test]
+fn a_busy_peer_is_asked_again() {
+    let mut net = Network::new(2, 1);
+    net.connect(A, connect(1, A, B));
+    net.run_seconds(2);
+    let now = net.now;
+    net.filter = Box::new(|_| false);
+    net.connect(A, connect(2, A, B));
+    // The answer that B would have sent while it replaces the IKE SA.
+    net.act(A, |e| {
+        let sa = e.sas.values_mut().next().unwrap();
+        let Some(InFlight {
+            awaiting: Awaiting::Child(offer),
+            ..
+        }) = sa.in_flight.take()
+        else {
+            panic!("nothing asked");
+        };
+        let busy = Payloads(vec![Payload::notify(NotifyKind::TEMPORARY_FAILURE, [])]);
+        sa.on_child_answer(&mut e.ctx, now, *offer, &busy);
+        sa.next_request -= 1;
+    });
+    net.filter = Box::new(|_| true);
+    net.run(Duration::from_millis(900));
+    assert_eq!(net.hosts[A].children.len(), 1);
+    net.run(Duration::from_millis(200));
+    assert!(
+        net.hosts[A]
+            .ups
+            .iter()
+            .any(|(_, r)| *r == Some(RequestId(2)))
+    );
+    net.assert_consistent();
 }

@@ -1,0 +1,72 @@
+//! What can be seen of the endpoint from outside, for the status.
+
+use super::Endpoint;
+use crate::ike::effects::{ChildId, IkeId};
+use crate::ike::sa::Role;
+use crate::ike::settings::Mode;
+use crate::net::{Identity, Selector, Spi};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+pub struct IkeView<'a> {
+    pub id: IkeId,
+    pub peer: &'a Identity,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// Initiator's and responder's.
+    pub spis: (u64, u64),
+    pub initiated_here: bool,
+    pub behind_nat: bool,
+    pub established: Instant,
+    /// When the peer was last heard.
+    pub heard: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ChildView<'a> {
+    pub id: ChildId,
+    pub ike: IkeId,
+    pub peer: &'a Identity,
+    pub spi_in: Spi,
+    pub spi_out: Spi,
+    pub mode: Mode,
+    pub selectors: &'a [Selector],
+}
+
+impl Endpoint {
+    /// Established IKE SAs.
+    pub fn ike_sas(&self) -> impl Iterator<Item = IkeView<'_>> {
+        let established = self.sas.values().filter(|sa| sa.is_established());
+        established.map(|sa| IkeView {
+            id: sa.id,
+            peer: &sa.peer,
+            local: sa.local,
+            remote: sa.remote,
+            spis: (sa.spi_i, sa.spi_r),
+            initiated_here: sa.role == Role::Initiator,
+            behind_nat: sa.nat,
+            established: sa.established,
+            heard: sa.heard,
+        })
+    }
+
+    pub fn children(&self) -> impl Iterator<Item = ChildView<'_>> {
+        self.sas.values().flat_map(|sa| {
+            sa.children.values().map(|child| ChildView {
+                id: child.id,
+                ike: sa.id,
+                peer: &sa.peer,
+                spi_in: child.spi_in,
+                spi_out: child.spi_out,
+                mode: child.mode,
+                selectors: &child.selectors,
+            })
+        })
+    }
+
+    /// IKE SAs being set up: ours, and those of peers that have not authenticated yet.
+    pub fn unfinished(&self) -> (usize, usize) {
+        (self.attempts.len(), self.half_open.len())
+    }
+}
