@@ -1,8 +1,8 @@
 //! `ike::endpoint` against strongSwan, over real sockets between two network namespaces.
 //!
 //! ```text
-//! ike-interop-a  192.0.2.1 ── veth ── 192.0.2.2  ike-interop-b
-//! the endpoint (this binary again)              charon, ESP in user space (kernel-libipsec)
+//! the endpoint (this binary again)          charon, ESP in user space (kernel-libipsec,
+//! 192.0.2.1 ─────────── veth ──────────── 192.0.2.2   which claims a NAT: UDP 4500 as well)
 //! ```
 //!
 //! Needs root, charon-systemd, swanctl and strongSwan's extra plugins; says so and passes where
@@ -19,8 +19,12 @@ use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Settings, Timing
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Secret, Selector};
 
-const OURS: &str = "ike-interop-a";
-const THEIRS: &str = "ike-interop-b";
+/// Named after the process, so that two runs do not meet.
+fn namespaces() -> [String; 2] {
+    let pid = std::process::id();
+    ["a", "b"].map(|end| format!("ike-interop-{end}-{pid}"))
+}
+
 const CHARON: &str = "/usr/sbin/charon-systemd";
 
 fn settings() -> Settings {
@@ -223,6 +227,7 @@ fn run(command: &str) -> bool {
 }
 
 struct Lab {
+    namespaces: [String; 2],
     charon: Child,
     directory: tempfile::TempDir,
 }
@@ -231,7 +236,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let _ = self.charon.kill();
         let _ = self.charon.wait();
-        for name in [OURS, THEIRS] {
+        for name in &self.namespaces {
             run(&format!("ip netns del {name}"));
         }
     }
@@ -255,15 +260,16 @@ fn lab(proposals: &str) -> Option<Lab> {
         eprintln!("skipped: {} is not there", missing.display());
         return None;
     }
-    if !run("ip netns list") || !run(&format!("ip netns add {OURS} && ip netns add {THEIRS}")) {
+    let [ours, theirs] = namespaces();
+    if !run(&format!("ip netns add {ours} && ip netns add {theirs}")) {
         eprintln!("skipped: no network namespaces (not root?)");
         return None;
     }
     assert!(run(&format!(
-        "ip link add ike0 netns {OURS} type veth peer name ike0 netns {THEIRS} &&
-         ip -n {OURS} addr add 192.0.2.1/24 dev ike0 && ip -n {OURS} link set ike0 up &&
-         ip -n {THEIRS} addr add 192.0.2.2/24 dev ike0 && ip -n {THEIRS} link set ike0 up &&
-         ip -n {THEIRS} addr add 10.2.0.1/32 dev lo && ip -n {THEIRS} link set lo up"
+        "ip link add ike0 netns {ours} type veth peer name ike0 netns {theirs} &&
+         ip -n {ours} addr add 192.0.2.1/24 dev ike0 && ip -n {ours} link set ike0 up &&
+         ip -n {theirs} addr add 192.0.2.2/24 dev ike0 && ip -n {theirs} link set ike0 up &&
+         ip -n {theirs} addr add 10.2.0.1/32 dev lo && ip -n {theirs} link set lo up"
     )));
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
@@ -304,13 +310,17 @@ fn lab(proposals: &str) -> Option<Lab> {
         ),
     );
     let charon = Command::new("ip")
-        .args(["netns", "exec", THEIRS, CHARON])
+        .args(["netns", "exec", &theirs, CHARON])
         .env("STRONGSWAN_CONF", &conf)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lab = Lab { charon, directory };
+    let lab = Lab {
+        namespaces: [ours, theirs],
+        charon,
+        directory,
+    };
     let load = format!("swanctl --load-all --file {} --uri {vici}", swan.display());
     let deadline = Instant::now() + Duration::from_secs(15);
     while !run(&format!("{load} >/dev/null")) {
@@ -323,7 +333,7 @@ fn lab(proposals: &str) -> Option<Lab> {
 fn play(role: &str, proposals: &str) {
     let Some(lab) = lab(proposals) else { return };
     let output = Command::new("ip")
-        .args(["netns", "exec", OURS])
+        .args(["netns", "exec", &lab.namespaces[0]])
         .arg(std::env::current_exe().unwrap())
         .args(["inside", "--exact", "--ignored", "--nocapture"])
         .env("IKE_INTEROP_ROLE", role)
@@ -345,7 +355,7 @@ fn play(role: &str, proposals: &str) {
     }
 }
 
-/// One test, since the namespaces have fixed names.
+/// One after the other, in one pair of namespaces at a time.
 #[test]
 fn strongswan_and_the_endpoint_agree_in_both_roles() {
     let variants = [

@@ -37,6 +37,8 @@ counters! {
     cookies_invalid,
     /// `IKE_SA_INIT` dropped because the table of half-open SAs was full.
     half_open_full,
+    /// Peers that authenticated and hold too many IKE SAs already.
+    too_many_sas,
     /// Half-open SAs whose peer never authenticated.
     half_open_expired,
     /// Proposals that nothing could be chosen from.

@@ -37,6 +37,8 @@ pub enum Effect {
     },
     /// Install it: inbound first. While `outbound` is `AfterConfirmation`, the outbound SA and
     /// the policies wait for `OutboundReady`, so that nothing is sent that the peer cannot read.
+    /// It may never come: a child that lost against one that the peer set up at the same time is
+    /// there to receive until it goes down again.
     ChildUp {
         child: Box<ChildSa>,
         outbound: Outbound,

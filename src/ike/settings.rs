@@ -57,6 +57,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             retransmit: Duration::from_millis(500),
+            // 17 tries in all: at 30 % loss both ways one attempt in 100,000 fails.
             retransmit_max: Duration::from_secs(2),
             give_up: Duration::from_secs(30),
             liveness: Duration::from_secs(30),

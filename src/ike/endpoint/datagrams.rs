@@ -92,7 +92,7 @@ impl Endpoint {
         };
         let held = self.ctx.in_contact.get(&peer).copied().unwrap_or(0);
         if held >= MAX_SAS_PER_PEER {
-            self.ctx.counters.half_open_full += 1;
+            self.ctx.counters.too_many_sas += 1;
             return;
         }
         if let Some(entry) = self.half_open.complete(spi) {

@@ -176,7 +176,12 @@ impl Endpoint {
 
     /// Replaces a child (its soft lifetime has passed). Unknown ones are ignored.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) {
-        self.with_owner(now, child, |sa, _| sa.waiting.push_back(Task::Rekey(child)));
+        self.with_owner(now, child, |sa, _| {
+            let queued = |t: &Task| matches!(t, Task::Rekey(id) if *id == child);
+            if !sa.waiting.iter().any(queued) {
+                sa.waiting.push_back(Task::Rekey(child));
+            }
+        });
     }
 
     /// Takes a child down at both ends; `ChildDown` is said at once.
@@ -301,15 +306,13 @@ impl Endpoint {
             return;
         };
         let (remote, peer) = (sa.remote, sa.peer.clone());
-        let was_established = sa.is_established();
         let orphans = sa.close(&mut self.ctx, reason);
-        if *reason == DownReason::PeerSilent || !was_established {
+        sa.in_flight = None;
+        self.ctx.timers.stop(&Timer::Request(id));
+        if *reason == DownReason::PeerSilent {
             self.forget(id);
         } else {
-            if let Some(sa) = self.sas.get_mut(&id) {
-                sa.in_flight = None;
-                self.ctx.timers.stop(&Timer::Request(id));
-            }
+            // Stays a while to answer the peer's Delete again.
             self.settle(now, id);
         }
         for mut wanted in orphans {

@@ -78,6 +78,22 @@ impl IkeSa {
             self.on_child_refused(ctx, now, offer, error);
             return;
         }
+        if let Purpose::Replace { old, .. } = &offer.purpose
+            && !self.children.contains_key(old)
+        {
+            // It was closed meanwhile: what should have taken its place is not wanted either.
+            let error = ConnectError::Cancelled;
+            self.give_up_offer(
+                ctx,
+                now,
+                &offer,
+                Rejection {
+                    error,
+                    delete: true,
+                },
+            );
+            return;
+        }
         let Some(nonce) = answer.nonce() else {
             let error = ConnectError::Protocol(self.remote.ip(), "no nonce");
             self.give_up_offer(
@@ -114,8 +130,7 @@ impl IkeSa {
                 if let Some((rival, _)) = rival {
                     self.never_confirm(ctx, rival);
                 }
-                let lives = |id: &ChildId| self.children.contains_key(id);
-                match old.filter(lives) {
+                match old {
                     Some(old) => self.retire_child(old, DownReason::Replaced),
                     None if self.ours => self.waiting.push_front(Task::Probe),
                     None => {}

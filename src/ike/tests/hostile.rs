@@ -99,6 +99,25 @@ fn forged_answers_that_come_first_do_not_keep_the_honest_one_from_winning() {
 }
 
 #[test]
+fn altered_copies_of_the_honest_answer_change_nothing() {
+    // On the path, the attacker sees the answer and is faster: without the vendor ID the peer
+    // would look like a stranger, with another address like one behind a NAT.
+    for at in [1, 40] {
+        let mut net = Network::new(2, 1);
+        net.connect(A, connect(1, A, B));
+        net.run(Duration::from_millis(10));
+        let (to, from) = ports();
+        let mut payload = net.sent[1].2.clone();
+        let last = payload.len() - at;
+        payload[last] ^= 1;
+        net.inject(Duration::from_millis(1), Packet { from, to, payload });
+        net.run_seconds(2);
+        net.assert_one_tunnel();
+        assert_eq!(net.hosts[A].endpoint.ike_sas().count(), 1);
+    }
+}
+
+#[test]
 fn forged_errors_do_not_end_an_attempt() {
     let errors = [
         Payload::notify(NotifyKind::NO_PROPOSAL_CHOSEN, []),

@@ -48,6 +48,27 @@ fn the_new_child_is_up_before_the_old_one_goes() {
 }
 
 #[test]
+fn a_child_that_is_closed_while_it_is_being_replaced_leaves_nothing() {
+    for wait in [0, 5, 15, 25] {
+        let mut net = up(1);
+        let old = only_child(&net, A);
+        rekey(&mut net, A);
+        net.run(Duration::from_millis(wait));
+        let now = net.now;
+        let all: Vec<ChildId> = net.hosts[A].children.keys().copied().collect();
+        assert!(all.contains(&old));
+        for child in all {
+            net.act(A, |e| e.close_child(now, child, DownReason::Closed));
+        }
+        net.run_seconds(2);
+        assert!(
+            net.hosts.iter().all(|h| h.children.is_empty()),
+            "after {wait} ms"
+        );
+    }
+}
+
+#[test]
 fn either_end_replaces_under_loss_again_and_again() {
     for seed in 0..60 {
         let mut net = up(seed);
