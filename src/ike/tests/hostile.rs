@@ -1,13 +1,14 @@
 //! What arrives from elsewhere: forgeries, floods, nonsense.
 
 use super::establishing::init_payloads;
-use super::network::{A, B, CLEAN, Network, Packet, ROUGH, address, connect, settings};
+use super::network::{A, B, CLEAN, Network, Packet, ROUGH, address, between, connect, settings};
 use crate::ike::VENDOR_ID;
 use crate::ike::crypto::{Group, PrivateKey};
 use crate::ike::effects::ConnectError;
-use crate::ike::negotiation;
 use crate::ike::settings::RequestId;
+use crate::ike::wire::payload::tests::payload;
 use crate::ike::wire::{Exchange, Header, NotifyKind, Payload, Payloads};
+use crate::ike::{narrowing, negotiation};
 use crate::net::Random;
 use crate::net::random::Seeded;
 use proptest::prelude::*;
@@ -297,7 +298,45 @@ fn damaged_messages_among_the_sound_ones_do_no_harm() {
     }
 }
 
+/// Any payload, or one that gets further.
+fn plausible_payload() -> impl Strategy<Value = Payload> {
+    let spi = any::<u32>().prop_map(crate::net::Spi);
+    prop_oneof![
+        payload(),
+        spi.prop_map(|spi| Payload::Sa(negotiation::offer_child(spi))),
+        any::<u8>().prop_map(|n| Payload::Nonce(vec![n; 32])),
+        any::<[u8; 32]>().prop_map(|public| Payload::Ke {
+            group: 31,
+            data: public.to_vec(),
+        }),
+        Just(Payload::TsI(narrowing::payloads(&[between(A, B)]).0)),
+        Just(Payload::TsR(narrowing::payloads(&[between(A, B)]).1)),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn an_authenticated_peer_gone_mad_panics_nothing(
+        messages in prop::collection::vec((35u8..39, prop::collection::vec(plausible_payload(), 0..7)), 1..6)) {
+        let mut net = Network::new(2, 1);
+        net.connect(A, connect(1, A, B));
+        net.run_seconds(2);
+        let (a, b) = ports();
+        for (exchange, payloads) in messages {
+            net.act(A, |e| {
+                if let Some(sa) = e.sas.values_mut().next() {
+                    let request = sa.request(&mut e.ctx, Exchange(exchange), payloads);
+                    e.ctx.transmit(a, b, &request);
+                }
+            });
+            let before = net.hosts[B].endpoint.counters().out_of_window;
+            net.run(Duration::from_millis(50));
+            // Everything was taken for the next request and answered.
+            prop_assert_eq!(net.hosts[B].endpoint.counters().out_of_window, before);
+        }
+        net.run_seconds(200);
+    }
+
     #[test]
     fn no_datagram_panics_the_endpoint(mut octets in prop::collection::vec(any::<u8>(), 0..400), plausible: bool) {
         let mut net = Network::new(2, 1);

@@ -279,7 +279,7 @@ impl From<Vec<Payload>> for Payloads {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::ike) mod tests {
     use super::*;
     use crate::ike::tests::hex;
     use crate::ike::wire::{Attribute, ProtocolId, Transform, TransformKind};
@@ -332,7 +332,8 @@ mod tests {
         })
     }
 
-    fn payload() -> impl Strategy<Value = Payload> {
+    /// Any payload at all.
+    pub(in crate::ike) fn payload() -> impl Strategy<Value = Payload> {
         let id = || octets(4..20).prop_map(|o| IdBody::decode(&o).unwrap());
         let spis = vec(any::<u32>().prop_map(Spi), 0..5);
         let notify = (any::<u8>(), octets(0..9), any::<u16>(), octets(0..40)).prop_map(
