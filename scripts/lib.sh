@@ -51,6 +51,28 @@ install_packages() {
     rm -f "$log"
 }
 
+# install_idle PACKAGE...: the same for packages with a daemon, which neither starts now nor at the next boot: tests start
+# their own, and a machine that tests ran on must not find an IKE daemon on its port 500 afterwards.
+install_idle() {
+    local package missing=() policy=/usr/sbin/policy-rc.d unit
+    for package; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    # invoke-rc.d(8) asks this program, which 101 forbids to start anything; somebody's own stays in force.
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' RETURN
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    install_packages "${missing[@]}"
+    if command -v systemctl >/dev/null; then
+        for unit in $(dpkg-query -L "${missing[@]}" | sed -n 's#.*/systemd/system/\([^/]*\.service\)$#\1#p'); do
+            systemctl --quiet disable "$unit" >/dev/null 2>&1 || true
+        done
+    fi
+}
+
 apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" </dev/null
 }
@@ -61,6 +83,10 @@ lab_packages=(iproute2 iputils-ping nftables procps tcpdump)
 # shellcheck disable=SC2034
 # What the agent's cryptographic library is compiled with.
 build_packages=(gcc libc6-dev)
+# shellcheck disable=SC2034
+# strongSwan, to test against something that we did not write: see install_idle.
+peer_packages=(charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
+    libcharon-extra-plugins)
 
 # --- the Rust toolchain: the one thing that these scripts ask for -------------------------------------------------
 
