@@ -158,7 +158,6 @@ fn swanctl(arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Run by the tests below inside a namespace; nothing by itself.
 /// The other end's counterpart: the test below starts this binary again in its namespace. Nothing
 /// to do in a run of its own.
 #[test]
