@@ -223,3 +223,163 @@ pub(super) fn surroundings(settings: &Settings, wishes: &mut Wishes) {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, TunnelMode};
+    use crate::ike::settings::Timing;
+    use crate::net::Flow;
+    use std::time::Duration;
+
+    fn settings(proxies: &[(&str, &str)], on_failure: FailureAction) -> Settings {
+        let proxy = |(local, remote): &(&str, &str)| Proxy {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            protocol: Protocol::Any,
+            local_port: Port::Any,
+            remote_port: Port::Any,
+        };
+        Settings {
+            identity: "gw.example".parse().unwrap(),
+            proxies: vec![ProxyGroup {
+                name: "site".into(),
+                proxies: proxies.iter().map(proxy).collect(),
+                on_failure,
+                failure_lifetime: Duration::from_secs(30),
+                mode: TunnelMode::Tunnel,
+            }],
+            peers: Vec::new(),
+            ike: Timing::default(),
+            discovery: Discovery::default(),
+            interception: InterceptionSettings::default(),
+            max_prefixes: 256,
+            on_stop: OnStop::Keep,
+        }
+    }
+
+    fn flow(src: &str, dst: &str) -> Flow {
+        let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
+        Flow {
+            src,
+            dst,
+            protocol: 17,
+            ports: Some((68, 67)),
+        }
+    }
+
+    /// What the kernel does with a packet: the matching policy of smallest priority.
+    fn band(settings: &Settings, direction: Direction, flow: &Flow) -> Option<Band> {
+        policies(settings)
+            .unwrap()
+            .into_iter()
+            .map(|(_, policy)| policy)
+            .filter(|p| p.key.direction == direction && p.key.selector.matches(flow))
+            .min_by_key(|policy| policy.priority)
+            .and_then(|policy| Band::of(policy.priority))
+    }
+
+    #[test]
+    fn the_documents_local_inside_remote_does_not_cut_the_gateway_off_from_its_lan() {
+        let settings = settings(&[("10.11.0.0/16", "10.0.0.0/8")], FailureAction::Block);
+        let gateway_to_lan = flow("10.11.0.1", "10.11.3.4");
+        for direction in [Direction::Out, Direction::In, Direction::Fwd] {
+            assert_eq!(
+                band(&settings, direction, &gateway_to_lan),
+                Some(Band::Bypass)
+            );
+        }
+        let abroad = flow("10.11.3.4", "10.12.0.1");
+        assert_eq!(band(&settings, Direction::Out, &abroad), Some(Band::Trap));
+        assert_eq!(band(&settings, Direction::Fwd, &abroad), None);
+        assert_eq!(
+            band(&settings, Direction::In, &abroad.reversed()),
+            Some(Band::Enforce)
+        );
+        assert_eq!(
+            band(&settings, Direction::Fwd, &abroad.reversed()),
+            Some(Band::Enforce)
+        );
+    }
+
+    #[test]
+    fn a_remote_that_means_everything_does_not_mean_the_link_itself() {
+        let settings = settings(&[("10.1.0.0/16", "0.0.0.0/0")], FailureAction::Block);
+        for link_scoped in ["255.255.255.255", "224.0.0.251", "169.254.1.1"] {
+            let packet = flow("10.1.0.1", link_scoped);
+            assert_eq!(band(&settings, Direction::Out, &packet), Some(Band::Bypass));
+        }
+        let packet = flow("10.1.0.1", "203.0.113.1");
+        assert_eq!(band(&settings, Direction::Out, &packet), Some(Band::Trap));
+    }
+
+    #[test]
+    fn clear_proxies_accept_what_comes_in_the_clear() {
+        let settings = settings(&[("10.1.0.0/16", "10.2.0.0/16")], FailureAction::Clear);
+        let incoming = flow("10.2.0.1", "10.1.0.1");
+        assert_eq!(band(&settings, Direction::In, &incoming), None);
+        assert_eq!(
+            band(&settings, Direction::Out, &incoming.reversed()),
+            Some(Band::Trap)
+        );
+    }
+
+    #[test]
+    fn neighbour_discovery_passes_between_protected_neighbours() {
+        let settings = settings(&[("2001:db8::1", "2001:db8::2")], FailureAction::Block);
+        // As the kernel sees it: the ICMPv6 type stands where the source port would be.
+        let solicitation = Flow {
+            src: "2001:db8::1".parse().unwrap(),
+            dst: "2001:db8::2".parse().unwrap(),
+            protocol: 58,
+            ports: Some((135, 0)),
+        };
+        let echo = Flow {
+            ports: Some((128, 0)),
+            ..solicitation
+        };
+        assert_eq!(
+            band(&settings, Direction::Out, &solicitation),
+            Some(Band::Bypass)
+        );
+        assert_eq!(band(&settings, Direction::Out, &echo), Some(Band::Trap));
+        let incoming = |packet: Flow| Flow {
+            src: packet.dst,
+            dst: packet.src,
+            ..packet
+        };
+        let from_peer = |packet| band(&settings, Direction::In, &incoming(packet));
+        assert_eq!(from_peer(solicitation), Some(Band::Bypass));
+        assert_eq!(from_peer(echo), Some(Band::Enforce));
+    }
+
+    #[test]
+    fn every_key_is_wanted_once_and_traps_do_not_match_what_carries_the_pass_mark() {
+        let proxies = [("10.1.0.0/16", "10.0.0.0/8"), ("10.2.0.0/16", "10.0.0.0/8")];
+        let settings = settings(&proxies, FailureAction::Block);
+        let wanted = policies(&settings).unwrap();
+        let keys: BTreeSet<_> = wanted.iter().map(|(_, policy)| policy.key).collect();
+        assert_eq!(keys.len(), wanted.len());
+        for (owner, policy) in wanted {
+            let excludes = policy.key.mark == without(settings.interception.pass_mark);
+            assert_eq!(excludes, owner == Owner::Base, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn what_locals_share_with_a_prefix_is_found_without_walking_them_all() {
+        let nets: Vec<IpNet> = (0..100u8)
+            .map(|n| format!("10.{n}.0.0/17").parse().unwrap())
+            .collect();
+        let shared = |net: &str| inside(&nets, net.parse().unwrap()).collect::<Vec<_>>();
+        assert_eq!(shared("10.7.0.0/16"), [nets[7]]);
+        assert_eq!(
+            shared("10.7.3.0/24"),
+            ["10.7.3.0/24".parse::<IpNet>().unwrap()]
+        );
+        assert_eq!(shared("10.7.128.0/17"), []);
+        assert_eq!(shared("0.0.0.0/0").len(), 100);
+        assert_eq!(shared("10.98.0.0/15"), [nets[98], nets[99]]);
+        assert_eq!(shared("::/0"), []);
+    }
+}

@@ -155,3 +155,111 @@ impl Held {
         self.overflow
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::foundation::without;
+    use crate::agent::settings::InterceptionSettings;
+    use crate::kernel::desired::{Change, Key};
+
+    const PROXY: ProxyId = ProxyId(0);
+
+    fn wide() -> PolicyKey {
+        let net = |s: &str| s.parse().unwrap();
+        let selector = Selector::between(net("10.1.0.0/16"), net("10.0.0.0/8"));
+        let mark = without(InterceptionSettings::default().pass_mark);
+        trap(selector, mark, Band::Trap).key
+    }
+
+    fn narrow(dst: &str) -> PolicyKey {
+        let wide = wide();
+        let selector = Selector {
+            dst: host(dst.parse().unwrap()),
+            ..wide.selector
+        };
+        PolicyKey { selector, ..wide }
+    }
+
+    fn flow(dst: &str, port: u16) -> Flow {
+        Flow {
+            src: "10.1.0.102".parse().unwrap(),
+            dst: dst.parse().unwrap(),
+            protocol: 6,
+            ports: Some((40_000, port)),
+        }
+    }
+
+    fn put(change: &Change) -> Vec<Key> {
+        change
+            .put
+            .iter()
+            .map(crate::kernel::desired::Object::key)
+            .collect()
+    }
+
+    #[test]
+    fn a_destination_gets_a_trap_of_its_own_once() {
+        let (mut held, mut wishes) = (Held::default(), Wishes::default());
+        held.announced(wide(), PROXY, flow("10.2.0.8", 80), &mut wishes);
+        let change = wishes.take_change().unwrap();
+        assert_eq!(put(&change), [Key::Policy(narrow("10.2.0.8"))]);
+        held.announced(wide(), PROXY, flow("10.2.0.8", 81), &mut wishes);
+        held.announced(narrow("10.2.0.8"), PROXY, flow("10.2.0.8", 82), &mut wishes);
+        assert!(wishes.take_change().is_none());
+        assert_eq!(held.proxy_of(&narrow("10.2.0.8")), Some(PROXY));
+        assert_eq!(held.destinations(), 1);
+    }
+
+    #[test]
+    fn settled_flows_release_their_queues_and_the_narrow_trap_goes_when_the_last_has() {
+        let now = Instant::now();
+        let (mut held, mut wishes) = (Held::default(), Wishes::default());
+        wishes.want_policy(Owner::Base, trap(wide().selector, wide().mark, Band::Trap));
+        let (first, second) = (flow("10.2.0.8", 80), flow("10.2.0.8", 81));
+        let other = flow("10.3.0.9", 80);
+        for waiting in [first, second, other] {
+            held.announced(wide(), PROXY, waiting, &mut wishes);
+        }
+        wishes.take_change();
+        held.settle(now, |f| *f == first, &mut wishes);
+        let change = wishes.take_change().unwrap();
+        assert_eq!(change.release, [wide(), narrow("10.2.0.8")]);
+        assert_eq!(held.poll_timeout(), None, "another flow still waits there");
+        held.settle(now, |f| *f == second, &mut wishes);
+        assert_eq!(
+            held.poll_timeout(),
+            Some(now + LINGER),
+            "its queue empties first"
+        );
+        wishes.take_change();
+        held.handle_timeout(now + LINGER, &mut wishes);
+        let change = wishes.take_change().unwrap();
+        assert_eq!(change.remove, [Key::Policy(narrow("10.2.0.8"))]);
+        assert_eq!(held.destinations(), 1, "10.3.0.9 still waits");
+    }
+
+    #[test]
+    fn a_flow_that_comes_back_keeps_the_narrow_trap() {
+        let now = Instant::now();
+        let (mut held, mut wishes) = (Held::default(), Wishes::default());
+        let waiting = flow("10.2.0.8", 80);
+        held.announced(wide(), PROXY, waiting, &mut wishes);
+        held.settle(now, |_| true, &mut wishes);
+        held.announced(wide(), PROXY, waiting, &mut wishes);
+        held.handle_timeout(now + LINGER * 2, &mut wishes);
+        assert_eq!(held.destinations(), 1);
+    }
+
+    #[test]
+    fn packets_beyond_the_kernels_queue_are_counted_and_memory_is_bounded() {
+        let (mut held, mut wishes) = (Held::default(), Wishes::default());
+        for n in 0..10_000u32 {
+            let dst = format!("10.2.{}.{}", n / 200, n % 200);
+            held.announced(wide(), PROXY, flow(&dst, 80), &mut wishes);
+        }
+        assert_eq!(held.overflow(), 10_000 - KERNEL_QUEUE);
+        assert_eq!(held.destinations(), MAX_NARROW);
+        assert_eq!(held.wide[&wide()].flows.len(), MAX_FLOWS);
+    }
+}
