@@ -5,7 +5,7 @@ mod kernel;
 use kernel::{
     Kernel, device, in_namespace, key, policy, run, selector, transmitted, trap_template,
 };
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 use xfrm_agent::kernel::desired::{
     Action, Change, Direction, Mark, Object, Policy, PolicyKey, RouteKey, RuleKey, Sysctl,
@@ -463,6 +463,52 @@ fn policies_by_the_thousand_are_put_in_found_again_and_removed() {
         assert_eq!(kernel_2.found.policies.len(), many.len());
         kernel.stop(Stop::Remove);
         assert_eq!(policies(), "");
+    });
+}
+
+/// The monitor's socket holds some thirteen thousand ACQUIREs; each destination raises one.
+#[test]
+fn more_acquires_than_the_socket_holds_are_reported_lost_and_later_ones_heard() {
+    in_namespace(|| {
+        run("ip", "link add lan type veth peer name far");
+        run("ip", "link set lan up");
+        run("ip", "link set far up");
+        run("ip", "address add 10.1.0.1/16 dev lan");
+        run("ip", "route add 10.2.0.0/16 dev lan");
+        let mut kernel = Kernel::open();
+        kernel.put(vec![trap("10.1.0.0/16", "10.2.0.0/16")]);
+        kernel.block_on(async {
+            let mut monitor = Monitor::open().unwrap();
+            let socket = UdpSocket::bind("10.1.0.1:0").unwrap();
+            let send = |n: u16| {
+                let [high, low] = n.to_be_bytes();
+                // The packet itself is dropped or held; its ACQUIRE is what counts.
+                let _ = socket.send_to(b"x", (Ipv4Addr::new(10, 2, high, low), 7));
+            };
+            (0..20_000).for_each(send);
+            let (mut heard, mut overruns) = (0, 0);
+            // Until it is silent: a full socket takes nothing before it has been emptied.
+            while let Ok(event) = tokio::time::timeout(Duration::from_secs(1), monitor.next()).await
+            {
+                match event.unwrap() {
+                    KernelEvent::Acquire(_) => heard += 1,
+                    KernelEvent::Overrun => overruns += 1,
+                    _ => {}
+                }
+            }
+            assert_eq!(overruns, 1);
+            assert!(heard < 20_000, "{heard}");
+            send(40_000);
+            let [high, low] = 40_000u16.to_be_bytes();
+            let last = IpAddr::from([10, 2, high, low]);
+            loop {
+                let next = tokio::time::timeout(Duration::from_secs(10), monitor.next());
+                match next.await.expect("the last ACQUIRE").unwrap() {
+                    KernelEvent::Acquire(acquire) if acquire.flow.dst == last => break,
+                    _ => {}
+                }
+            }
+        });
     });
 }
 
