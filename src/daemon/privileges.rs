@@ -39,6 +39,8 @@ pub fn reduce() -> Result<(), Error> {
         .fold(0, |mask, (capability, _)| mask | 1 << capability);
     sys::bound(mask)?;
     sys::set(mask)?;
+    // Keys do not belong into a core file, nor before another process's debugger.
+    nix::sys::prctl::set_dumpable(false).map_err(io::Error::from)?;
     Ok(())
 }
 
