@@ -115,6 +115,11 @@ impl Agent {
             return;
         };
         self.held.announced(policy, proxy, flow, &mut self.wishes);
+        if self.tunnels.will_carry(&flow) {
+            // Typically the answer to the first packet that came in. Should the tunnel end before
+            // it opens, what is held is announced afresh.
+            return;
+        }
         let Some(own) = self.own_address_towards(flow.dst) else {
             self.count("acquires-without-route");
             return;

@@ -28,8 +28,9 @@ const MAX_NARROW: usize = 4096;
 /// Flows remembered for one trap. More wait all the same, and are released with the others.
 const MAX_FLOWS: usize = 4096;
 
-/// What the kernel holds in one queue (`XFRM_MAX_QUEUE_LEN`).
-pub(super) const KERNEL_QUEUE: u64 = 100;
+/// What the kernel holds in one queue: it drops where more than `XFRM_MAX_QUEUE_LEN`, 100, are in it
+/// already.
+const KERNEL_QUEUE: u64 = 101;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {

@@ -122,6 +122,13 @@ impl Tunnels {
             .find(|t| t.sends() && t.selectors.iter().any(|s| s.matches(flow)))
     }
 
+    /// Whether a tunnel takes packets of this flow as soon as its peer can read them.
+    pub fn will_carry(&self, flow: &Flow) -> bool {
+        self.by_id
+            .values()
+            .any(|t| t.state() == State::Opening && t.selectors.iter().any(|s| s.matches(flow)))
+    }
+
     pub fn of_child(&self, child: ChildId) -> Option<&Tunnel> {
         self.by_id.get(self.children.get(&child)?)
     }

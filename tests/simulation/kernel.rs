@@ -12,8 +12,8 @@ use xfrm_agent::kernel::desired::{
 use xfrm_agent::kernel::observed::{ObservedPolicy, ObservedSa};
 use xfrm_agent::net::Flow;
 
-/// `XFRM_MAX_QUEUE_LEN`.
-const QUEUE: usize = 100;
+/// One more than `XFRM_MAX_QUEUE_LEN`, as the kernel compares.
+const QUEUE: usize = 101;
 
 /// How long a larval SA keeps a flow from being announced again (`xfrm_acq_expires`).
 const LARVAL: Duration = Duration::from_secs(2);

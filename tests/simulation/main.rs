@@ -145,6 +145,25 @@ fn the_first_packet_is_delivered_and_the_policies_are_the_intersection() {
 }
 
 #[test]
+fn an_answer_waits_for_the_tunnel_that_the_question_came_through() {
+    let mut world = figure_1(2, Weather::FAIR);
+    world.stream(0, out(), 1, PING);
+    let opening = |world: &World| {
+        let tunnels = world.nodes[1].agent.snapshot(world.now).tunnels;
+        tunnels.iter().any(|tunnel| tunnel.state == "opening")
+    };
+    while !opening(&world) {
+        world.run_for(Duration::from_millis(1));
+        assert!(world.now < world.start + SECOND * 5);
+    }
+    world.stream(1, out().reversed(), 3, PING);
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out().reversed()), 3);
+    assert_eq!(world.tally.probes, 1, "{}", world.tells.join("\n"));
+    assert_eq!(world.nodes[1].kernel.sas.len(), 2);
+}
+
+#[test]
 fn both_sides_starting_at_once_lose_nothing_and_end_with_one_tunnel() {
     for seed in 0..50 {
         let mut world = figure_1(seed, Weather::FAIR);
@@ -255,6 +274,9 @@ fn two_thousand_flows_to_one_prefix_cost_at_most_eight_probes() {
         .filter(|numbers| numbers.contains(&1))
         .count();
     assert_eq!(second_packets, 2000);
+    let counters = world.nodes[0].agent.snapshot(world.now).counters;
+    assert_eq!(counters["held-overflow"], world.tally.dropped.len() as u64);
+    assert!(!world.tally.dropped.is_empty());
 }
 
 #[test]
