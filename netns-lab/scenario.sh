@@ -164,5 +164,26 @@ agent() {
     on "$node" "$(agent_binary)" --socket "$(agent_folder "$node")/run/control.sock" "$@"
 }
 
+# ask NODE FILTER: what jq makes of `status --json`.
+ask() { agent "$1" status --json | jq -r "$2"; }
+
+# --- the kernel of a gateway --------------------------------------------------------------------------------------
+
+# policies_of NODE: its XFRM policies, a line each.
+policies_of() { on "$1" ip xfrm policy | sed ':a; N; $!ba; s/\n[ \t]\+/ /g'; }
+
+# protected NODE out|in|fwd: the selectors of its tunnels, sorted, a line each.
+protected() { policies_of "$1" | sed -n "s/ *dir $2 .* proto esp .* mode tunnel.*//p" | sort; }
+
+# sas_of NODE: `SRC > DST SPI` of its SAs, sorted, without those that only stand for a request to negotiate one.
+sas_of() {
+    on "$1" ip xfrm state list nokeys | awk '
+        $1 == "src"                                   { ends = $2 " > " $4 }
+        $1 == "proto" && $4 !~ /^0x00000000/          { print ends, substr($4, 1, 10) }' | sort
+}
+
+# xfrm_counter NODE NAME: of /proc/net/xfrm_stat.
+xfrm_counter() { on "$1" awk -v name="$2" '$1 == name { print $2 }' /proc/net/xfrm_stat; }
+
 # stop_agent NODE [SIGNAL]
 stop_agent() { end_process "agent-$1" "${2:-TERM}"; }
