@@ -95,9 +95,9 @@ impl Agent {
         self.count("acquires");
         if let Some(tunnel) = self.tunnels.carrying(&flow).map(|t| t.id) {
             if trap {
-                // It came up while the kernel was telling us.
-                self.held
-                    .settle(now, |waiting| *waiting == flow, &mut self.wishes);
+                // It came up while the kernel was telling us. The packet is in the trap's queue,
+                // and nobody else has reason to release that.
+                self.wishes.release(policy);
             } else {
                 for child in self.tunnels.children_of(tunnel) {
                     self.ike.close_child(now, child, DownReason::Expired);

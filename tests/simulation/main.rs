@@ -458,3 +458,32 @@ fn a_gateway_that_rebooted_is_found_again_by_its_own_traffic() {
     assert_usable_tunnel(&world, 0);
     assert_usable_tunnel(&world, 1);
 }
+
+/// The traps are wider than the tunnel, so that its policy is not an update of theirs. The moment
+/// between the kernel's ACQUIRE and the agent's hearing of it is the one that counts.
+#[test]
+fn a_packet_at_any_moment_of_the_set_up_is_delivered() {
+    let everything = "10.0.0.0/8";
+    for step in 0..300u32 {
+        let mut world = World::new(23, Weather::FAIR);
+        for (name, address, net, other, behind) in
+            [("104", GW_W, W, "106", X), ("106", GW_X, X, "104", W)]
+        {
+            let known = [peer(&format!("gw{other}.example"), "secret", &[behind])];
+            let proxies = [proxy(net, everything)];
+            let id = format!("gw{name}.example");
+            let settings = settings(&id, &proxies, FailureAction::Block, &known);
+            world.add(name, address, &[net], settings);
+        }
+        world.run_for(SECOND);
+        world.stream(0, out(), 1, PING);
+        world.run_for(Duration::from_micros(150) * step);
+        world.stream(1, out().reversed(), 1, PING);
+        world.run_for(SECOND * 5);
+        let tells = world.tells.join("\n");
+        assert_eq!(delivered(&world, &out()), 1, "step {step}\n{tells}");
+        let back = delivered(&world, &out().reversed());
+        assert_eq!(back, 1, "step {step}\n{tells}");
+        assert_nothing_leaked(&world);
+    }
+}
