@@ -187,3 +187,36 @@ xfrm_counter() { on "$1" awk -v name="$2" '$1 == name { print $2 }' /proc/net/xf
 
 # stop_agent NODE [SIGNAL]
 stop_agent() { end_process "agent-$1" "${2:-TERM}"; }
+
+# counter NODE NAME: one of those that `status --json` shows.
+counter() { agent "$1" status --json | sed -n "s/^ *\"$2\": \([0-9]*\),\{0,1\}$/\1/p"; }
+
+# counts NODE NAME=NUMBER...: fails unless each counter is exactly that.
+counts() {
+    local node=$1 wanted seen
+    shift
+    for wanted; do
+        seen=$(counter "$node" "${wanted%%=*}")
+        [[ $seen == "${wanted#*=}" ]] || fail "$node counts ${wanted%%=*}=$seen, not ${wanted#*=}"
+    done
+}
+
+# policies NODE: `ip xfrm policy`, one a line, without those of sockets.
+policies() { on "$1" ip xfrm policy | sed ':a; N; $!ba; s/\n[ \t]\+/ /g' | { grep -v ' socket ' || true; }; }
+
+# --- strangers: packets, probes and responses with anything in them -----------------------------------------------
+
+# strangers NODE WORD...: see strangers.py.
+strangers() {
+    local node=$1
+    shift
+    on "$node" python3 "$lab_folder/strangers.py" "$@"
+}
+
+# start_strangers NODE LABEL WORD...: goes on in the background; returns when it is ready.
+start_strangers() {
+    local node=$1 label=$2
+    shift 2
+    start_process "$node" "$label" python3 "$lab_folder/strangers.py" "$@"
+    eventually 20 grep -q 'listening\|holding' "$(state_folder "$lab")/$label.log" || die "$label did not start on $node"
+}
