@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! configuration → control socket (is another agent running?) → capabilities reduced
+//!   → sockets, which nobody reads yet
 //!   → what is in the kernel? → traps, enforcement          nothing in the clear from here on
-//!   → sockets → interception → ready
+//!   → datagrams → interception → ready
 //!   → events and effects until told to stop
 //!   → goodbye to peers, kernel objects kept or removed, sysctls given back
 //! ```
@@ -282,13 +283,21 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let options = writer::Options {
         runtime_dir: loaded.daemon.runtime_dir.clone(),
     };
+    let mark = loaded.agent.interception.pass_mark.value;
+    // Nobody reads them before the kernel protects.
+    let sockets = Sockets::open(mark);
     let (writer, found, mut reports) = Writer::start(options)?;
+    let sockets = match sockets {
+        // What is protected already stays so: by an agent that runs here with another runtime
+        // directory, whose objects these are, or since one ran.
+        Err(error) if !found.policies.is_empty() => return Err(error.into()),
+        other => other,
+    };
     let monitor = Monitor::open().map_err(|source| Error::Start {
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
     let memory = Memory::new(&loaded.daemon.state_dir);
-    let mark = loaded.agent.interception.pass_mark.value;
     let mut agent = Agent::new(
         Instant::now(),
         loaded.agent.clone(),
@@ -303,7 +312,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let waiting = protect(&mut agent, &writer, &mut reports).await;
 
     warm_up().await;
-    let sockets = Sockets::open(mark)?;
+    let sockets = sockets?;
     let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
     sockets.read_all(&events);
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
