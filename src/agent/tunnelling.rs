@@ -52,8 +52,8 @@ impl Agent {
         }
     }
 
-    /// After a `ChildUp`, IKE messages wait until the kernel has its SAs: what they promise must
-    /// be true when they arrive.
+    /// After a `ChildUp` or `OutboundReady`, IKE messages wait until the kernel has its SAs: what
+    /// they promise must be true when they arrive.
     fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, payload: Vec<u8>) {
         let effect = Effect::Send {
             local,
@@ -109,6 +109,7 @@ impl Agent {
     fn outbound_ready(&mut self, now: Instant, child: ChildId) {
         let ready = self.tunnels.outbound_ready(child, &mut self.wishes);
         if let Some(selectors) = ready.map(|tunnel| tunnel.selectors.clone()) {
+            self.barrier = Some(self.wishes.revision());
             self.release(now, &selectors);
         }
     }

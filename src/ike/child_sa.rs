@@ -10,7 +10,7 @@ use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
 use super::settings::Mode;
 use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
-use crate::net::{Secret, Selector, Spi};
+use crate::net::{Family, Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
 /// A peer of another make that replaced a child and does not delete the old one, as a sign that the
@@ -86,6 +86,12 @@ impl IkeSa {
         let (request, replaces) = match offer.purpose {
             Purpose::New(wanted) => (wanted.request, None),
             Purpose::Replace { old, .. } => (None, Some(old)),
+        };
+        let outbound = match outbound {
+            Outbound::Now if replaces.is_none() && self.waits_to_be_heard(&agreement.selectors) => {
+                Outbound::AfterConfirmation
+            }
+            given => given,
         };
         let child = self.child_sa(ctx, agreement, (keys_in, keys_out));
         let child = ChildSa {
@@ -366,6 +372,26 @@ impl IkeSa {
             ctx.timers.stop(&Timer::Confirmed(id));
             ctx.emit(Effect::OutboundReady { child: id });
         }
+    }
+
+    /// The peer has answered the `INFORMATIONAL` that confirms: it sends on what we asked for.
+    pub(super) fn confirm_own(&mut self, ctx: &mut Context) {
+        for id in self.unconfirmed.clone() {
+            if self
+                .children
+                .get(&id)
+                .is_some_and(|c| c.asked_by == AskedBy::Us)
+            {
+                self.confirm(ctx, id);
+            }
+        }
+    }
+
+    /// A peer's own answers to `ICMPv6` echo requests are not held while it cannot send: Linux
+    /// looks their route up without asking for the queue. So over IPv6 nothing is sent before it
+    /// can, at the price of a round trip.
+    fn waits_to_be_heard(&self, selectors: &[Selector]) -> bool {
+        self.ours && selectors.iter().any(|s| s.family() == Family::V6)
     }
 
     /// Nothing will ever be sent on this child: it lost against another.

@@ -36,7 +36,9 @@ pub enum Effect {
         reason: DownReason,
     },
     /// Install it: inbound first. While `outbound` is `AfterConfirmation`, the outbound SA and
-    /// the policies wait for `OutboundReady`, so that nothing is sent that the peer cannot read.
+    /// the policies wait for `OutboundReady`, so that nothing is sent that the peer cannot read
+    /// or, over IPv6, could not answer. A `Transmit` that follows `OutboundReady` must leave after
+    /// the outbound SA is in the kernel.
     /// It may never come: a child that lost against one that the peer set up at the same time is
     /// there to receive until it goes down again.
     ChildUp {

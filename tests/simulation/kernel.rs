@@ -175,6 +175,16 @@ impl Kernel {
         }
     }
 
+    /// A packet that is dropped where others are held: Linux looks up the route of its own `ICMPv6`
+    /// echo replies without asking for the queue.
+    pub fn answer(&mut self, payload: Payload) -> Vec<Output> {
+        vec![match self.look_up(&payload.flow) {
+            Verdict::Clear => Output::Clear(payload),
+            Verdict::Esp(sa) => Output::Esp { sa, payload },
+            Verdict::Block | Verdict::Unresolved(..) => Output::Dropped(payload),
+        }]
+    }
+
     /// Whether a packet that came out of this SA may go on to where it was going.
     pub fn accepts_esp(&self, sa: &SaKey, flow: &Flow) -> bool {
         let Some((_, sa)) = self

@@ -487,3 +487,30 @@ fn a_packet_at_any_moment_of_the_set_up_is_delivered() {
         assert_nothing_leaked(&world);
     }
 }
+
+#[test]
+fn a_gateway_that_is_the_end_host_can_answer_the_first_packet_over_ipv6() {
+    let (here, there) = ("2001:db8::104", "2001:db8::106");
+    let mut world = World::new(29, Weather::FAIR);
+    for (name, own, other) in [("104", here, "106"), ("106", there, "104")] {
+        let id = format!("gw{name}.example");
+        let known = Peer {
+            may_protect_itself: true,
+            ..peer(&format!("gw{other}.example"), "secret", &[])
+        };
+        let proxies = [proxy(own, "2001:db8::/64")];
+        let settings = settings(&id, &proxies, FailureAction::Block, &[known]);
+        world.add(name, own, &[&format!("{own}/128")], settings);
+    }
+    world.run_for(SECOND);
+    let request = Flow {
+        protocol: 58,
+        ..ping(here, there)
+    };
+    world.answered = Some(request);
+    world.stream(0, request, 5, Duration::from_millis(3));
+    world.run_for(SECOND);
+    let tells = world.tells.join("\n");
+    assert_eq!(delivered(&world, &request), 5, "{tells}");
+    assert_eq!(delivered(&world, &request.reversed()), 5, "{tells}");
+}

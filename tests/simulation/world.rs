@@ -101,6 +101,9 @@ pub struct World {
     pub weather: Weather,
     pub tally: Tally,
     pub tells: Vec<String>,
+    /// What gateways answer when it is delivered, as a kernel answers `ICMPv6` echo requests:
+    /// without waiting for a tunnel.
+    pub answered: Option<Flow>,
     rng: Seeded,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     arrivals: BTreeMap<u64, Arrival>,
@@ -125,6 +128,7 @@ impl World {
             weather,
             tally: Tally::default(),
             tells: Vec::new(),
+            answered: None,
             rng: Seeded(seed),
             queue: BinaryHeap::new(),
             arrivals: BTreeMap::new(),
@@ -265,6 +269,11 @@ impl World {
                         .entry(payload.flow)
                         .or_default()
                         .push(payload.number);
+                    if self.answered == Some(payload.flow) {
+                        let flow = payload.flow.reversed();
+                        let outputs = self.nodes[node].kernel.answer(Payload { flow, ..payload });
+                        self.emit(node, outputs);
+                    }
                 } else {
                     self.tally.refused.push(payload);
                 }

@@ -206,7 +206,7 @@ impl Endpoint {
                 self.forget(id);
                 return;
             }
-            Awaiting::Nothing => {}
+            Awaiting::Nothing => sa.confirm_own(&mut self.ctx),
         }
         self.settle(now, id);
     }

@@ -422,7 +422,7 @@ fn strongswans_first_message_decodes_encodes_back_and_is_answered() {
 }
 
 #[test]
-fn ipv6_sites_and_gateways_are_no_different() {
+fn ipv6_sites_and_gateways_get_a_child_that_is_used_when_both_can() {
     let gateways: [std::net::IpAddr; 2] =
         ["2001:db8::1", "2001:db8::2"].map(|a| a.parse().unwrap());
     let sites: [IpNet; 2] = ["2001:db8:1::/48", "2001:db8:2::/48"].map(|n| n.parse().unwrap());
@@ -445,7 +445,7 @@ fn ipv6_sites_and_gateways_are_no_different() {
             ..connect(1, A, B)
         },
     );
-    let mut children = Vec::new();
+    let (mut children, mut ready) = (Vec::new(), Vec::new());
     for turn in 0..10 {
         let (from, to) = (turn % 2, 1 - turn % 2);
         while let Some(effect) = ends[from].poll_effect() {
@@ -455,11 +455,17 @@ fn ipv6_sites_and_gateways_are_no_different() {
                     remote,
                     payload,
                 } => ends[to].handle_datagram(now, remote, local, &payload),
-                Effect::ChildUp { child, .. } => children.push(child),
+                Effect::ChildUp { child, outbound } => {
+                    // Neither sends before the other has said that it can receive and answer.
+                    assert_eq!(outbound, Outbound::AfterConfirmation);
+                    children.push(child);
+                }
+                Effect::OutboundReady { .. } => ready.push(from),
                 _ => {}
             }
         }
     }
+    assert_eq!(ready, [B, A]);
     let [b, a] = &children[..] else {
         panic!("not two children: {children:?}");
     };
