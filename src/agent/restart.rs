@@ -16,9 +16,10 @@ use crate::net::{Flow, IpNet, Selector};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How long a tunnel of before the restart may wait to be replaced. Shorter than the ten seconds
+/// How long a tunnel of before the restart may wait to be replaced, and how long what the peer still
+/// sends on its SAs is taken. Shorter than the ten seconds
 /// within which everything of before must be in use or gone.
-const ADOPTION: Duration = Duration::from_secs(8);
+pub(super) const ADOPTION: Duration = Duration::from_secs(8);
 
 impl Agent {
     pub(super) fn adopt(&mut self, now: Instant, found: Vec<Found>) {

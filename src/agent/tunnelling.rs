@@ -2,6 +2,7 @@
 
 use super::effect::Effect;
 use super::negotiation::{Negotiation, Purpose};
+use super::restart::ADOPTION;
 use super::settings::Settings;
 use super::tunnels::LINGER;
 use super::{Agent, Timer};
@@ -79,8 +80,7 @@ impl Agent {
     }
 
     fn child_up(&mut self, now: Instant, child: &ChildSa, outbound: Outbound) {
-        let tunnel = self
-            .tunnels
+        self.tunnels
             .child_up(now, child, outbound, &mut self.wishes);
         self.barrier = Some(self.wishes.revision());
         if child.replaces.is_none() {
@@ -100,7 +100,6 @@ impl Agent {
             self.ike.cancel(now, request);
         }
         self.initiator.covered(now, &child.selectors);
-        self.timers.set(Timer::AdoptionEnds(tunnel), now + LINGER);
         if outbound == Outbound::Now {
             self.release(now, &child.selectors);
         }
@@ -142,7 +141,12 @@ impl Agent {
             let selectors = tunnel.selectors.clone();
             self.release(now, &selectors);
         }
-        self.timers.set(Timer::ChildGone(child), now + LINGER);
+        let linger = match reason {
+            // The peer has started afresh and sends on what it found until the new keys are in.
+            DownReason::InitialContact => ADOPTION,
+            _ => LINGER,
+        };
+        self.timers.set(Timer::ChildGone(child), now + linger);
     }
 
     fn connect_failed(&mut self, now: Instant, request: RequestId, error: &ConnectError) {

@@ -284,10 +284,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         runtime_dir: loaded.daemon.runtime_dir.clone(),
     };
     let mark = loaded.agent.interception.pass_mark.value;
-    // Nobody reads them before the kernel protects.
-    let sockets = Sockets::open(mark);
+    // Changes nothing yet, and has the kernel load what the sockets' exemptions need.
     let (writer, found, mut reports) = Writer::start(options)?;
-    let sockets = match sockets {
+    // Nobody reads them before the kernel protects.
+    let sockets = match Sockets::open(mark) {
         // What is protected already stays so: by an agent that runs here with another runtime
         // directory, whose objects these are, or since one ran.
         Err(error) if !found.policies.is_empty() => return Err(error.into()),
