@@ -4,12 +4,15 @@ use super::settings::Settings;
 use super::tunnels::Found;
 use crate::kernel::desired::{Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::net::{Flow, IpNet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
 pub enum Event {
     /// What an earlier run left in the kernel. Once, before anything else.
     Found(Vec<Found>),
+    /// How many packets our SAs have carried, a while after [`Event::Found`].
+    Carried(BTreeMap<SaKey, u64>),
     /// The transparent sockets are open; interception may lead to them.
     Transparent(TransparentPorts),
     /// Our own addresses, whenever they change.

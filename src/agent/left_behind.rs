@@ -1,6 +1,6 @@
 //! What an earlier run left in the kernel, as tunnels.
 
-use super::tunnels::Found;
+use super::tunnels::{Found, FoundSa};
 use crate::kernel::desired::{Action, Direction, SaDirection, Template};
 use crate::kernel::observed::{ObservedPolicy, ObservedSa};
 use crate::kernel::ownership::Band;
@@ -48,7 +48,13 @@ fn between(template: &Template, sas: &[ObservedSa]) -> Found {
         sas: sas
             .iter()
             .filter(|sa| sa.reqid == template.reqid && sa.mode == template.mode)
-            .filter_map(|sa| Some((sa.key, direction(sa.src, sa.key.dst)?)))
+            .filter_map(|sa| {
+                Some(FoundSa {
+                    key: sa.key,
+                    direction: direction(sa.src, sa.key.dst)?,
+                    packets: sa.packets,
+                })
+            })
             .collect(),
     }
 }

@@ -142,6 +142,7 @@ impl Agent {
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Found(tunnels) => self.adopt(now, tunnels),
+            Event::Carried(packets) => self.adopted_carried(now, &packets),
             Event::Transparent(ports) => {
                 self.transparent = Some(ports);
                 self.want_interception();

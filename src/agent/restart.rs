@@ -11,9 +11,9 @@ use super::negotiation::{Negotiation, Purpose, eligible};
 use super::settings::{OnStop, Settings, TunnelMode};
 use super::tunnels::Found;
 use super::{Agent, Timer, discovery, tunnelling};
-use crate::kernel::desired::{Mode, PolicyKey, SaDirection};
+use crate::kernel::desired::{Mode, PolicyKey, SaDirection, SaKey};
 use crate::net::{Flow, IpNet, Selector};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long a tunnel of before the restart may wait to be replaced, and how long what the peer still
@@ -46,9 +46,19 @@ impl Agent {
         }
     }
 
+    /// A tunnel that was found may have ended at its other end meanwhile. What comes through it
+    /// proves that it has not.
+    pub(super) fn adopted_carried(&mut self, now: Instant, packets: &BTreeMap<SaKey, u64>) {
+        let silent = self.tunnels.withhold_silent(packets, &mut self.wishes);
+        if !silent.is_empty() {
+            let detail = format!("{} selectors wait for new keys", silent.len());
+            self.tell(now, "adopted-silent", detail);
+        }
+    }
+
     /// Whether it works both ways and is still wanted.
     fn may_adopt(&self, found: &Found) -> bool {
-        let has = |wanted| found.sas.iter().any(|(_, direction)| *direction == wanted);
+        let has = |wanted| found.sas.iter().any(|sa| sa.direction == wanted);
         has(SaDirection::In)
             && has(SaDirection::Out)
             && !found.selectors.is_empty()

@@ -17,8 +17,8 @@ use super::wishes::{Owner, TunnelId, Wishes};
 use crate::ike::effects::{ChildId, ChildKeys, ChildSa, Outbound, Sha2};
 use crate::ike::settings::Mode as IkeMode;
 use crate::kernel::desired::{
-    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Policy,
-    PolicyKey, Sa, SaDirection, SaKey, Template, UdpEncapsulation,
+    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Object,
+    Policy, PolicyKey, Sa, SaDirection, SaKey, Template, UdpEncapsulation,
 };
 use crate::kernel::ownership::{Band, REQIDS};
 use crate::net::{Flow, Identity, Selector};
@@ -57,7 +57,7 @@ pub struct Tunnel {
     pub reqid: u32,
     pub since: Instant,
     children: BTreeMap<ChildId, Child>,
-    adopted: Vec<(SaKey, SaDirection)>,
+    adopted: Vec<FoundSa>,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,15 @@ pub struct Found {
     pub mode: Mode,
     pub selectors: Vec<Selector>,
     pub reqid: u32,
-    pub sas: Vec<(SaKey, SaDirection)>,
+    pub sas: Vec<FoundSa>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct FoundSa {
+    pub key: SaKey,
+    pub direction: SaDirection,
+    /// That it had carried when it was found.
+    pub packets: u64,
 }
 
 #[derive(Debug)]
@@ -124,9 +132,10 @@ impl Tunnels {
 
     /// Whether a tunnel takes packets of this flow as soon as its peer can read them.
     pub fn will_carry(&self, flow: &Flow) -> bool {
+        let soon = |t: &Tunnel| matches!(t.state(), State::Opening | State::Adopted) && !t.sends();
         self.by_id
             .values()
-            .any(|t| t.state() == State::Opening && t.selectors.iter().any(|s| s.matches(flow)))
+            .any(|t| soon(t) && t.selectors.iter().any(|s| s.matches(flow)))
     }
 
     pub fn of_child(&self, child: ChildId) -> Option<&Tunnel> {
@@ -256,8 +265,8 @@ impl Tunnels {
             selectors,
             found.reqid,
         );
-        for (key, _) in &found.sas {
-            wishes.want(crate::kernel::desired::Object::AdoptedSa(*key));
+        for sa in &found.sas {
+            wishes.want(Object::AdoptedSa(sa.key));
         }
         let pass_mark = self.pass_mark;
         let tunnel = self.by_id.get_mut(&id).expect("just inserted");
@@ -268,6 +277,33 @@ impl Tunnels {
             &[Direction::In, Direction::Fwd, Direction::Out],
         );
         id
+    }
+
+    /// Nothing has come through an adopted tunnel since it was found: its peer may have lost its
+    /// end, and what is sent into it would vanish. It goes on receiving; what wants out waits for
+    /// the new keys. Returns the selectors of the tunnels that fell silent.
+    pub fn withhold_silent(
+        &mut self,
+        carried: &BTreeMap<SaKey, u64>,
+        wishes: &mut Wishes,
+    ) -> Vec<Selector> {
+        let pass_mark = self.pass_mark;
+        let received = |sa: &FoundSa| {
+            sa.direction == SaDirection::In
+                && carried
+                    .get(&sa.key)
+                    .is_some_and(|packets| *packets > sa.packets)
+        };
+        let mut silent = Vec::new();
+        for tunnel in self.by_id.values_mut() {
+            if tunnel.state() != State::Adopted || tunnel.adopted.iter().any(received) {
+                continue;
+            }
+            tunnel.drop_adopted(wishes, SaDirection::Out);
+            tunnel.withdraw_policies(wishes, pass_mark, &[Direction::Out]);
+            silent.extend(tunnel.selectors.iter().copied());
+        }
+        silent
     }
 
     /// The SAs of before the restart are withdrawn; the tunnel ends unless a child carries it.
@@ -358,15 +394,15 @@ impl Tunnels {
 
 impl Tunnel {
     pub fn state(&self) -> State {
-        if !self.sends() {
+        if self.children.is_empty() && !self.adopted.is_empty() {
+            State::Adopted
+        } else if !self.sends() {
             let waits = |child: &Child| matches!(child.outbound, OutboundState::Waiting(_));
             if self.children.values().any(waits) {
                 State::Opening
             } else {
                 State::Closing
             }
-        } else if self.children.is_empty() {
-            State::Adopted
         } else {
             State::Up
         }
@@ -379,7 +415,7 @@ impl Tunnel {
             || self
                 .adopted
                 .iter()
-                .any(|(_, direction)| *direction == SaDirection::Out)
+                .any(|sa| sa.direction == SaDirection::Out)
     }
 
     fn want_policies(&self, wishes: &mut Wishes, pass_mark: Mark, directions: &[Direction]) {
@@ -437,11 +473,11 @@ impl Tunnel {
     }
 
     fn drop_adopted(&mut self, wishes: &mut Wishes, which: SaDirection) {
-        self.adopted.retain(|(key, direction)| {
-            if *direction == which {
-                wishes.withdraw_sa(*key);
+        self.adopted.retain(|sa| {
+            if sa.direction == which {
+                wishes.withdraw_sa(sa.key);
             }
-            *direction != which
+            sa.direction != which
         });
     }
 }

@@ -22,9 +22,9 @@ use crate::agent::{Agent, left_behind};
 use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
-use crate::kernel::features;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::writer::{self, Report, Stop, Writer};
+use crate::kernel::{features, listing};
 use crate::net::masked::TooManyPrefixes;
 use sd_notify::NotifyState;
 use std::io;
@@ -64,6 +64,9 @@ pub enum Error {
 /// Datagrams read and not handled yet; beyond it they wait in the sockets.
 const EVENTS_WAITING: usize = 256;
 const CALLS_WAITING: usize = 16;
+/// How long after a restart a tunnel of before must have received something, or nothing is sent
+/// into it any more.
+const PROOF: Duration = Duration::from_secs(1);
 /// At stop: how long goodbyes and removals may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 
@@ -305,16 +308,18 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         Box::new(SourceAddresses::new(mark)),
         || Box::new(System::new()),
     )?;
-    agent.handle(
-        Instant::now(),
-        Event::Found(left_behind::tunnels(&found.policies, &found.sas)),
-    );
+    let tunnels = left_behind::tunnels(&found.policies, &found.sas);
+    let adopting = !tunnels.is_empty();
+    agent.handle(Instant::now(), Event::Found(tunnels));
     let waiting = protect(&mut agent, &writer, &mut reports).await;
 
     warm_up().await;
     let sockets = sockets?;
     let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
     sockets.read_all(&events);
+    if adopting {
+        tokio::task::spawn_local(count_carried(events));
+    }
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
@@ -350,6 +355,21 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await
+}
+
+/// Says a second later what the tunnels that were found have carried since.
+async fn count_carried(events: mpsc::Sender<Event>) {
+    tokio::time::sleep(PROOF).await;
+    match listing::own_sas() {
+        Ok(sas) => {
+            let carried = sas.iter().map(|sa| (sa.key, sa.packets)).collect();
+            // The daemon is about to end: nobody needs it.
+            let _ = events.send(Event::Carried(carried)).await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell whether tunnels of before carry anything")
+        }
+    }
 }
 
 /// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for

@@ -7,6 +7,7 @@ pub mod desired;
 pub mod events;
 pub mod features;
 pub mod interception;
+pub mod listing;
 pub mod monitor;
 pub mod netlink;
 pub mod observed;

@@ -48,6 +48,8 @@ pub struct Kernel {
     queues: BTreeMap<PolicyKey, VecDeque<Payload>>,
     larval: BTreeMap<Flow, Instant>,
     added: u64,
+    /// Packets that came out of each inbound SA.
+    pub received: BTreeMap<SaKey, u64>,
 }
 
 enum Verdict {
@@ -123,7 +125,7 @@ impl Kernel {
             encapsulation: sa.encapsulation,
             lifetime: sa.lifetime,
             bytes: 0,
-            packets: 0,
+            packets: self.received.get(&sa.key()).copied().unwrap_or(0),
             added: 0,
             first_used: None,
             last_used: None,
@@ -186,7 +188,10 @@ impl Kernel {
     }
 
     /// Whether a packet that came out of this SA may go on to where it was going.
-    pub fn accepts_esp(&self, sa: &SaKey, flow: &Flow) -> bool {
+    pub fn accepts_esp(&mut self, sa: &SaKey, flow: &Flow) -> bool {
+        if self.sas.contains_key(sa) {
+            *self.received.entry(*sa).or_default() += 1;
+        }
         let Some((_, sa)) = self
             .sas
             .get(sa)

@@ -514,3 +514,68 @@ fn a_gateway_that_is_the_end_host_can_answer_the_first_packet_over_ipv6() {
     assert_eq!(delivered(&world, &request), 5, "{tells}");
     assert_eq!(delivered(&world, &request.reversed()), 5, "{tells}");
 }
+
+/// Both adopt the tunnel of before, both start a new IKE SA as first contact, at every offset.
+#[test]
+fn two_gateways_restarted_one_after_the_other_lose_little() {
+    for delay in [5, 50] {
+        for step in 0..80u32 {
+            let weather = Weather {
+                delay: Duration::from_millis(delay),
+                ..Weather::FAIR
+            };
+            let mut world = figure_1(step.into(), weather);
+            world.stream(0, out(), 1, PING);
+            world.run_for(SECOND * 5);
+            world.restart(0);
+            world.run_for(Duration::from_millis(delay) * step / 10);
+            world.restart(1);
+            world.stream(0, out(), 300, PING);
+            world.stream(1, out().reversed(), 300, PING);
+            world.run_for(SECOND * 60);
+            let tells = world.tells.join("\n");
+            // Killed between its two SAs, a gateway cannot account for the one that it has, and
+            // what is on its way there is lost.
+            for (flow, sent) in [(out(), 301), (out().reversed(), 300)] {
+                let arrived = delivered(&world, &flow);
+                assert!(
+                    arrived + 4 >= sent,
+                    "{arrived}, delay {delay}, step {step}\n{tells}"
+                );
+            }
+            assert_nothing_leaked(&world);
+            for node in 0..2 {
+                assert_usable_tunnel(&world, node);
+                assert_eq!(
+                    world.nodes[node].kernel.sas.len(),
+                    2,
+                    "step {step}\n{tells}"
+                );
+            }
+        }
+    }
+}
+
+/// One gateway was restarted while the other was away for long, and gave its end of the tunnel up.
+/// The other finds its own end whole, and must not send into nothing.
+#[test]
+fn a_tunnel_that_only_one_end_still_has_is_not_sent_into() {
+    let mut world = figure_1(31, Weather::FAIR);
+    world.stream(0, out(), 1, PING);
+    world.run_for(SECOND * 5);
+    // 106 is away: its kernel goes on, its agent hears and says nothing.
+    world.away = Some(1);
+    world.restart(0);
+    world.run_for(SECOND * 20);
+    assert!(world.nodes[0].kernel.sas.is_empty());
+    world.away = None;
+    world.weather.delay = Duration::from_millis(400);
+    world.restart(1);
+    world.run_for(Duration::from_millis(1100));
+    world.stream(1, out().reversed(), 10, PING);
+    world.run_for(SECOND * 20);
+    let tells = world.tells.join("\n");
+    assert_eq!(delivered(&world, &out().reversed()), 10, "{tells}");
+    assert_usable_tunnel(&world, 0);
+    assert_usable_tunnel(&world, 1);
+}

@@ -43,6 +43,9 @@ impl Weather {
     };
 }
 
+/// When the daemon looks whether adopted tunnels carry anything.
+const PROOF: Duration = Duration::from_secs(1);
+
 /// Time that the kernel takes to carry out a change.
 const WRITING: Duration = Duration::from_micros(300);
 
@@ -92,6 +95,10 @@ enum Arrival {
         node: usize,
         payload: Payload,
     },
+    /// A while after a restart, the daemon looks what the SAs have carried.
+    Count {
+        node: usize,
+    },
 }
 
 pub struct World {
@@ -104,6 +111,8 @@ pub struct World {
     /// What gateways answer when it is delivered, as a kernel answers `ICMPv6` echo requests:
     /// without waiting for a tunnel.
     pub answered: Option<Flow>,
+    /// A node whose agent does not run; its kernel does.
+    pub away: Option<usize>,
     rng: Seeded,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     arrivals: BTreeMap<u64, Arrival>,
@@ -128,6 +137,7 @@ impl World {
             weather,
             tally: Tally::default(),
             tells: Vec::new(),
+            away: None,
             answered: None,
             rng: Seeded(seed),
             queue: BinaryHeap::new(),
@@ -166,6 +176,7 @@ impl World {
         self.arrivals.retain(|_, arrival| match arrival {
             Arrival::Apply { node: of, .. } => *of != node,
             Arrival::Event { node: of, event } => *of != node || !matches!(event, Event::Kernel(_)),
+            Arrival::Count { node: of } => *of != node,
             Arrival::Esp { .. } | Arrival::Send { .. } => true,
         });
         let Node {
@@ -179,6 +190,7 @@ impl World {
         self.nodes[node].starting = true;
         let found = self.nodes[node].kernel.left_behind();
         self.start(node, found);
+        self.schedule(PROOF, Arrival::Count { node });
     }
 
     fn agent(&mut self, address: IpAddr, settings: &Settings, remembered: &[Selector]) -> Agent {
@@ -208,11 +220,7 @@ impl World {
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let timer = self
-                .nodes
-                .iter()
-                .filter_map(|n| n.agent.poll_timeout())
-                .min();
+            let timer = (0..self.nodes.len()).filter_map(|n| self.timeout(n)).min();
             let arrival = self.queue.peek().map(|Reverse((at, _))| *at);
             let next = [timer, arrival].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= end) else {
@@ -230,15 +238,16 @@ impl World {
 
     fn expire(&mut self) {
         for node in 0..self.nodes.len() {
-            if self.nodes[node]
-                .agent
-                .poll_timeout()
-                .is_some_and(|at| at <= self.now)
-            {
+            if self.timeout(node).is_some_and(|at| at <= self.now) {
                 self.nodes[node].agent.handle_timeout(self.now);
                 self.carry_out(node);
             }
         }
+    }
+
+    fn timeout(&self, node: usize) -> Option<Instant> {
+        let runs = self.away != Some(node);
+        self.nodes[node].agent.poll_timeout().filter(|_| runs)
     }
 
     fn arrive(&mut self) {
@@ -278,6 +287,10 @@ impl World {
                     self.tally.refused.push(payload);
                 }
             }
+            Arrival::Count { node } => {
+                let carried = self.nodes[node].kernel.received.clone();
+                self.input(node, Event::Carried(carried));
+            }
             Arrival::Send { node, payload } => {
                 let outputs = self.nodes[node].kernel.send(self.now, payload);
                 self.emit(node, outputs);
@@ -286,6 +299,9 @@ impl World {
     }
 
     pub fn input(&mut self, node: usize, event: Event) {
+        if self.away == Some(node) {
+            return;
+        }
         self.nodes[node].agent.handle(self.now, event);
         self.carry_out(node);
     }
