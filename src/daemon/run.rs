@@ -367,7 +367,7 @@ async fn count_carried(events: mpsc::Sender<Event>) {
             let _ = events.send(Event::Carried(carried)).await;
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot tell whether tunnels of before carry anything")
+            tracing::warn!(%error, "cannot tell whether tunnels of before carry anything");
         }
     }
 }
