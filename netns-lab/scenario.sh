@@ -75,10 +75,14 @@ packets() { tcpdump -n -r "$@" 2>/dev/null; }
 # A probe: UDP to port 500, exchange 240 at octet 18 of the ISAKMP header. (BPF knows udp[] for IPv4 only.)
 is_probe='((udp dst port 500 and udp[26] = 240) or (ip6[6] = 17 and ip6[42:2] = 500 and ip6[66] = 240))'
 
+# What a host says to a probe that no gateway kept from it: port unreachable, about UDP port 500.
+is_probe_unreachable='(icmp[0] = 3 and icmp[17] = 17 and icmp[30:2] = 500)'
+
 # in_the_clear FILE: the packets that name a host of a site as sender or receiver, outside ESP. Probes do so by design,
 # because they travel as the packet would have that they are sent for; they carry none of its content.
 in_the_clear() {
-    packets "$1" "(net 10.0.0.0/8 or net 2001:db8:1::/48 or net 2001:db8:2::/48) and not $is_probe"
+    packets "$1" "(net 10.0.0.0/8 or net 2001:db8:1::/48 or net 2001:db8:2::/48)
+        and not $is_probe and not $is_probe_unreachable"
 }
 
 # --- agents -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ start_gateways() {
 }
 
 stop_gateways() {
-    stop_agent 104 && stop_agent 106 || fail "a gateway did not stop"
+    local gateway
+    for gateway in 104 106; do stop_agent "$gateway" || fail "$gateway did not stop"; done
     [[ -z $(sas_of 104)$(sas_of 106) ]] || fail "SAs stayed behind"
 }
 
