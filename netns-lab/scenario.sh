@@ -174,7 +174,7 @@ ask() { agent "$1" status --json | jq -r "$2"; }
 # --- the kernel of a gateway --------------------------------------------------------------------------------------
 
 # policies_of NODE: its XFRM policies, a line each.
-policies_of() { on "$1" ip xfrm policy | sed ':a; N; $!ba; s/\n[ \t]\+/ /g'; }
+policies_of() { on "$1" ip xfrm policy | sed ':a; N; $!ba; s/[ \t]*\n[ \t]\+/ /g'; }
 
 # protected NODE out|in|fwd: the selectors of its tunnels, sorted, a line each.
 protected() { policies_of "$1" | sed -n "s/ *dir $2 .* proto esp .* mode tunnel.*//p" | sort; }
