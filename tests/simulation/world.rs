@@ -174,9 +174,8 @@ impl World {
     /// `kill -9`, and a new run a moment later. The kernel keeps what it has.
     pub fn restart(&mut self, node: usize) {
         self.arrivals.retain(|_, arrival| match arrival {
-            Arrival::Apply { node: of, .. } => *of != node,
+            Arrival::Apply { node: of, .. } | Arrival::Count { node: of } => *of != node,
             Arrival::Event { node: of, event } => *of != node || !matches!(event, Event::Kernel(_)),
-            Arrival::Count { node: of } => *of != node,
             Arrival::Esp { .. } | Arrival::Send { .. } => true,
         });
         let Node {
