@@ -187,6 +187,7 @@ sas_of() {
 }
 
 # xfrm_counter NODE NAME: of /proc/net/xfrm_stat.
+# shellcheck disable=SC2016 # awk's own words
 xfrm_counter() { on "$1" awk -v name="$2" '$1 == name { print $2 }' /proc/net/xfrm_stat; }
 
 # stop_agent NODE [SIGNAL]
