@@ -34,14 +34,15 @@ const KERNEL_QUEUE: u64 = 101;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    wide: BTreeMap<PolicyKey, Wide>,
+    wide: BTreeMap<PolicyKey, Queue>,
     narrow: BTreeMap<PolicyKey, Narrow>,
     ending: Timers<PolicyKey>,
     overflow: u64,
 }
 
+/// What waits in the kernel's queue of one trap, as far as it was announced.
 #[derive(Debug, Default)]
-struct Wide {
+struct Queue {
     flows: BTreeSet<Flow>,
     /// ACQUIREs since the queue was last released.
     announced: u64,
@@ -50,7 +51,34 @@ struct Wide {
 #[derive(Debug)]
 struct Narrow {
     proxy: ProxyId,
-    flows: BTreeSet<Flow>,
+    /// Its flows include those whose first packet waits in the wide trap's queue.
+    queue: Queue,
+}
+
+impl Queue {
+    fn expect(&mut self, flow: Flow) {
+        if self.flows.len() < MAX_FLOWS {
+            self.flows.insert(flow);
+        }
+    }
+
+    /// Whether the kernel still had room for the packet.
+    fn announced(&mut self, flow: Flow) -> bool {
+        self.expect(flow);
+        self.announced += 1;
+        self.announced <= KERNEL_QUEUE
+    }
+
+    /// Whether anything in it waits no longer.
+    fn settle(&mut self, settled: impl Fn(&Flow) -> bool) -> bool {
+        let before = self.flows.len();
+        self.flows.retain(|flow| !settled(flow));
+        let any = self.flows.len() < before;
+        if any {
+            self.announced = self.announced.min(self.flows.len() as u64);
+        }
+        any
+    }
 }
 
 impl Held {
@@ -68,20 +96,18 @@ impl Held {
         flow: Flow,
         wishes: &mut Wishes,
     ) {
-        if let Some(narrow) = self.narrow.get_mut(&key) {
-            if narrow.flows.len() < MAX_FLOWS {
-                narrow.flows.insert(flow);
-            }
+        let narrow = self.narrow.get_mut(&key);
+        let is_narrow = narrow.is_some();
+        let queue = match narrow {
+            Some(narrow) => &mut narrow.queue,
+            None => self.wide.entry(key).or_default(),
+        };
+        if !queue.announced(flow) {
+            self.overflow += 1;
+        }
+        if is_narrow {
             self.ending.stop(&key);
             return;
-        }
-        let wide = self.wide.entry(key).or_default();
-        if wide.flows.len() < MAX_FLOWS {
-            wide.flows.insert(flow);
-        }
-        wide.announced += 1;
-        if wide.announced > KERNEL_QUEUE {
-            self.overflow += 1;
         }
         let selector = Selector {
             dst: host(flow.dst),
@@ -93,9 +119,9 @@ impl Held {
         let policy = trap(selector, key.mark, Band::NarrowTrap);
         let narrow = self.narrow.entry(policy.key).or_insert_with(|| Narrow {
             proxy,
-            flows: BTreeSet::new(),
+            queue: Queue::default(),
         });
-        narrow.flows.insert(flow);
+        narrow.queue.expect(flow);
         self.ending.stop(&policy.key);
         wishes.want_policy(Owner::NarrowTrap, policy);
     }
@@ -108,21 +134,16 @@ impl Held {
         settled: impl Fn(&Flow) -> bool,
         wishes: &mut Wishes,
     ) {
-        self.wide.retain(|key, wide| {
-            let before = wide.flows.len();
-            wide.flows.retain(|flow| !settled(flow));
-            if wide.flows.len() < before {
+        self.wide.retain(|key, queue| {
+            if queue.settle(&settled) {
                 wishes.release(*key);
-                wide.announced = wide.flows.len() as u64;
             }
-            !wide.flows.is_empty()
+            !queue.flows.is_empty()
         });
         for (key, narrow) in &mut self.narrow {
-            let before = narrow.flows.len();
-            narrow.flows.retain(|flow| !settled(flow));
-            if narrow.flows.len() < before {
+            if narrow.queue.settle(&settled) {
                 wishes.release(*key);
-                if narrow.flows.is_empty() {
+                if narrow.queue.flows.is_empty() {
                     self.ending.set(*key, now + LINGER);
                 }
             }
@@ -150,8 +171,9 @@ impl Held {
         self.narrow.len()
     }
 
-    /// Announced packets that came when a queue was full already: dropped by the kernel. Packets
-    /// of a flow after its first are not announced and not in this figure.
+    /// Announced packets that came when a queue was full already: dropped by the kernel. It
+    /// announces one packet for each pair of hosts, and another after some seconds; what it drops
+    /// of the others, nobody counts.
     pub(super) fn overflow(&self) -> u64 {
         self.overflow
     }

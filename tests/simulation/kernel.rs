@@ -15,7 +15,7 @@ use xfrm_agent::net::Flow;
 /// One more than `XFRM_MAX_QUEUE_LEN`, as the kernel compares.
 const QUEUE: usize = 101;
 
-/// How long a larval SA keeps a flow from being announced again (`xfrm_acq_expires`).
+/// How long a larval SA keeps a pair of hosts from being announced again (`xfrm_acq_expires`).
 const LARVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,8 @@ pub struct Kernel {
     pub sas: BTreeMap<SaKey, (u64, Sa)>,
     pub interception: Option<Interception>,
     queues: BTreeMap<PolicyKey, VecDeque<Payload>>,
-    larval: BTreeMap<Flow, Instant>,
+    /// By source and destination: the ports of a packet make no difference.
+    larval: BTreeMap<(IpAddr, IpAddr), Instant>,
     added: u64,
     /// Packets that came out of each inbound SA.
     pub received: BTreeMap<SaKey, u64>,
@@ -168,8 +169,9 @@ impl Kernel {
                     outputs.push(Output::Dropped(payload));
                 }
                 let flow = payload.flow;
-                if self.larval.get(&flow).is_none_or(|until| *until <= now) {
-                    self.larval.insert(flow, now + LARVAL);
+                let ends = (flow.src, flow.dst);
+                if self.larval.get(&ends).is_none_or(|until| *until <= now) {
+                    self.larval.insert(ends, now + LARVAL);
                     outputs.push(Output::Acquire { policy, trap, flow });
                 }
                 outputs

@@ -280,6 +280,23 @@ fn two_thousand_flows_to_one_prefix_cost_at_most_eight_probes() {
 }
 
 #[test]
+fn what_does_not_fit_into_the_queue_of_one_destination_is_counted_too() {
+    let mut world = figure_1(4, Weather::FAIR);
+    for n in 0..500 {
+        let src = format!("10.1.{}.{}", n / 200, n % 200 + 1);
+        world.stream(0, ping(&src, "10.2.0.108"), 1, SECOND);
+        // So that most of them meet the destination's own trap.
+        world.run_for(Duration::from_micros(20));
+    }
+    world.run_for(SECOND * 5);
+    let arrived: usize = world.tally.delivered.values().map(Vec::len).sum();
+    let counters = world.nodes[0].agent.snapshot(world.now).counters;
+    assert_eq!(arrived as u64 + counters["held-overflow"], 500);
+    assert_eq!(counters["held-overflow"], world.tally.dropped.len() as u64);
+    assert!(world.tally.probes <= 8);
+}
+
+#[test]
 fn a_wrong_key_an_unknown_identity_and_a_foreign_prefix_give_no_sa_and_no_clear_packet() {
     let cases: [(&str, Peer); 3] = [
         ("wrong key", peer("gw104.example", "not the secret", &[W])),
