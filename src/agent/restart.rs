@@ -96,6 +96,10 @@ impl Agent {
                 self.held.trap_removed(&policy.key);
             }
         }
+        // What failed under the old configuration may work under the new one. Its failure actions
+        // end first, while their proxies still have the numbers that they were known by.
+        self.initiator.retry(|_, _| true);
+        self.drain(now);
         self.settings = settings;
         self.initiator
             .reload(now, discovery::config(&self.settings));

@@ -5,6 +5,7 @@ mod world;
 
 use std::time::Duration;
 use world::{Weather, World};
+use xfrm_agent::agent::event::Event;
 use xfrm_agent::agent::settings::{
     Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
 };
@@ -595,4 +596,42 @@ fn a_tunnel_that_only_one_end_still_has_is_not_sent_into() {
     assert_eq!(delivered(&world, &out().reversed()), 10, "{tells}");
     assert_usable_tunnel(&world, 0);
     assert_usable_tunnel(&world, 1);
+}
+
+#[test]
+fn what_failed_is_tried_again_or_forgotten_when_the_configuration_changes() {
+    let block = FailureAction::Block;
+    let west = |remote: &str, may_protect: &str| {
+        let known = [peer("gw106.example", "secret", &[may_protect])];
+        settings("gw104.example", &[proxy(W, remote)], block, &known)
+    };
+    let blocked = |world: &World| {
+        let host = "10.2.0.108/32".parse().unwrap();
+        let policies = &world.nodes[0].kernel.policies;
+        policies.keys().any(|key| key.selector.dst == host)
+    };
+    let begin = || {
+        let mut world = World::new(31, Weather::FAIR);
+        world.add("104", GW_W, &[W], west(X, Y));
+        let known = [peer("gw104.example", "secret", &[W])];
+        let east = settings("gw106.example", &[proxy(X, W)], block, &known);
+        world.add("106", GW_X, &[X], east);
+        world.run_for(SECOND);
+        world.stream(0, out(), 1, PING);
+        world.run_for(SECOND * 6);
+        assert!(blocked(&world), "{}", world.tells.join("\n"));
+        world
+    };
+
+    let mut world = begin();
+    world.input(0, Event::Configuration(Box::new(west(X, X))));
+    world.run_for(PING);
+    world.stream(0, out(), 3, PING);
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out()), 3, "{}", world.tells.join("\n"));
+
+    let mut world = begin();
+    world.input(0, Event::Configuration(Box::new(west(Y, Y))));
+    world.run_for(SECOND);
+    assert!(!blocked(&world), "nobody asked for this to be blocked");
 }
