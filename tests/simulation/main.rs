@@ -10,6 +10,7 @@ use xfrm_agent::agent::settings::{
     Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
 };
 use xfrm_agent::ike::settings::{Peer, Timing};
+use xfrm_agent::kernel::desired::Action;
 use xfrm_agent::net::{Flow, MaskedAddr, Port, Protocol, Secret};
 use xfrm_agent::ted::proxies::Proxy;
 
@@ -608,9 +609,10 @@ fn what_failed_is_tried_again_or_forgotten_when_the_configuration_changes() {
     let blocked = |world: &World| {
         let host = "10.2.0.108/32".parse().unwrap();
         let policies = &world.nodes[0].kernel.policies;
-        policies.keys().any(|key| key.selector.dst == host)
+        let mut actions = policies.values().filter(|p| p.key.selector.dst == host);
+        actions.any(|policy| policy.action == Action::Block)
     };
-    let begin = || {
+    let begin = |time: Duration| {
         let mut world = World::new(31, Weather::FAIR);
         world.add("104", GW_W, &[W], west(X, Y));
         let known = [peer("gw104.example", "secret", &[W])];
@@ -618,19 +620,26 @@ fn what_failed_is_tried_again_or_forgotten_when_the_configuration_changes() {
         world.add("106", GW_X, &[X], east);
         world.run_for(SECOND);
         world.stream(0, out(), 1, PING);
-        world.run_for(SECOND * 6);
-        assert!(blocked(&world), "{}", world.tells.join("\n"));
+        world.run_for(time);
         world
     };
 
-    let mut world = begin();
+    let mut world = begin(SECOND * 6);
+    assert!(blocked(&world), "{}", world.tells.join("\n"));
     world.input(0, Event::Configuration(Box::new(west(X, X))));
     world.run_for(PING);
     world.stream(0, out(), 3, PING);
     world.run_for(SECOND);
     assert_eq!(delivered(&world, &out()), 3, "{}", world.tells.join("\n"));
 
-    let mut world = begin();
+    // In the middle of a discovery: its one candidate has been refused already.
+    let mut world = begin(SECOND);
+    assert!(!blocked(&world));
+    world.input(0, Event::Configuration(Box::new(west(X, X))));
+    world.run_for(SECOND);
+    assert_eq!(delivered(&world, &out()), 1, "{}", world.tells.join("\n"));
+
+    let mut world = begin(SECOND * 6);
     world.input(0, Event::Configuration(Box::new(west(Y, Y))));
     world.run_for(SECOND);
     assert!(!blocked(&world), "nobody asked for this to be blocked");

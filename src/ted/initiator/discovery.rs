@@ -120,6 +120,12 @@ impl Discovery {
         Ok(())
     }
 
+    /// What was refused may be offered again, even under the same cookie.
+    pub(super) fn forgive(&mut self) {
+        self.candidates
+            .retain(|offer| !matches!(offer.state, OfferState::Refused(_)));
+    }
+
     pub(super) fn next_untried(&self) -> Option<usize> {
         self.candidates
             .iter()

@@ -290,8 +290,14 @@ impl Initiator {
         self.drop_matching(now, Ended::Forgotten, matching);
     }
 
-    /// Ends the failures of matching flows, so that their next packet is looked into afresh.
+    /// Ends the failures of matching flows, so that their next packet is looked into afresh. Where
+    /// a discovery is under way, candidates that were refused may be offered again.
     pub fn retry(&mut self, matching: impl Fn(ProxyId, &Flow) -> bool) {
+        for discovery in self.discoveries.values_mut() {
+            if matching(discovery.proxy, &discovery.flow) {
+                discovery.forgive();
+            }
+        }
         for failure in self.failures.remove_where(matching) {
             self.failure_ended(&failure);
         }
