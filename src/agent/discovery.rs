@@ -105,16 +105,12 @@ impl Agent {
             }
             return;
         }
-        let known = self
-            .traps
-            .get(&policy)
-            .copied()
-            .or_else(|| self.held.proxy_of(&policy));
-        let Some(proxy) = known else {
+        let trap = self.held.wide_of(&policy).unwrap_or(policy);
+        let Some(proxy) = self.traps.get(&trap).copied() else {
             self.count("acquires-foreign");
             return;
         };
-        self.held.announced(policy, proxy, flow, &mut self.wishes);
+        self.held.announced(policy, flow, &mut self.wishes);
         if self.tunnels.will_carry(&flow) {
             // Typically the answer to the first packet that came in. Should the tunnel end before
             // it opens, what is held is announced afresh.

@@ -14,7 +14,6 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::desired::PolicyKey;
 use crate::kernel::ownership::Band;
 use crate::net::{Flow, Selector, Timers, host};
-use crate::ted::proxies::ProxyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,9 @@ struct Queue {
 
 #[derive(Debug)]
 struct Narrow {
-    proxy: ProxyId,
+    /// The one of the configuration that announced the destination. Not its proxy's number, which
+    /// a changed configuration may give to another.
+    wide: PolicyKey,
     /// Its flows include those whose first packet waits in the wide trap's queue.
     queue: Queue,
 }
@@ -82,20 +83,14 @@ impl Queue {
 }
 
 impl Held {
-    /// The proxy whose narrow trap this is.
-    pub(super) fn proxy_of(&self, key: &PolicyKey) -> Option<ProxyId> {
-        self.narrow.get(key).map(|narrow| narrow.proxy)
+    /// The trap of the configuration that this narrow one stands before.
+    pub(super) fn wide_of(&self, key: &PolicyKey) -> Option<PolicyKey> {
+        self.narrow.get(key).map(|narrow| narrow.wide)
     }
 
-    /// A packet of `flow` met the trap `key` of `proxy`. Counts it, and has everything else for
-    /// its destination wait apart.
-    pub(super) fn announced(
-        &mut self,
-        key: PolicyKey,
-        proxy: ProxyId,
-        flow: Flow,
-        wishes: &mut Wishes,
-    ) {
+    /// A packet of `flow` met the trap `key`. Counts it, and has everything else for its
+    /// destination wait apart.
+    pub(super) fn announced(&mut self, key: PolicyKey, flow: Flow, wishes: &mut Wishes) {
         let narrow = self.narrow.get_mut(&key);
         let is_narrow = narrow.is_some();
         let queue = match narrow {
@@ -118,7 +113,7 @@ impl Held {
         }
         let policy = trap(selector, key.mark, Band::NarrowTrap);
         let narrow = self.narrow.entry(policy.key).or_insert_with(|| Narrow {
-            proxy,
+            wide: key,
             queue: Queue::default(),
         });
         narrow.queue.expect(flow);
@@ -162,9 +157,17 @@ impl Held {
         self.ending.next()
     }
 
-    /// Forgets a wide trap that the configuration no longer has.
-    pub(super) fn trap_removed(&mut self, key: &PolicyKey) {
+    /// Forgets a trap that the configuration no longer has, and those that stand before it.
+    pub(super) fn trap_removed(&mut self, key: &PolicyKey, wishes: &mut Wishes) {
         self.wide.remove(key);
+        let ending = &mut self.ending;
+        self.narrow.retain(|narrow, Narrow { wide, .. }| {
+            if wide == key {
+                ending.stop(narrow);
+                wishes.withdraw_policy(Owner::NarrowTrap, *narrow);
+            }
+            wide != key
+        });
     }
 
     pub(super) fn destinations(&self) -> usize {
@@ -185,8 +188,6 @@ mod tests {
     use crate::agent::foundation::without;
     use crate::agent::settings::InterceptionSettings;
     use crate::kernel::desired::{Change, Key};
-
-    const PROXY: ProxyId = ProxyId(0);
 
     fn wide() -> PolicyKey {
         let net = |s: &str| s.parse().unwrap();
@@ -224,13 +225,13 @@ mod tests {
     #[test]
     fn a_destination_gets_a_trap_of_its_own_once() {
         let (mut held, mut wishes) = (Held::default(), Wishes::default());
-        held.announced(wide(), PROXY, flow("10.2.0.8", 80), &mut wishes);
+        held.announced(wide(), flow("10.2.0.8", 80), &mut wishes);
         let change = wishes.take_change().unwrap();
         assert_eq!(put(&change), [Key::Policy(narrow("10.2.0.8"))]);
-        held.announced(wide(), PROXY, flow("10.2.0.8", 81), &mut wishes);
-        held.announced(narrow("10.2.0.8"), PROXY, flow("10.2.0.8", 82), &mut wishes);
+        held.announced(wide(), flow("10.2.0.8", 81), &mut wishes);
+        held.announced(narrow("10.2.0.8"), flow("10.2.0.8", 82), &mut wishes);
         assert!(wishes.take_change().is_none());
-        assert_eq!(held.proxy_of(&narrow("10.2.0.8")), Some(PROXY));
+        assert_eq!(held.wide_of(&narrow("10.2.0.8")), Some(wide()));
         assert_eq!(held.destinations(), 1);
     }
 
@@ -242,7 +243,7 @@ mod tests {
         let (first, second) = (flow("10.2.0.8", 80), flow("10.2.0.8", 81));
         let other = flow("10.3.0.9", 80);
         for waiting in [first, second, other] {
-            held.announced(wide(), PROXY, waiting, &mut wishes);
+            held.announced(wide(), waiting, &mut wishes);
         }
         wishes.take_change();
         held.settle(now, |f| *f == first, &mut wishes);
@@ -267,11 +268,27 @@ mod tests {
         let now = Instant::now();
         let (mut held, mut wishes) = (Held::default(), Wishes::default());
         let waiting = flow("10.2.0.8", 80);
-        held.announced(wide(), PROXY, waiting, &mut wishes);
+        held.announced(wide(), waiting, &mut wishes);
         held.settle(now, |_| true, &mut wishes);
-        held.announced(wide(), PROXY, waiting, &mut wishes);
+        held.announced(wide(), waiting, &mut wishes);
         held.handle_timeout(now + LINGER * 2, &mut wishes);
         assert_eq!(held.destinations(), 1);
+    }
+
+    #[test]
+    fn narrow_traps_go_with_the_trap_that_they_stand_before() {
+        let (mut held, mut wishes) = (Held::default(), Wishes::default());
+        held.announced(wide(), flow("10.2.0.8", 80), &mut wishes);
+        wishes.take_change();
+        held.trap_removed(&narrow("10.2.0.8"), &mut wishes);
+        assert!(
+            wishes.take_change().is_none(),
+            "not a trap of the configuration"
+        );
+        held.trap_removed(&wide(), &mut wishes);
+        let change = wishes.take_change().unwrap();
+        assert_eq!(change.remove, [Key::Policy(narrow("10.2.0.8"))]);
+        assert_eq!((held.destinations(), held.poll_timeout()), (0, None));
     }
 
     #[test]
@@ -279,7 +296,7 @@ mod tests {
         let (mut held, mut wishes) = (Held::default(), Wishes::default());
         for n in 0..10_000u32 {
             let dst = format!("10.2.{}.{}", n / 200, n % 200);
-            held.announced(wide(), PROXY, flow(&dst, 80), &mut wishes);
+            held.announced(wide(), flow(&dst, 80), &mut wishes);
         }
         assert_eq!(held.overflow(), 10_000 - KERNEL_QUEUE);
         assert_eq!(held.destinations(), MAX_NARROW);

@@ -93,7 +93,7 @@ impl Agent {
         for (owner, policy) in before {
             if !keys.contains(&policy.key) {
                 self.wishes.withdraw_policy(owner, policy.key);
-                self.held.trap_removed(&policy.key);
+                self.held.trap_removed(&policy.key, &mut self.wishes);
             }
         }
         // What failed under the old configuration may work under the new one. Its failure actions

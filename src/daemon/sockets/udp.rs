@@ -14,6 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
 
+/// Octets, as the kernel counts them: some nine hundred probes of 1,200 octets at once. The usual
+/// buffer holds a tenth of that.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
 /// What a socket is for; decides its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -69,6 +73,8 @@ impl UdpSocket {
             source,
         })?;
         setsockopt(&fd, sockopt::Mark, &mark).map_err(|e| failed("mark the socket", e))?;
+        setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+            .map_err(|e| failed("enlarge the receive buffer", e))?;
         receive_addresses(&fd, family).map_err(|e| failed("ask for packet information", e))?;
         if purpose == Purpose::Transparent {
             setsockopt(&fd, sockopt::IpTransparent, &true)
