@@ -42,6 +42,11 @@ on 104 ping -q -c 2 -i 0.1 -W 1 192.0.2.106 >/dev/null && fail "192.0.2.106 answ
 stop_capture 104 to-106
 [[ -z $(packets "$folder/clear" icmp) ]] || fail "in the clear: $(packets "$folder/clear" icmp)"
 
+# Who does not want an agent after all, takes out what it left.
+on 104 "$(agent_binary)" withdraw -c "$configuration"
+[[ -z $(policies 104) ]] || fail "left behind: $(policies 104)"
+on 104 ping -q -c 2 -i 0.1 -W 5 192.0.2.106 >/dev/null || fail "still blocked"
+
 # A second agent, by mistake or with directories of its own, leaves the first one's objects as they are.
 start_agent 104
 # Without what became of the pings above: what is wanted while one destination waits, and after it failed.
@@ -51,6 +56,7 @@ objects() {
 }
 before=$(objects)
 refused env -- "another xfrm-agent runs (pid" "$folder/run"
+on 104 "$(agent_binary)" withdraw -c "$configuration" && fail "withdrawn under a running agent"
 mkdir -p "$folder/second/run" "$folder/second/state"
 cp -p "$folder"/*.psk "$folder/second"
 sed "s,$folder,$folder/second,; s,192.0.2.0/24,192.0.2.106/32," "$configuration" >"$folder/second/agent.toml"

@@ -101,6 +101,15 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take everything of the agent out of the kernel, where none runs any more: what was to be
+    /// protected flows as if there had never been one.
+    Withdraw {
+        /// Configuration file.
+        #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Examine this machine: what is missing or in the way, and the command that mends it.
     Doctor {
         /// Configuration file to examine too.

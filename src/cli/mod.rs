@@ -141,6 +141,11 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             show(output.json, &forgotten, || render::forgotten(&forgotten))?;
             Ok(Verdict::Good)
         }
+        Command::Withdraw { config, output } => {
+            let withdrawn = daemon::withdraw(&config)?;
+            show(output.json, &withdrawn, || render::withdrawn(withdrawn))?;
+            Ok(Verdict::Good)
+        }
         Command::Doctor { config, output } => {
             let checks = doctor::examine(socket, config.as_deref());
             show(output.json, &checks, || doctor::render(&checks, width))?;

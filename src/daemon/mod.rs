@@ -8,5 +8,7 @@ pub mod privileges;
 mod run;
 pub mod sockets;
 mod wiring;
+mod withdraw;
 
 pub use run::{Error, run};
+pub use withdraw::{Withdrawn, withdraw};

@@ -54,6 +54,8 @@ pub enum Error {
     Memory(#[from] memory::Error),
     #[error(transparent)]
     Directory(#[from] trusted::Untrusted),
+    #[error("left behind: {0}")]
+    LeftBehind(Box<writer::Refusal>),
     #[error("cannot {what}: {source}")]
     Start {
         what: &'static str,
@@ -311,7 +313,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let tunnels = left_behind::tunnels(&found.policies, &found.sas);
     let adopting = !tunnels.is_empty();
     agent.handle(Instant::now(), Event::Found(tunnels));
-    let waiting = protect(&mut agent, &writer, &mut reports).await;
+    // Held or blocked what must be protected, before anything else is done.
+    let waiting = settled(&mut agent, &writer, &mut reports).await;
 
     warm_up().await;
     let sockets = sockets?;
@@ -323,7 +326,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         reports,
         monitor,
         datagrams,
@@ -338,6 +341,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         Instant::now(),
         Event::Transparent(sockets.transparent_ports()),
     );
+    // Ready means that probes are intercepted, too.
+    let intercepting = settled(&mut agent, &writer, &mut inputs.reports).await;
     let calls = Calls::default();
     let mut daemon = Daemon {
         path,
@@ -349,7 +354,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         calls,
         lines,
     };
-    for effect in waiting {
+    for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
     tracing::info!("ready");
@@ -386,9 +391,8 @@ async fn warm_up() {
     }
 }
 
-/// Has the kernel hold or block what must be protected, before anything else is opened. Returns
-/// what the agent wants done besides.
-async fn protect(
+/// Waits until the kernel has all that the agent wants of it. Returns what it wants done besides.
+async fn settled(
     agent: &mut Agent,
     writer: &Writer,
     reports: &mut UnboundedReceiver<Report>,

@@ -6,6 +6,7 @@ use crate::agent::snapshot::{
     TunnelView,
 };
 use crate::control::protocol::{Forgotten, Reloaded};
+use crate::daemon::Withdrawn;
 use std::fmt::Write;
 
 pub fn policies(policies: &[PolicyView], width: usize) -> String {
@@ -139,6 +140,11 @@ pub fn forgotten(forgotten: &Forgotten) -> String {
         .iter()
         .map(|net| format!("let go of {net}\n"));
     lines.collect()
+}
+
+pub fn withdrawn(withdrawn: Withdrawn) -> String {
+    let Withdrawn { policies, sas } = withdrawn;
+    format!("removed {policies} policies and {sas} SAs; what they protected is not any more\n")
 }
 
 /// Without a newline.

@@ -7,7 +7,7 @@ mod lists;
 mod status;
 mod table;
 
-pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels};
+pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
 pub use status::status;
 pub use table::Table;
 pub(super) use table::wrap;
