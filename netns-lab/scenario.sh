@@ -116,6 +116,12 @@ configure_gateway() {
     } | configure "$node"
 }
 
+# leave_nothing NODE...: their agents take everything with them when they stop, so that the next start is a first one.
+leave_nothing() {
+    local node
+    for node; do sed -i '1a on-stop = "remove"' "$(agent_folder "$node")/agent.toml"; done
+}
+
 toml_list() { echo "[\"${1//,/\", \"}\"]"; }
 
 # share_secret FILE NODE...: the same new pre-shared key, as FILE beside the configuration of each node.

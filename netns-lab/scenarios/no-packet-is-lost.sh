@@ -32,6 +32,8 @@ if [[ $lab == fig1-middle ]]; then
     share_secret 104-105.psk 104 105
     configure_gateway 105 10.5.0.0/16,2001:db8:5::/48 10.0.0.0/8,2001:db8::/40 104=10.1.0.0/16,2001:db8:1::/48
 fi
+# shellcheck disable=SC2046 # names
+leave_nothing $(nodes gateway)
 
 capture r2 to-106 "$trace"
 for family in inet inet6; do
