@@ -112,10 +112,6 @@ impl Wishes {
         })
     }
 
-    pub fn sa_count(&self) -> usize {
-        self.sas().count()
-    }
-
     pub fn policy_count(&self) -> usize {
         self.policies.len()
     }
