@@ -215,11 +215,6 @@ impl Endpoint {
         self.settle(now, id);
     }
 
-    /// Takes an IKE SA and its children down at both ends; everything is reported at once.
-    pub fn close_ike(&mut self, now: Instant, ike: IkeId) {
-        self.end(now, ike, &DownReason::Closed);
-    }
-
     /// Before the process ends: transmit what this gives and do not wait for answers.
     pub fn close_all(&mut self, now: Instant) {
         for wanted in self.dissolve_attempts(now, |_| true) {
