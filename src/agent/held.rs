@@ -170,6 +170,16 @@ impl Held {
         });
     }
 
+    pub(super) fn tables(&self) -> [(&'static str, usize); 3] {
+        let narrow = self.narrow.values().map(|narrow| narrow.queue.flows.len());
+        let wide = self.wide.values().map(|queue| queue.flows.len());
+        [
+            ("held-narrow-traps", self.narrow.len()),
+            ("held-flows", narrow.chain(wide).sum()),
+            ("held-timers", self.ending.len()),
+        ]
+    }
+
     pub(super) fn destinations(&self) -> usize {
         self.narrow.len()
     }

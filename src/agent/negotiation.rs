@@ -136,6 +136,13 @@ impl Negotiations {
         Some(connect)
     }
 
+    pub(super) fn tables(&self) -> [(&'static str, usize); 2] {
+        [
+            ("negotiations", self.running.len()),
+            ("gateways-contacted", self.targets.len()),
+        ]
+    }
+
     pub(super) fn finish(&mut self, request: RequestId) -> Option<Negotiation> {
         self.running.remove(&request)
     }

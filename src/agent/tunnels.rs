@@ -153,6 +153,15 @@ impl Tunnels {
             .unwrap_or_default()
     }
 
+    pub(super) fn tables(&self) -> [(&'static str, usize); 4] {
+        [
+            ("tunnels", self.by_id.len()),
+            ("tunnel-children", self.children.len()),
+            ("tunnel-sas", self.by_sa.len()),
+            ("tunnel-reqids", self.reqids.len()),
+        ]
+    }
+
     /// A child SA came up. Joins the tunnel with the same ends and selectors, or starts one.
     pub fn child_up(
         &mut self,

@@ -112,6 +112,13 @@ impl Wishes {
         })
     }
 
+    pub(super) fn tables(&self) -> [(&'static str, usize); 2] {
+        [
+            ("policies", self.policies.len()),
+            ("other-objects", self.objects.len()),
+        ]
+    }
+
     pub fn policy_count(&self) -> usize {
         self.policies.len()
     }

@@ -146,6 +146,15 @@ impl Context {
         whole.mul_f64(1.0 - share / 10.0)
     }
 
+    pub(super) fn tables(&self) -> [(&'static str, usize); 4] {
+        [
+            ("ike-children", self.owners.len()),
+            ("ike-child-spis", self.spis.len()),
+            ("ike-peers", self.in_contact.len()),
+            ("ike-timers", self.timers.len()),
+        ]
+    }
+
     pub(super) fn set_timer(&mut self, timer: Timer, at: Instant) {
         self.timers.set(timer, at);
     }

@@ -53,6 +53,11 @@ impl HalfOpenTable {
         self.by_spi.len()
     }
 
+    /// Those that have not authenticated, and what stays of those that have.
+    pub(super) fn remembered(&self) -> usize {
+        self.by_spi.len() + self.answered.len()
+    }
+
     pub(super) fn has_room_for(&self, address: IpAddr) -> bool {
         let held = self.by_address.get(&address).map_or(0, Vec::len);
         self.by_spi.len() < CAPACITY && held < PER_ADDRESS

@@ -76,6 +76,11 @@ impl<K: Ord + Copy> Limiter<K> {
         true
     }
 
+    /// Keys remembered.
+    pub fn remembered(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Changes the total from now on; what has been used stays used.
     pub fn set_total(&mut self, total: Allowance) {
         self.total = total;

@@ -65,6 +65,20 @@ impl Endpoint {
         })
     }
 
+    /// How many entries each of its tables has. Cheap.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let spis = self.by_spis.len() + self.attempts_by_spi.len();
+        [
+            ("ike-sas", self.sas.len()),
+            ("ike-attempts", self.attempts.len()),
+            ("ike-half-open", self.half_open.len()),
+            ("ike-half-open-remembered", self.half_open.remembered()),
+            ("ike-spis", spis),
+        ]
+        .into_iter()
+        .chain(self.ctx.tables())
+    }
+
     /// IKE SAs being set up: ours, and those of peers that have not authenticated yet.
     pub fn unfinished(&self) -> (usize, usize) {
         (self.attempts.len(), self.half_open.len())

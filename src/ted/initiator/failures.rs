@@ -73,6 +73,10 @@ impl Failures {
         removed
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_flow.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Failure> {
         self.by_flow.values()
     }

@@ -93,6 +93,22 @@ impl Initiator {
     pub fn counters(&self) -> Counters {
         self.counters
     }
+
+    /// How many entries each of its tables has. Cheap.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("discoveries", self.discoveries.len()),
+            ("discovery-cookies", self.by_cookie.len()),
+            ("discovery-groups", self.groups.len()),
+            ("discovery-timers", self.timers.len()),
+            ("flows-waiting", self.waiting),
+            ("cookies-spent", self.spent.len()),
+            ("inquiries", self.inquiries.len()),
+            ("failures", self.failures.len()),
+            ("destinations-probed", self.limiter.remembered()),
+        ]
+        .into_iter()
+    }
 }
 
 impl Pending {

@@ -319,6 +319,15 @@ impl Responder {
     pub fn counters(&self) -> Counters {
         self.counters
     }
+
+    /// How many entries each of its tables has. Cheap.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("refused-probes", self.refused.len()),
+            ("initiators-answered", self.limiter.remembered()),
+        ]
+        .into_iter()
+    }
 }
 
 fn total(rate: u32) -> Allowance {
