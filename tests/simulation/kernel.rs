@@ -10,10 +10,15 @@ use xfrm_agent::kernel::desired::{
     SaKey, Template,
 };
 use xfrm_agent::kernel::observed::{ObservedPolicy, ObservedSa};
-use xfrm_agent::net::Flow;
+use xfrm_agent::net::{Flow, Timers};
 
 /// One more than `XFRM_MAX_QUEUE_LEN`, as the kernel compares.
 const QUEUE: usize = 101;
+
+/// A queue is looked at again after the first, then after twice as long, and so on; when it would
+/// be the last or longer, what it holds is dropped (`XFRM_QUEUE_TMO_MIN`, `XFRM_QUEUE_TMO_MAX`).
+const QUEUE_AGAIN: Duration = Duration::from_millis(100);
+const QUEUE_PURGE: Duration = Duration::from_secs(60);
 
 /// How long a larval SA keeps a pair of hosts from being announced again (`xfrm_acq_expires`).
 const LARVAL: Duration = Duration::from_secs(2);
@@ -38,6 +43,8 @@ pub enum Output {
         flow: Flow,
     },
     Dropped(Payload),
+    /// The hard lifetime of an SA is over.
+    Expired(SaKey),
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +52,22 @@ pub struct Kernel {
     pub policies: BTreeMap<PolicyKey, Policy>,
     pub sas: BTreeMap<SaKey, (u64, Sa)>,
     pub interception: Option<Interception>,
-    queues: BTreeMap<PolicyKey, VecDeque<Payload>>,
+    queues: BTreeMap<PolicyKey, Queue>,
+    queue_timers: Timers<PolicyKey>,
     /// By source and destination: the ports of a packet make no difference.
     larval: BTreeMap<(IpAddr, IpAddr), Instant>,
+    /// Hard lifetimes.
+    expiring: Timers<SaKey>,
     added: u64,
     /// Packets that came out of each inbound SA.
     pub received: BTreeMap<SaKey, u64>,
+}
+
+/// Packets that met a policy without an SA.
+#[derive(Debug)]
+struct Queue {
+    packets: VecDeque<Payload>,
+    again: Duration,
 }
 
 enum Verdict {
@@ -72,6 +89,11 @@ impl Kernel {
                 Object::Sa(sa) => {
                     self.added += 1;
                     let added = self.added;
+                    if let Some(time) = sa.lifetime.hard.time
+                        && !self.sas.contains_key(&sa.key())
+                    {
+                        self.expiring.set(sa.key(), now + time);
+                    }
                     self.sas
                         .entry(sa.key())
                         .or_insert_with(|| (added, (**sa).clone()));
@@ -87,17 +109,24 @@ impl Kernel {
                 Key::Policy(policy) => {
                     self.policies.remove(policy);
                     self.queues.remove(policy);
+                    self.queue_timers.stop(policy);
                 }
                 Key::Sa(sa) => {
                     self.sas.remove(sa);
+                    self.expiring.stop(sa);
                 }
                 _ => {}
             }
         }
-        release
-            .into_iter()
-            .flat_map(|key| self.process_queue(now, key))
-            .collect()
+        let mut outputs = Vec::new();
+        for key in release {
+            // An update begins its timer anew.
+            if let Some(queue) = self.queues.get_mut(&key) {
+                queue.again = QUEUE_AGAIN;
+                outputs.extend(self.process_queue(now, key));
+            }
+        }
+        outputs
     }
 
     /// What the writer does with the first change of a run: everything of ours and not in it goes.
@@ -105,9 +134,38 @@ impl Kernel {
         let wanted: BTreeSet<Key> = change.put.iter().map(Object::key).collect();
         self.policies
             .retain(|key, _| wanted.contains(&Key::Policy(*key)));
-        self.sas.retain(|key, _| wanted.contains(&Key::Sa(*key)));
-        self.queues
-            .retain(|key, _| wanted.contains(&Key::Policy(*key)));
+        self.sas.retain(|key, _| {
+            let stays = wanted.contains(&Key::Sa(*key));
+            if !stays {
+                self.expiring.stop(key);
+            }
+            stays
+        });
+        self.queues.retain(|key, _| {
+            let stays = wanted.contains(&Key::Policy(*key));
+            if !stays {
+                self.queue_timers.stop(key);
+            }
+            stays
+        });
+    }
+
+    /// SAs whose time is over go, and queues whose time has come are looked at again.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some(sa) = self.expiring.expired(now) {
+            self.sas.remove(&sa);
+            outputs.push(Output::Expired(sa));
+        }
+        while let Some(key) = self.queue_timers.expired(now) {
+            outputs.extend(self.process_queue(now, key));
+        }
+        outputs
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = [self.expiring.next(), self.queue_timers.next()];
+        timers.into_iter().flatten().min()
     }
 
     pub fn left_behind(&self) -> Vec<Found> {
@@ -136,23 +194,38 @@ impl Kernel {
 
     /// `xfrm_policy_queue_process`: the head decides whether anything moves.
     fn process_queue(&mut self, now: Instant, key: PolicyKey) -> Vec<Output> {
-        let Some(head) = self.queues.get(&key).and_then(|q| q.front().copied()) else {
+        let Some(mut queue) = self.queues.remove(&key) else {
             return Vec::new();
         };
-        if matches!(self.look_up(&head.flow), Verdict::Unresolved(..)) {
+        self.queue_timers.stop(&key);
+        let Some(head) = queue.packets.front().copied() else {
             return Vec::new();
+        };
+        let dropped = |queue: Queue| queue.packets.into_iter().map(Output::Dropped).collect();
+        match self.look_up(&head.flow) {
+            Verdict::Unresolved(policy, trap) => {
+                if queue.again >= QUEUE_PURGE {
+                    return dropped(queue);
+                }
+                queue.again *= 2;
+                self.queue_timers.set(key, now + queue.again);
+                self.queues.insert(key, queue);
+                self.announce(now, policy, trap, head.flow)
+                    .into_iter()
+                    .collect()
+            }
+            Verdict::Block => dropped(queue),
+            Verdict::Clear | Verdict::Esp(_) => {
+                let packets = queue.packets.into_iter();
+                packets
+                    .map(|payload| match self.look_up(&payload.flow) {
+                        Verdict::Esp(sa) => Output::Esp { sa, payload },
+                        Verdict::Clear => Output::Clear(payload),
+                        Verdict::Block | Verdict::Unresolved(..) => Output::Dropped(payload),
+                    })
+                    .collect()
+            }
         }
-        let blocked = matches!(self.look_up(&head.flow), Verdict::Block);
-        let queue = self.queues.remove(&key).unwrap_or_default();
-        self.larval.retain(|_, until| *until > now);
-        queue
-            .into_iter()
-            .map(|payload| match self.look_up(&payload.flow) {
-                Verdict::Esp(sa) if !blocked => Output::Esp { sa, payload },
-                Verdict::Clear if !blocked => Output::Clear(payload),
-                _ => Output::Dropped(payload),
-            })
-            .collect()
     }
 
     pub fn send(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
@@ -162,18 +235,20 @@ impl Kernel {
             Verdict::Esp(sa) => vec![Output::Esp { sa, payload }],
             Verdict::Unresolved(policy, trap) => {
                 let mut outputs = Vec::new();
-                let queue = self.queues.entry(policy).or_default();
-                if queue.len() < QUEUE {
-                    queue.push_back(payload);
+                let queue = self.queues.entry(policy).or_insert_with(|| Queue {
+                    packets: VecDeque::new(),
+                    again: QUEUE_AGAIN,
+                });
+                if queue.packets.len() < QUEUE {
+                    queue.packets.push_back(payload);
                 } else {
                     outputs.push(Output::Dropped(payload));
                 }
-                let flow = payload.flow;
-                let ends = (flow.src, flow.dst);
-                if self.larval.get(&ends).is_none_or(|until| *until <= now) {
-                    self.larval.insert(ends, now + LARVAL);
-                    outputs.push(Output::Acquire { policy, trap, flow });
+                let (timers, next) = (&mut self.queue_timers, now + queue.again);
+                if timers.deadline(&policy).is_none_or(|at| at > next) {
+                    timers.set(policy, next);
                 }
+                outputs.extend(self.announce(now, policy, trap, payload.flow));
                 outputs
             }
         }
@@ -187,6 +262,23 @@ impl Kernel {
             Verdict::Esp(sa) => Output::Esp { sa, payload },
             Verdict::Block | Verdict::Unresolved(..) => Output::Dropped(payload),
         }]
+    }
+
+    /// Not again while its larval SA is there.
+    fn announce(
+        &mut self,
+        now: Instant,
+        policy: PolicyKey,
+        trap: bool,
+        flow: Flow,
+    ) -> Option<Output> {
+        self.larval.retain(|_, until| *until > now);
+        let ends = (flow.src, flow.dst);
+        if self.larval.contains_key(&ends) {
+            return None;
+        }
+        self.larval.insert(ends, now + LARVAL);
+        Some(Output::Acquire { policy, trap, flow })
     }
 
     /// Whether a packet that came out of this SA may go on to where it was going.
@@ -209,6 +301,20 @@ impl Kernel {
                 templates.iter().all(fits)
             }
         }
+    }
+
+    /// Whether a packet that came without protection may go on to where it was going.
+    pub fn accepts_clear(&self, flow: &Flow) -> bool {
+        let policy = self.best(Direction::Fwd, flow);
+        policy.is_none_or(|policy| policy.action.is_clear())
+    }
+
+    /// Packets that wait for an SA.
+    pub fn held(&self) -> Vec<(PolicyKey, Payload)> {
+        let queues = self.queues.iter();
+        queues
+            .flat_map(|(key, queue)| queue.packets.iter().map(|payload| (*key, *payload)))
+            .collect()
     }
 
     pub fn diverts(&self, dst: IpAddr) -> bool {

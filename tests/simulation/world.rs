@@ -1,14 +1,16 @@
 //! Gateways, the network between them, and virtual time.
 
+use crate::clock::Clock;
 use crate::kernel::{Kernel, Output, Payload};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
 use xfrm_agent::agent::event::{Event, KernelEvent};
 use xfrm_agent::agent::settings::Settings;
+use xfrm_agent::agent::snapshot::Snapshot;
 use xfrm_agent::agent::tunnels::Found;
 use xfrm_agent::kernel::desired::{Change, SaKey, TransparentPorts};
 use xfrm_agent::net::random::Seeded;
@@ -49,6 +51,12 @@ const PROOF: Duration = Duration::from_secs(1);
 /// Time that the kernel takes to carry out a change.
 const WRITING: Duration = Duration::from_micros(300);
 
+/// Time until the agent hears what the kernel noticed.
+const NOTIFYING: Duration = Duration::from_micros(50);
+
+/// Time for a run to replace or remove what the one before left.
+const REPLACED_AFTER: Duration = Duration::from_secs(10);
+
 pub struct Node {
     pub name: &'static str,
     pub address: IpAddr,
@@ -56,15 +64,72 @@ pub struct Node {
     pub agent: Agent,
     /// What lies behind it.
     pub nets: Vec<IpNet>,
+    pub clock: Clock,
+    pub health: Health,
+    pub wakeups: Wakeups,
     settings: Settings,
     /// What survives a restart.
     remembered: Vec<Selector>,
     /// The next change is the whole of what this run wants.
     starting: bool,
+    /// How often the agent was started, and the SAs that it found in the kernel.
+    pub run: u64,
+    pub found: BTreeSet<SaKey>,
+    /// When its agent wants to be woken, in the world's time.
+    wake: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Well,
+    /// The agent was killed; the kernel goes on alone.
+    Killed,
+    /// The machine is booting: nothing is forwarded until the agent's first change is in.
+    Booting,
+}
+
+/// How often an agent asked to be woken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wakeups {
+    /// In the second of virtual time `second`.
+    pub in_second: u32,
+    pub most_in_a_second: u32,
+    /// One after the other at the same instant.
+    pub at_once: u32,
+    second: u64,
+    last: Option<Instant>,
+}
+
+impl Wakeups {
+    fn count(&mut self, second: u64, now: Instant) {
+        if self.second != second {
+            (self.second, self.in_second) = (second, 0);
+        }
+        self.in_second += 1;
+        self.most_in_a_second = self.most_in_a_second.max(self.in_second);
+        self.at_once = match self.last.replace(now) {
+            Some(last) if last == now => self.at_once + 1,
+            _ => 1,
+        };
+    }
+}
+
+/// What happens to gateways and links, at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// `kill -9`. The kernel keeps what it has.
+    Kill(usize),
+    /// The next run of an agent that was killed.
+    Start(usize),
+    /// Everything that the kernel had is gone, and the agent starts.
+    Reboot(usize),
+    /// Nothing passes between two gateways, either way.
+    Cut(usize, usize),
+    Mend(usize, usize),
 }
 
 /// What a finished run is judged by.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Tally {
     pub delivered: BTreeMap<Flow, Vec<u64>>,
     /// Crossed the network without protection.
@@ -99,6 +164,11 @@ enum Arrival {
     Count {
         node: usize,
     },
+    Fate(Fate),
+    Audit {
+        node: usize,
+        run: u64,
+    },
 }
 
 pub struct World {
@@ -111,12 +181,18 @@ pub struct World {
     /// What gateways answer when it is delivered, as a kernel answers `ICMPv6` echo requests:
     /// without waiting for a tunnel.
     pub answered: Option<Flow>,
-    /// A node whose agent does not run; its kernel does.
-    pub away: Option<usize>,
+    /// For whoever lays out this world: what befalls whom.
+    pub chance: Seeded,
+    /// Packets may cross in the clear: some proxies say so.
+    pub clear_allowed: bool,
+    /// Tables may be larger than those of a few gateways with one host each.
+    pub large: bool,
     rng: Seeded,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     arrivals: BTreeMap<u64, Arrival>,
     scheduled: u64,
+    /// Smaller first.
+    cuts: BTreeSet<(usize, usize)>,
 }
 
 struct Fixed(IpAddr);
@@ -137,12 +213,15 @@ impl World {
             weather,
             tally: Tally::default(),
             tells: Vec::new(),
-            away: None,
             answered: None,
+            chance: Seeded(!seed),
+            clear_allowed: false,
+            large: false,
             rng: Seeded(seed),
             queue: BinaryHeap::new(),
             arrivals: BTreeMap::new(),
             scheduled: 0,
+            cuts: BTreeSet::new(),
         }
     }
 
@@ -154,17 +233,34 @@ impl World {
         nets: &[&str],
         settings: Settings,
     ) -> usize {
+        self.add_with_clock(name, address, nets, settings, Clock::default())
+    }
+
+    pub fn add_with_clock(
+        &mut self,
+        name: &'static str,
+        address: &str,
+        nets: &[&str],
+        settings: Settings,
+        clock: Clock,
+    ) -> usize {
         let address: IpAddr = address.parse().unwrap();
-        let agent = self.agent(address, &settings, &[]);
+        let agent = self.agent(address, &settings, &[], clock.shows(self.start, self.now));
         self.nodes.push(Node {
             name,
             address,
             kernel: Kernel::default(),
             agent,
             nets: nets.iter().map(|net| net.parse().unwrap()).collect(),
+            clock,
+            health: Health::Well,
+            wakeups: Wakeups::default(),
             settings,
             remembered: Vec::new(),
             starting: true,
+            run: 0,
+            found: BTreeSet::new(),
+            wake: None,
         });
         let node = self.nodes.len() - 1;
         self.start(node, Vec::new());
@@ -173,11 +269,46 @@ impl World {
 
     /// `kill -9`, and a new run a moment later. The kernel keeps what it has.
     pub fn restart(&mut self, node: usize) {
-        self.arrivals.retain(|_, arrival| match arrival {
-            Arrival::Apply { node: of, .. } | Arrival::Count { node: of } => *of != node,
-            Arrival::Event { node: of, event } => *of != node || !matches!(event, Event::Kernel(_)),
-            Arrival::Esp { .. } | Arrival::Send { .. } => true,
-        });
+        self.befall(Fate::Kill(node));
+        self.befall(Fate::Start(node));
+    }
+
+    pub fn later(&mut self, after: Duration, fate: Fate) {
+        self.schedule(after, Arrival::Fate(fate));
+    }
+
+    pub fn befall(&mut self, fate: Fate) {
+        let pair = |a: usize, b: usize| (a.min(b), a.max(b));
+        match fate {
+            Fate::Kill(node) => {
+                // Nothing is left of what the run had waiting.
+                self.arrivals.retain(|_, arrival| match arrival {
+                    Arrival::Apply { node: of, .. } | Arrival::Count { node: of } => *of != node,
+                    Arrival::Event { node: of, event } => {
+                        *of != node || !matches!(event, Event::Kernel(_))
+                    }
+                    _ => true,
+                });
+                self.nodes[node].health = Health::Killed;
+                self.carry_out(node);
+            }
+            Fate::Start(node) => self.begin_run(node, Health::Well),
+            Fate::Reboot(node) => {
+                self.befall(Fate::Kill(node));
+                self.nodes[node].kernel = Kernel::default();
+                self.begin_run(node, Health::Booting);
+            }
+            Fate::Cut(a, b) => {
+                self.cuts.insert(pair(a, b));
+            }
+            Fate::Mend(a, b) => {
+                self.cuts.remove(&pair(a, b));
+            }
+        }
+    }
+
+    fn begin_run(&mut self, node: usize, health: Health) {
+        let local = self.local(node);
         let Node {
             address,
             ref settings,
@@ -185,18 +316,38 @@ impl World {
             ..
         } = self.nodes[node];
         let (settings, remembered) = (settings.clone(), remembered.clone());
-        self.nodes[node].agent = self.agent(address, &settings, &remembered);
+        self.nodes[node].agent = self.agent(address, &settings, &remembered, local);
+        self.nodes[node].health = health;
         self.nodes[node].starting = true;
+        self.nodes[node].run += 1;
+        self.nodes[node].found = self.nodes[node].kernel.sas.keys().copied().collect();
+        let run = self.nodes[node].run;
+        self.schedule(REPLACED_AFTER, Arrival::Audit { node, run });
         let found = self.nodes[node].kernel.left_behind();
         self.start(node, found);
         self.schedule(PROOF, Arrival::Count { node });
     }
 
-    fn agent(&mut self, address: IpAddr, settings: &Settings, remembered: &[Selector]) -> Agent {
+    fn agent(
+        &mut self,
+        address: IpAddr,
+        settings: &Settings,
+        remembered: &[Selector],
+        local: Instant,
+    ) -> Agent {
         let mut seeds = Seeded(self.rng.u64());
         let routes = Box::new(Fixed(address));
         let random = || -> Box<dyn Random> { Box::new(Seeded(seeds.u64())) };
-        Agent::new(self.now, settings.clone(), remembered, routes, random).unwrap()
+        Agent::new(local, settings.clone(), remembered, routes, random).unwrap()
+    }
+
+    /// What the node's own clock shows.
+    pub fn local(&self, node: usize) -> Instant {
+        self.nodes[node].clock.shows(self.start, self.now)
+    }
+
+    pub fn snapshot(&self, node: usize) -> Snapshot {
+        self.nodes[node].agent.snapshot(self.local(node))
     }
 
     fn start(&mut self, node: usize, found: Vec<Found>) {
@@ -215,38 +366,57 @@ impl World {
         }
     }
 
-    /// Runs until `duration` has passed.
+    /// One packet of a flow, some time from now.
+    pub fn send_later(&mut self, after: Duration, node: usize, payload: Payload) {
+        self.schedule(after, Arrival::Send { node, payload });
+    }
+
+    /// Runs until `duration` has passed, and checks the invariants after every event.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
-        loop {
-            let timer = (0..self.nodes.len()).filter_map(|n| self.timeout(n)).min();
-            let arrival = self.queue.peek().map(|Reverse((at, _))| *at);
-            let next = [timer, arrival].into_iter().flatten().min();
-            let Some(next) = next.filter(|at| *at <= end) else {
-                break;
-            };
+        while let Some(next) = self.next_at().filter(|at| *at <= end) {
             self.now = self.now.max(next);
-            if arrival == Some(next) {
+            if self
+                .queue
+                .peek()
+                .is_some_and(|Reverse((at, _))| *at <= self.now)
+            {
                 self.arrive();
             } else {
-                self.expire();
+                self.wake();
             }
         }
         self.now = end;
     }
 
-    fn expire(&mut self) {
-        for node in 0..self.nodes.len() {
-            if self.timeout(node).is_some_and(|at| at <= self.now) {
-                self.nodes[node].agent.handle_timeout(self.now);
-                self.carry_out(node);
-            }
-        }
+    /// When something happens next.
+    pub fn next_at(&self) -> Option<Instant> {
+        let arrival = self.queue.peek().map(|Reverse((at, _))| *at);
+        self.nodes
+            .iter()
+            .filter_map(|node| node.wake)
+            .chain(arrival)
+            .min()
     }
 
-    fn timeout(&self, node: usize) -> Option<Instant> {
-        let runs = self.away != Some(node);
-        self.nodes[node].agent.poll_timeout().filter(|_| runs)
+    fn wake(&mut self) {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].wake.is_none_or(|at| at > self.now) {
+                continue;
+            }
+            let local = self.local(node);
+            let outputs = self.nodes[node].kernel.handle_timeout(local);
+            self.emit(node, outputs);
+            if self.nodes[node].health != Health::Killed {
+                let due = self.nodes[node].agent.poll_timeout();
+                if due.is_some_and(|at| at <= local) {
+                    let second = self.now.duration_since(self.start).as_secs();
+                    self.nodes[node].wakeups.count(second, self.now);
+                    self.nodes[node].agent.handle_timeout(local);
+                }
+            }
+            self.carry_out(node);
+        }
     }
 
     fn arrive(&mut self) {
@@ -260,10 +430,12 @@ impl World {
         match arrival {
             Arrival::Event { node, event } => self.input(node, event),
             Arrival::Apply { node, change } => {
+                let local = self.local(node);
                 if std::mem::take(&mut self.nodes[node].starting) {
                     self.nodes[node].kernel.keep_only(&change);
+                    self.nodes[node].health = Health::Well;
                 }
-                let outputs = self.nodes[node].kernel.apply(self.now, &change);
+                let outputs = self.nodes[node].kernel.apply(local, &change);
                 self.emit(node, outputs);
                 let event = KernelEvent::Applied {
                     revision: change.revision,
@@ -291,17 +463,25 @@ impl World {
                 self.input(node, Event::Carried(carried));
             }
             Arrival::Send { node, payload } => {
-                let outputs = self.nodes[node].kernel.send(self.now, payload);
+                if self.nodes[node].health == Health::Booting {
+                    self.tally.dropped.push(payload);
+                    return;
+                }
+                let local = self.local(node);
+                let outputs = self.nodes[node].kernel.send(local, payload);
                 self.emit(node, outputs);
+                self.carry_out(node);
             }
+            Arrival::Fate(fate) => self.befall(fate),
+            Arrival::Audit { node, run } => self.audit(node, run),
         }
     }
 
     pub fn input(&mut self, node: usize, event: Event) {
-        if self.away == Some(node) {
-            return;
+        if self.nodes[node].health != Health::Killed {
+            let local = self.local(node);
+            self.nodes[node].agent.handle(local, event);
         }
-        self.nodes[node].agent.handle(self.now, event);
         self.carry_out(node);
     }
 
@@ -313,16 +493,21 @@ impl World {
                 Output::Esp { sa, payload } => {
                     self.tally.esp += 1;
                     if let Some(to) = self.owner(sa.dst) {
-                        self.transmit(Arrival::Esp {
+                        let packet = Arrival::Esp {
                             node: to,
                             sa,
                             payload,
-                        });
+                        };
+                        self.transmit(node, to, packet);
                     }
+                }
+                Output::Expired(sa) => {
+                    let event = Event::Kernel(KernelEvent::SaExpired { sa, hard: true });
+                    self.schedule(NOTIFYING, Arrival::Event { node, event });
                 }
                 Output::Acquire { policy, trap, flow } => {
                     let event = Event::Kernel(KernelEvent::Acquire { policy, trap, flow });
-                    self.schedule(Duration::from_micros(50), Arrival::Event { node, event });
+                    self.schedule(NOTIFYING, Arrival::Event { node, event });
                 }
             }
         }
@@ -338,7 +523,12 @@ impl World {
                     payload,
                 } => {
                     if let Some(to) = self.owner(remote.ip()) {
-                        self.datagram(to, local, remote, payload);
+                        let event = |payload| Event::Datagram {
+                            local: remote,
+                            remote: local,
+                            payload,
+                        };
+                        self.datagram(node, to, payload, event);
                     }
                 }
                 Effect::SendAs {
@@ -349,13 +539,13 @@ impl World {
                 } => {
                     self.tally.probes += u64::from(hop_limit == 64);
                     if let Some(to) = self.interceptor(node, dst.ip()) {
-                        let event = Event::Diverted {
+                        let event = |payload| Event::Diverted {
                             local: dst,
                             remote: src,
                             hop_limit,
                             payload,
                         };
-                        self.transmit(Arrival::Event { node: to, event });
+                        self.datagram(node, to, payload, event);
                     }
                 }
                 Effect::Tell(line) => {
@@ -368,25 +558,32 @@ impl World {
                 Effect::Reply { .. } => {}
             }
         }
+        let Node {
+            agent,
+            kernel,
+            clock,
+            health,
+            ..
+        } = &self.nodes[node];
+        let agent = agent.poll_timeout().filter(|_| *health != Health::Killed);
+        let wake = [agent, kernel.poll_timeout()].into_iter().flatten().min();
+        self.nodes[node].wake = wake.map(|at| clock.reaches(self.start, at));
+        self.check(node);
     }
 
-    fn datagram(&mut self, to: usize, from: SocketAddr, at: SocketAddr, payload: Vec<u8>) {
-        let again = payload.clone();
-        let event = |payload| Event::Datagram {
-            local: at,
-            remote: from,
-            payload,
-        };
-        self.transmit(Arrival::Event {
-            node: to,
-            event: event(payload),
-        });
+    fn datagram(
+        &mut self,
+        from: usize,
+        to: usize,
+        payload: Vec<u8>,
+        event: impl Fn(Vec<u8>) -> Event,
+    ) {
         if self.rng.u64() % 100 < self.weather.duplicated {
-            self.transmit(Arrival::Event {
-                node: to,
-                event: event(again),
-            });
+            let event = event(payload.clone());
+            self.transmit(from, to, Arrival::Event { node: to, event });
         }
+        let event = event(payload);
+        self.transmit(from, to, Arrival::Event { node: to, event });
     }
 
     fn owner(&self, address: IpAddr) -> Option<usize> {
@@ -409,11 +606,13 @@ impl World {
             .find(|node| self.nodes[*node].kernel.diverts(dst))
     }
 
-    fn transmit(&mut self, arrival: Arrival) {
+    fn transmit(&mut self, from: usize, to: usize, arrival: Arrival) {
         let lost = self.rng.u64() % 100 < self.weather.loss;
         let jitter = self.weather.jitter.as_micros().max(1) as u64;
         let delay = self.weather.delay + Duration::from_micros(self.rng.u64() % jitter);
-        if !lost {
+        let cut = self.cuts.contains(&(from.min(to), from.max(to)));
+        let booting = self.nodes[from].health == Health::Booting;
+        if !lost && !cut && !booting {
             self.schedule(delay, arrival);
         }
     }
