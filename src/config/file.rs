@@ -25,11 +25,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Opens the file that a `psk-file` names, as it stands there.
-pub(super) type ReadSecret<'f> = &'f dyn Fn(&Path) -> Result<Secret, BadSecret>;
+pub type ReadSecret<'f> = &'f dyn Fn(&Path) -> Result<Secret, BadSecret>;
 
+/// What a configuration of this text means.
+///
 /// # Errors
 /// Every problem found, in the order of the file.
-pub(super) fn parse(text: &str, read_secret: ReadSecret<'_>) -> Result<Loaded, Vec<Problem>> {
+pub fn parse(text: &str, read_secret: ReadSecret<'_>) -> Result<Loaded, Vec<Problem>> {
     let report = Report::new(text);
     let (root, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {

@@ -24,6 +24,7 @@ mod section;
 mod tests;
 mod values;
 
+pub use file::{ReadSecret, parse};
 pub use values::show_duration;
 
 use crate::agent::settings::Settings;
@@ -99,11 +100,9 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
     let bytes = trusted::read(path, trusted::Readers::Anyone, MAX_FILE)?;
     let text = String::from_utf8(bytes.to_vec()).map_err(|_| Error::NotText(path.to_owned()))?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    file::parse(&text, &|name| secrets::read(&directory.join(name))).map_err(|problems| {
-        Error::Invalid {
-            path: path.to_owned(),
-            problems,
-        }
+    parse(&text, &|name| secrets::read(&directory.join(name))).map_err(|problems| Error::Invalid {
+        path: path.to_owned(),
+        problems,
     })
 }
 

@@ -147,16 +147,24 @@ pub fn remove() -> Result<(), KernelError> {
 
 /// The table as it is, without handles and counts; `None` where there is none.
 pub fn listing() -> Result<Option<String>, KernelError> {
-    let Some(mut table) = list()? else {
-        return Ok(None);
-    };
+    list()?.map(|table| settled(&table)).transpose()
+}
+
+/// A listing of `nft -j` without handles and counts.
+pub fn settled(table: &[u8]) -> Result<String, KernelError> {
+    let mut table = understand(table)?;
     settle(&mut table);
-    Ok(Some(table.to_string()))
+    Ok(table.to_string())
 }
 
 /// For status and `doctor`; empty where there is no table.
 pub fn counters() -> Result<Counters, KernelError> {
-    let table = list()?.unwrap_or_default();
+    list()?.map_or_else(|| Ok(Counters::default()), |table| counted(&table))
+}
+
+/// The named counters of a listing of `nft -j`.
+pub fn counted(table: &[u8]) -> Result<Counters, KernelError> {
+    let table = understand(table)?;
     let objects = table["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     Ok(objects
         .iter()
@@ -165,12 +173,11 @@ pub fn counters() -> Result<Counters, KernelError> {
         .collect())
 }
 
-fn list() -> Result<Option<serde_json::Value>, KernelError> {
+fn list() -> Result<Option<Vec<u8>>, KernelError> {
     // A list of all tables succeeds whether or not ours is among them, so that any failure of the
     // second call is one.
     let tables = nft(&["-j", "list", "tables", "inet"], "")?;
-    let tables: serde_json::Value =
-        serde_json::from_slice(&tables).map_err(|error| not_understood(&error))?;
+    let tables = understand(&tables)?;
     let ours = |object: &serde_json::Value| object["table"]["name"] == NFT_TABLE;
     if !tables["nftables"]
         .as_array()
@@ -178,15 +185,14 @@ fn list() -> Result<Option<serde_json::Value>, KernelError> {
     {
         return Ok(None);
     }
-    let table = nft(&["-j", "list", "table", "inet", NFT_TABLE], "")?;
-    serde_json::from_slice(&table).map_err(|error| not_understood(&error))
+    nft(&["-j", "list", "table", "inet", NFT_TABLE], "").map(Some)
 }
 
-fn not_understood(error: &serde_json::Error) -> KernelError {
-    KernelError {
+fn understand(json: &[u8]) -> Result<serde_json::Value, KernelError> {
+    serde_json::from_slice(json).map_err(|error| KernelError {
         errno: Errno::EBADMSG,
         text: Some(format!("nft -j: {error}")),
-    }
+    })
 }
 
 /// Removes what changes by itself.

@@ -14,7 +14,8 @@ pub fn read() -> io::Result<BTreeMap<String, u64>> {
     )?))
 }
 
-fn parse(text: &str) -> BTreeMap<String, u64> {
+/// The counters of such a file; lines that are none are passed over.
+pub fn parse(text: &str) -> BTreeMap<String, u64> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Turns what was recorded in the lab into seeds for the fuzz targets (fuzz/record.sh).
+
+  seeds.py listen FILE             the kernel's XFRM messages, each with four octets of length, until it is ended
+  seeds.py messages FILE FOLDER    one seed for each kind of message in there
+  seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
+  seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+
+NETLINK_XFRM, SOL_NETLINK, ADD_MEMBERSHIP = 6, 270, 1
+GROUPS = range(1, 9)  # ACQUIRE, EXPIRE, SA, POLICY, AEVENTS, REPORT, MIGRATE, MAPPING
+PROBE, RESPONSE = 240, 241
+MOST = 4  # seeds of a kind
+
+
+def listen(path):
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
+    kernel.bind((0, 0))
+    for group in GROUPS:
+        kernel.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+    with open(path, "wb") as out:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        print("listening", flush=True)
+        while True:
+            message = kernel.recv(65536)
+            out.write(struct.pack("!I", len(message)) + message)
+            out.flush()
+
+
+def write(folder, name, octets):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as out:
+        out.write(octets)
+
+
+def messages(path, folder):
+    octets, seen = open(path, "rb").read(), {}
+    while octets:
+        (length,) = struct.unpack("!I", octets[:4])
+        message, octets = octets[4 : 4 + length], octets[4 + length :]
+        (kind,) = struct.unpack("=H", message[4:6])
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] <= MOST:
+            write(folder, f"{kind:#04x}-{seen[kind]}", message)
+
+
+def udp(packet):
+    """(source, destination port, payload) of a packet behind an Ethernet header, or None."""
+    if packet[12:14] == b"\x08\x00" and packet[23] == 17:
+        source, at = packet[26:30], 14 + (packet[14] & 15) * 4
+    elif packet[12:14] == b"\x86\xdd" and packet[20] == 17:
+        source, at = packet[22:38], 54
+    else:
+        return None
+    _, port, length, _ = struct.unpack("!HHHH", packet[at : at + 8])
+    return source, port, packet[at + 8 : at + length]
+
+
+def datagrams(path, folder):
+    pcap, at, seen, conversation = open(path, "rb").read(), 24, {}, b""
+    while at < len(pcap):
+        (length,) = struct.unpack("=I", pcap[at + 8 : at + 12])
+        found, at = udp(pcap[at + 16 : at + 16 + length]), at + 16 + length
+        if not found or found[1] not in (500, 4500):
+            continue
+        _, port, payload = found
+        if port == 4500:
+            payload = payload[4:]
+        exchange = payload[18]
+        target = {PROBE: "ted_probe", RESPONSE: "ted_response"}.get(exchange, "ike_message")
+        seen[exchange] = seen.get(exchange, 0) + 1
+        if seen[exchange] <= MOST:
+            write(os.path.join(folder, target), f"{exchange}-{seen[exchange]}", payload)
+            choice = 2 if exchange == PROBE else 0
+            conversation += struct.pack("!HB", len(payload), choice) + payload
+            if target == "ike_message":
+                # What is to be decrypted has the same form as what is not.
+                write(os.path.join(folder, "ike_payloads"), f"{exchange}-{seen[exchange]}", payload[16:17] + payload[28:])
+    for target in ("ike_datagrams", "agent_datagrams"):
+        write(os.path.join(folder, target), "conversation", conversation)
+
+
+def lines(path, folder):
+    said = {
+        "status": {"response": {"status": json.load(open(path))}},
+        "ask-status": {"request": "status"},
+        "ask-discover": {"request": {"discover": {"address": "10.2.0.8", "from": "10.1.0.9", "protocol": 6, "port": 80}}},
+        "ask-forget": {"request": {"forget": {"prefix": "10.2.0.0/16"}}},
+        "failed": {"response": {"failed": {"kind": "denied", "message": "no"}}},
+        "event": {"response": {"event": {"at": 1.5, "kind": "tunnel-up", "detail": "gw106.example"}}},
+    }
+    for name, line in said.items():
+        write(folder, name, json.dumps({"version": 1} | line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

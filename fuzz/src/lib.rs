@@ -1,0 +1,370 @@
+//! What is fuzzed: for each decoder of octets that others wrote, a function that takes any octets.
+//! None may panic, and what is claimed here about results must hold.
+//!
+//! The targets of libFuzzer (`fuzz_targets/`) call these, and so does `tests/decoders.rs`, over the
+//! corpus and a few thousand mutations of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+use xfrm_agent::agent::Agent;
+use xfrm_agent::agent::effect::{Effect, Routes};
+use xfrm_agent::agent::event::Event;
+use xfrm_agent::agent::settings::{
+    Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
+};
+use xfrm_agent::config;
+use xfrm_agent::control::protocol;
+use xfrm_agent::ike::endpoint::Endpoint;
+use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Timing};
+use xfrm_agent::ike::wire::{Header, PayloadKind, Payloads};
+use xfrm_agent::ike::{self, narrowing, negotiation};
+use xfrm_agent::kernel::desired::TransparentPorts;
+use xfrm_agent::kernel::netlink::message::{Message, Messages};
+use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
+use xfrm_agent::kernel::{interception, statistics};
+use xfrm_agent::net::random::Seeded;
+use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
+use xfrm_agent::ted::interception::classify;
+use xfrm_agent::ted::proxies::Proxy;
+use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
+use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
+
+/// Takes any octets.
+pub type Target = fn(&[u8]);
+
+/// By the name of their corpus.
+pub const TARGETS: [(&str, Target); 11] = [
+    ("ted_probe", ted_probe),
+    ("ted_response", ted_response),
+    ("ike_message", ike_message),
+    ("ike_payloads", ike_payloads),
+    ("ike_datagrams", ike_datagrams),
+    ("agent_datagrams", agent_datagrams),
+    ("netlink", netlink),
+    ("configuration", configuration),
+    ("control_lines", control_lines),
+    ("nft_listing", nft_listing),
+    ("xfrm_stat", xfrm_stat),
+];
+
+const US: &str = "192.0.2.104";
+const PEER: &str = "203.0.113.106";
+const SITE: &str = "10.1.0.0/16";
+const PEERS_SITE: &str = "10.2.0.0/16";
+
+/// A probe, and a gateway that it was meant for.
+pub fn ted_probe(octets: &[u8]) {
+    classify(octets);
+    let Ok(probe) = Probe::decode(octets) else {
+        return;
+    };
+    let encoded = probe.encode();
+    assert_eq!(encoded.len(), PROBE_LEN);
+    assert_eq!(Probe::decode(&encoded).as_ref(), Ok(&probe));
+
+    let config = responder::Config {
+        proxies: vec![proxy()],
+        identity: "gw104.example".parse().expect("an identity"),
+        rate: 100,
+    };
+    let mut responder = Responder::new(config, vec![address(US)], &mut Seeded(1));
+    let intercepted = Intercepted {
+        src: probe.flow.src,
+        dst: probe.flow.dst,
+        payload: octets,
+    };
+    if let Verdict::Answer(answer, _) = responder.judge(Instant::now(), intercepted) {
+        let own = match answer.to {
+            IpAddr::V4(_) => address(US),
+            IpAddr::V6(_) => address("2001:db8::104"),
+        };
+        let answer = answer.encode(own).expect("there was room for one proxy");
+        assert!(answer.len() <= octets.len(), "longer than the probe");
+        assert!(Response::decode(&answer).is_ok());
+    }
+}
+
+/// A response to a probe.
+pub fn ted_response(octets: &[u8]) {
+    classify(octets);
+    let Ok(response) = Response::decode(octets) else {
+        return;
+    };
+    let encoded = response.encode(PROBE_LEN).expect("it fitted before");
+    assert_eq!(Response::decode(&encoded), Ok(response));
+}
+
+/// An IKE message of which everything can be seen.
+pub fn ike_message(octets: &[u8]) {
+    let Ok((header, body)) = Header::decode(octets) else {
+        return;
+    };
+    payloads(header.next, body);
+}
+
+/// What is inside an encrypted IKE message: the type of its first payload, and the payloads.
+pub fn ike_payloads(octets: &[u8]) {
+    if let Some((first, body)) = octets.split_first() {
+        payloads(PayloadKind(*first), body);
+    }
+}
+
+fn payloads(first: PayloadKind, body: &[u8]) {
+    let Ok(payloads) = Payloads::decode(first, body) else {
+        return;
+    };
+    let (kind, chain) = payloads.encode();
+    assert_eq!(Payloads::decode(kind, &chain).as_ref(), Ok(&payloads));
+
+    if let Some(proposals) = payloads.proposals() {
+        let ke = payloads.key_exchange().map(|(group, _)| group);
+        for spi_len in [0, 8] {
+            let _ = negotiation::choose_ike(proposals, spi_len, ke.unwrap_or_default());
+        }
+        let _ = negotiation::accept_ike(proposals, ke.unwrap_or_default());
+        let _ = negotiation::choose_esp(proposals, ke);
+        let _ = negotiation::accept_esp(proposals, ke);
+    }
+    if let (Some(local), Some(remote)) = (payloads.ts_i(), payloads.ts_r()) {
+        narrowing::selectors(local, remote);
+        let protected = Selector::between(net(SITE), net("10.0.0.0/8"));
+        for selector in narrowing::narrow(local, remote, &[protected]) {
+            assert!(protected.contains(&selector), "{selector} is not protected");
+        }
+    }
+}
+
+/// An IKE endpoint that has begun an IKE SA of its own, and datagrams from strangers: each two
+/// octets of length, one that says from whom, and the datagram.
+pub fn ike_datagrams(octets: &[u8]) {
+    let mut now = Instant::now();
+    let mut endpoint = Endpoint::new(ike_settings(), Box::new(Seeded(1)));
+    endpoint.connect(now, connect());
+    for (from, datagram) in datagrams(octets) {
+        let port = if from & 1 == 0 { 500 } else { 4500 };
+        let remote = if from & 2 == 0 { PEER } else { "198.51.100.7" };
+        let (local, remote) = ((address(US), port).into(), (address(remote), port).into());
+        endpoint.handle_datagram(now, local, remote, datagram);
+        now += Duration::from_millis(u64::from(from) * 4);
+        if endpoint.poll_timeout().is_some_and(|at| at <= now) {
+            endpoint.handle_timeout(now);
+        }
+        let effects = std::iter::from_fn(|| endpoint.poll_effect());
+        for effect in effects {
+            let believed = matches!(effect, ike::effects::Effect::ChildUp { .. });
+            assert!(!believed, "a stranger has got a child SA");
+        }
+    }
+    assert_eq!(endpoint.ike_sas().count(), 0, "a stranger is believed");
+}
+
+/// A whole agent, with what arrives at its sockets: datagrams, and probes that were diverted to
+/// it.
+pub fn agent_datagrams(octets: &[u8]) {
+    let mut now = Instant::now();
+    let random = || -> Box<dyn Random> { Box::new(Seeded(1)) };
+    let mut agent = Agent::new(now, settings(), &[], Box::new(NoRoutes), random)
+        .expect("its masks are prefixes");
+    agent.handle(now, Event::Found(Vec::new()));
+    agent.handle(now, Event::Addresses(vec![address(US)]));
+    let ports = TransparentPorts { v4: 1, v6: Some(1) };
+    agent.handle(now, Event::Transparent(ports));
+    for (from, datagram) in datagrams(octets) {
+        let payload = datagram.to_vec();
+        let remote = SocketAddr::from((address(PEER), 500));
+        let event = match (from % 3, Probe::decode(datagram)) {
+            (0, _) => Event::Datagram {
+                local: (address(US), 500).into(),
+                remote,
+                payload,
+            },
+            (1, _) | (_, Err(_)) => Event::Datagram {
+                local: (address(US), 4500).into(),
+                remote: (address(PEER), 4500).into(),
+                payload,
+            },
+            (_, Ok(probe)) => Event::Diverted {
+                local: (probe.flow.dst, 500).into(),
+                remote: (probe.flow.src, 500).into(),
+                hop_limit: from,
+                payload,
+            },
+        };
+        let length = datagram.len();
+        agent.handle(now, event);
+        now += Duration::from_millis(u64::from(from));
+        let mut sent = 0;
+        while let Some(effect) = agent.poll_effect() {
+            match effect {
+                Effect::Send { payload, .. } => sent += payload.len(),
+                Effect::SendAs { payload, .. } => assert_eq!(payload.len(), length),
+                _ => {}
+            }
+        }
+        // RFC 7296 §2.6 and docs/ted.md: nobody is to be flooded in another's name.
+        assert!(sent <= length.max(MOST_ANSWERED), "{sent} for {length}");
+        if agent.poll_timeout().is_some_and(|at| at <= now) {
+            agent.handle_timeout(now);
+            while agent.poll_effect().is_some() {}
+        }
+    }
+    let tunnels = agent.tables().find(|(table, _)| *table == "tunnels");
+    assert_eq!(tunnels, Some(("tunnels", 0)), "a stranger has got a tunnel");
+}
+
+/// An answer to a short `IKE_SA_INIT` may be longer than it, not more.
+const MOST_ANSWERED: usize = 600;
+
+/// Messages of the kernel; each is read as every kind that is understood.
+pub fn netlink(octets: &[u8]) {
+    for message in Messages(octets).take(64) {
+        let _ = error::parse(&message);
+        for kind in (0x10..0x30).chain([message.kind]) {
+            let message = Message { kind, ..message };
+            acquire::read(&message);
+            sa::read(&message);
+            policy::read(&message);
+            sa::is_hard_expiry(&message);
+            policy::is_hard_expiry(&message);
+        }
+    }
+}
+
+/// A configuration file.
+pub fn configuration(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return;
+    };
+    let secret = |_: &_| Ok(Secret::from(&b"0123456789abcdef"[..]));
+    match config::parse(text, &secret) {
+        Ok(loaded) => {
+            // What is accepted is what an agent can start with.
+            let random = || -> Box<dyn Random> { Box::new(Seeded(1)) };
+            let routes = Box::new(NoRoutes);
+            let _ = Agent::new(Instant::now(), loaded.agent, &[], routes, random);
+        }
+        Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+    }
+}
+
+/// A line of the control socket, of either end.
+pub fn control_lines(line: &[u8]) {
+    if let Ok(request) = protocol::decode_request(line) {
+        let encoded = protocol::encode_request(&request);
+        let again = protocol::decode_request(&encoded).expect("it was encoded just now");
+        assert_eq!(again, request);
+    }
+    if let Ok(response) = protocol::decode_response(line) {
+        let encoded = protocol::encode_response(&response);
+        protocol::decode_response(&encoded).expect("it was encoded just now");
+    }
+}
+
+/// What `nft -j` prints.
+pub fn nft_listing(json: &[u8]) {
+    let _ = interception::counted(json);
+    if let Ok(once) = interception::settled(json) {
+        let again = interception::settled(once.as_bytes()).expect("it was written just now");
+        assert_eq!(again, once, "settled already");
+    }
+}
+
+/// `/proc/net/xfrm_stat`.
+pub fn xfrm_stat(octets: &[u8]) {
+    statistics::parse(&String::from_utf8_lossy(octets));
+}
+
+// --- what the targets stand on --------------------------------------------------------------------
+
+/// Pieces of an input, at most 32: two octets of length, one of choice, and the octets.
+fn datagrams(mut octets: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([high, low, choice], rest) = octets.split_first_chunk()?;
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (datagram, rest) = rest.split_at(length.min(rest.len()));
+        octets = rest;
+        Some((*choice, datagram))
+    })
+    .take(32)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn net(text: &str) -> xfrm_agent::net::IpNet {
+    text.parse().expect("a prefix")
+}
+
+fn proxy() -> Proxy {
+    Proxy {
+        local: SITE.parse().expect("a prefix"),
+        remote: "10.0.0.0/8".parse().expect("a prefix"),
+        protocol: Protocol::Any,
+        local_port: Port::Any,
+        remote_port: Port::Any,
+    }
+}
+
+fn peer() -> Peer {
+    Peer {
+        id: "gw106.example".parse().expect("an identity"),
+        psk: Secret::from(&b"0123456789abcdef"[..]),
+        may_protect: vec![net(PEERS_SITE)],
+        may_protect_itself: false,
+    }
+}
+
+fn ike_settings() -> ike::settings::Settings {
+    ike::settings::Settings {
+        identity: "gw104.example".parse().expect("an identity"),
+        peers: vec![peer()],
+        protects: vec![Selector::between(net(SITE), net("10.0.0.0/8"))],
+        timing: Timing::default(),
+    }
+}
+
+fn connect() -> Connect {
+    Connect {
+        request: RequestId(1),
+        local: address(US),
+        remote: address(PEER),
+        peer: peer().id,
+        selectors: vec![Selector::between(net(SITE), net(PEERS_SITE))],
+        flow: Some(Flow {
+            src: address("10.1.0.102"),
+            dst: address("10.2.0.108"),
+            protocol: 1,
+            ports: None,
+        }),
+        mode: Mode::Tunnel,
+        initial_contact: true,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        identity: "gw104.example".parse().expect("an identity"),
+        proxies: vec![ProxyGroup {
+            name: "site".into(),
+            proxies: vec![proxy()],
+            on_failure: FailureAction::Block,
+            failure_lifetime: Duration::from_secs(30),
+            mode: TunnelMode::Tunnel,
+        }],
+        peers: vec![peer()],
+        ike: Timing::default(),
+        discovery: Discovery::default(),
+        interception: InterceptionSettings::default(),
+        max_prefixes: 256,
+        on_stop: OnStop::Keep,
+    }
+}
+
+struct NoRoutes;
+
+impl Routes for NoRoutes {
+    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
+        Some(address(US))
+    }
+}
