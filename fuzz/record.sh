@@ -37,6 +37,7 @@ stop_capture r1 to-r2
 end_process netlink
 
 seeds datagrams "$work/wire.pcap" "$out"
+seeds payloads "$out/ike_payloads"
 seeds messages "$work/netlink" "$out/netlink"
 for what in nft_listing:nft xfrm_stat:xfrm_stat; do
     mkdir -p "$out/${what%%:*}"

@@ -4,6 +4,7 @@
   seeds.py listen FILE             the kernel's XFRM messages, each with four octets of length, until it is ended
   seeds.py messages FILE FOLDER    one seed for each kind of message in there
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
+  seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
 """
 
@@ -85,6 +86,26 @@ def datagrams(path, folder):
                 write(os.path.join(folder, "ike_payloads"), f"{exchange}-{seen[exchange]}", payload[16:17] + payload[28:])
     for target in ("ike_datagrams", "agent_datagrams"):
         write(os.path.join(folder, target), "conversation", conversation)
+
+
+def payloads(folder):
+    """What is encrypted on the wire: IKE_AUTH and INFORMATIONAL, by hand (RFC 7296 §3)."""
+    ends = lambda n: bytes((7, 0)) + struct.pack("!HHH", 16, 0, 65535) + bytes((10, n, 0, 0, 10, n, 255, 255))
+    transforms = bytes.fromhex("0300000c01000014800e0100") + bytes.fromhex("0000000805000000")
+    proposal = struct.pack("!BBHBBBB", 0, 0, 12 + len(transforms), 1, 3, 4, 2) + bytes((1, 2, 3, 4)) + transforms
+    auth = [
+        (35, b"\x02\0\0\0gw104.example"),
+        (41, bytes.fromhex("00004000")),
+        (36, b"\x02\0\0\0gw106.example"),
+        (39, b"\x02\0\0\0" + bytes(32)),
+        (33, proposal),
+        (44, bytes((1, 0, 0, 0)) + ends(1)),
+        (45, bytes((1, 0, 0, 0)) + ends(2)),
+    ]
+    for name, chain in ("auth", auth), ("delete", [(42, bytes.fromhex("0304000101020304"))]), ("rekey", [(41, bytes.fromhex("0304400901020304"))] + auth[4:]):
+        kinds = [kind for kind, _ in chain] + [0]
+        octets = b"".join(struct.pack("!BBH", kinds[at + 1], 0, 4 + len(body)) + body for at, (_, body) in enumerate(chain))
+        write(folder, name, bytes(kinds[:1]) + octets)
 
 
 def lines(path, folder):
