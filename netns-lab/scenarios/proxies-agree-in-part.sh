@@ -34,7 +34,8 @@ nothing_protected() { [[ -z $(protected 104 out)$(protected 106 out) ]]; }
 
 # expect_tunnels OUT BACK: the selectors at 104 and, reversed, at 106.
 expect_tunnels() {
-    both_have "$1" "$2" || fail "104: $(protected 104 out), $(protected 104 in), $(protected 104 fwd)" \
+    # What was in flight when the configuration changed is still taken for a while.
+    eventually 12 both_have "$1" "$2" || fail "104: $(protected 104 out), $(protected 104 in), $(protected 104 fwd)" \
         "106: $(protected 106 out), $(protected 106 in), $(protected 106 fwd)"
     echo "$1"
 }
