@@ -1,0 +1,151 @@
+# shellcheck shell=bash
+# How long the first packet of a stream waits at gateway 104 until it leaves as ESP, and how many of the stream are
+# lost: with our agent on 104 and 106, and with strongSwan's trap on both. One line a trial:
+#
+#   SYSTEM WAITED ROUND-TRIPS BEYOND LOST SENT      times in milliseconds
+#
+# ROUND-TRIPS are requests of 104 that were answered before; BEYOND is WAITED less their time on the wire, which is what
+# ping measures over the same path. strongSwan is told both ends beforehand, so that it needs no discovery.
+#
+# scripts/bench-setup makes a table of it.
+
+trials=${TRIALS:-7}
+work=$(state_folder "$lab")
+
+# trial SYSTEM SECONDS: a stream of 100 packets a second from 102 to 108; a line for it.
+trial() {
+    local system=$1 seconds=$2 sent received
+    start_process 104 stopwatch tcpdump -n -s 128 -B 16384 -i any -w "$work/stopwatch" \
+        'udp dst port 7777 or esp or (udp and (port 500 or port 4500))'
+    eventually 20 grep -q 'listening on' "$work/stopwatch.log" || fail "tcpdump: $(cat "$work/stopwatch.log")"
+    start_process 108 sink python3 "$lab_folder/benches/stream.py" receive
+    eventually 20 grep -q listening "$work/sink.log" || fail "108 does not listen"
+    sent=$(on 102 python3 "$lab_folder/benches/stream.py" send 10.2.0.108 100 "$seconds")
+    sleep 0.5
+    end_process stopwatch INT
+    wait_for sink
+    received=$(tail -n 1 "$work/sink.log")
+    on 104 tcpdump -n -tt -r "$work/stopwatch" 2>/dev/null | awk -v name="$system" -v rtt="$rtt" -v lost=$((sent - received)) -v sent="$sent" '
+        released                                          { next }
+        / to-102 +In .*\.7777:/ && !first                 { first = $1 }
+        first && / to-r1 +Out .*: (isakmp|NONESP-encap)/  { asked = 1 }
+        asked && / to-r1 +In .*: (isakmp|NONESP-encap)/   { round_trips++; asked = 0 }
+        first && / to-r1 +Out .* ESP\(/                   { released = $1 }
+        END {
+            if (!first || !released) exit 1
+            waited = (released - first) * 1000
+            printf "%s %.2f %d %.2f %d %d\n", name, waited, round_trips, waited - round_trips * rtt, lost, sent
+        }' || fail "$system: $(on 104 tcpdump -n -tt -r "$work/stopwatch" 2>/dev/null | grep -v " ESP(")"
+}
+
+# The first tunnel of all loads modules.
+warm_up() { eventually 30 on 102 ping -q -c 1 -W 1 10.2.0.108 >/dev/null || fail "no tunnel: $(tail -n 20 "$work"/*.log)"; }
+
+wait_for() { eventually 20 ended "$1" || fail "$1 did not end"; }
+ended() { ! runs "$1"; }
+
+# rtt: of the path between the gateways, in milliseconds.
+rtt=$(on 104 ping -q -c 7 -i 0.2 203.0.113.106 | sed -n 's#^rtt .* = [0-9.]*/\([0-9.]*\)/.*#\1#p')
+seconds=$(awk -v rtt="$rtt" 'BEGIN { printf "%.1f", 1 + 6 * rtt / 1000 }')
+
+# --- our agent ----------------------------------------------------------------------------------------------------
+
+share_secret 104-106.psk 104 106
+configure_gateway 104 10.1.0.0/16 10.0.0.0/8 106=10.2.0.0/16
+configure_gateway 106 10.2.0.0/16 10.0.0.0/8 104=10.1.0.0/16
+leave_nothing 104 106
+start_agent 104
+start_agent 106
+
+no_tunnel() { [[ -z $(sas_of 104) && -z $(sas_of 106) ]]; }
+
+# Both agents go on running: a peer that the configuration no longer knows is left on both sides.
+end_tunnel() {
+    local file
+    file=$(agent_folder 104)/agent.toml
+    sed -i 's/"gw106.example"/"nobody.example"/' "$file"
+    agent 104 reload >/dev/null
+    eventually 20 no_tunnel || fail "SAs are left: $(sas_of 104) $(sas_of 106)"
+    sed -i 's/"nobody.example"/"gw106.example"/' "$file"
+    agent 104 reload >/dev/null
+}
+
+warm_up
+for ((i = 0; i < trials; i++)); do
+    end_tunnel
+    trial xfrm-agent "$seconds"
+done
+stop_agent 104
+stop_agent 106
+
+# --- strongSwan ---------------------------------------------------------------------------------------------------
+
+# start_charon NODE LOCAL-ADDRESS LOCAL-PREFIX REMOTE-ADDRESS REMOTE-PREFIX
+start_charon() {
+    local node=$1 folder=$work/charon-$1
+    mkdir -p "$folder"
+    cat >"$folder/strongswan.conf" <<END
+charon-systemd {
+  load = random nonce openssl sha2 hmac kdf gcm curve25519 kernel-netlink socket-default vici
+  install_routes = no
+  plugins {
+    vici {
+      socket = unix://$folder/vici
+    }
+  }
+}
+END
+    cat >"$folder/swanctl.conf" <<END
+connections {
+  peer {
+    version = 2
+    local_addrs = $2
+    remote_addrs = $4
+    proposals = aes128gcm16-prfsha256-x25519
+    local {
+      auth = psk
+      id = $2
+    }
+    remote {
+      auth = psk
+      id = $4
+    }
+    children {
+      site {
+        local_ts = $3
+        remote_ts = $5
+        esp_proposals = aes128gcm16
+        start_action = trap
+      }
+    }
+  }
+}
+secrets {
+  ike-1 {
+    secret = $(<"$(agent_folder 104)/104-106.psk")
+  }
+}
+END
+    start_process "$node" "charon-$node" env "STRONGSWAN_CONF=$folder/strongswan.conf" /usr/sbin/charon-systemd
+    eventually 60 swanctl --load-all --file "$folder/swanctl.conf" --uri "unix://$folder/vici" >/dev/null 2>&1 ||
+        fail "strongSwan did not take its configuration: $(cat "$work/charon-$node.log")"
+}
+
+end_ike() {
+    swanctl --terminate --ike peer --timeout 20 --uri "unix://$work/charon-104/vici" >/dev/null 2>&1 || true
+    eventually 20 no_tunnel || fail "SAs are left: $(sas_of 104) $(sas_of 106)"
+}
+
+start_charon 104 192.0.2.104 10.1.0.0/16 203.0.113.106 10.2.0.0/16
+start_charon 106 203.0.113.106 10.2.0.0/16 192.0.2.104 10.1.0.0/16
+warm_up
+for hold in 0 1; do
+    # As it comes the kernel drops what waits; with larval_drop=0 it holds it, as our agent has it do.
+    on 104 sysctl -q net.core.xfrm_larval_drop=$((1 - hold))
+    system=strongSwan
+    ((hold)) && system=strongSwan-holding
+    for ((i = 0; i < trials; i++)); do
+        end_ike
+        trial "$system" "$seconds"
+    done
+done
