@@ -1,6 +1,7 @@
 //! Everything that may enter the agent.
 
 use super::settings::Settings;
+use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use crate::kernel::desired::{Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::net::{Flow, IpNet};
@@ -61,9 +62,14 @@ pub enum KernelEvent {
     Applied {
         revision: Revision,
     },
+    /// Told once; the kernel's writer goes on trying.
     Refused {
         key: Key,
-        error: String,
+        refusal: RefusalView,
+    },
+    /// What was refused is in the kernel now, or is not wanted any more.
+    Accepted {
+        key: Key,
     },
 }
 

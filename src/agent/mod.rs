@@ -41,7 +41,7 @@ use held::Held;
 use negotiation::Negotiations;
 use protected::OnceProtected;
 use settings::Settings;
-use snapshot::EventView;
+use snapshot::{EventView, RefusalView};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -75,6 +75,8 @@ pub struct Agent {
     barrier: Option<Revision>,
     /// Inquiries of the control socket that collect answers.
     discovering: BTreeMap<u64, (Token, Flow)>,
+    /// What the kernel does not take for now.
+    refusals: BTreeMap<Key, RefusalView>,
     counters: BTreeMap<&'static str, u64>,
     effects: VecDeque<Effect>,
 }
@@ -132,6 +134,7 @@ impl Agent {
             awaiting: VecDeque::new(),
             barrier: None,
             discovering: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             counters: BTreeMap::new(),
             effects: VecDeque::new(),
         };
@@ -209,7 +212,8 @@ impl Agent {
             KernelEvent::SaExpired { sa, hard } => self.sa_expired(now, sa, hard),
             KernelEvent::SaLost { sa } => self.sa_lost(now, sa),
             KernelEvent::Applied { revision } => self.applied(revision),
-            KernelEvent::Refused { key, error } => self.refused(now, &key, &error),
+            KernelEvent::Refused { key, refusal } => self.refused(now, key, refusal),
+            KernelEvent::Accepted { key } => self.accepted(now, &key),
         }
     }
 
@@ -259,24 +263,29 @@ impl Agent {
             ));
     }
 
-    fn refused(&mut self, now: Instant, key: &Key, error: &str) {
+    /// A tunnel whose policy is refused stays: the trap below it, or whatever else has its place,
+    /// decides until the kernel takes it, and its peer need not be asked again. An SA is never
+    /// written twice.
+    fn refused(&mut self, now: Instant, key: Key, refusal: RefusalView) {
         self.count("kernel-refused");
-        self.tell(now, "kernel-refused", error.to_owned());
-        tracing::error!(?key, error, "the kernel refused an object");
-        match key {
-            Key::Sa(sa) => {
-                if let Some(child) = self.tunnels.child_of_sa(sa) {
-                    self.ike.child_refused(now, child);
-                }
-            }
-            Key::Policy(policy) => {
-                if let Some(Owner::Tunnel(tunnel)) = self.wishes.owner_of(policy) {
-                    for child in self.tunnels.children_of(tunnel) {
-                        self.ike.child_refused(now, child);
-                    }
-                }
-            }
-            _ => {}
+        let RefusalView {
+            attempt,
+            error,
+            advice,
+        } = &refusal;
+        tracing::error!(attempt, error, advice, "the kernel refused an object");
+        self.publish(now, "kernel-refused", format!("{attempt}: {error}"));
+        if let Key::Sa(sa) = &key
+            && let Some(child) = self.tunnels.child_of_sa(sa)
+        {
+            self.ike.child_refused(now, child);
+        }
+        self.refusals.insert(key, refusal);
+    }
+
+    fn accepted(&mut self, now: Instant, key: &Key) {
+        if let Some(refusal) = self.refusals.remove(key) {
+            self.tell(now, "kernel-accepted", refusal.attempt);
         }
     }
 

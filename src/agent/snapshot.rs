@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.
     pub refused_probes: Vec<RefusedProbeView>,
+    /// What the kernel does not take for now.
+    pub refusals: Vec<RefusalView>,
     pub policies: Vec<PolicyView>,
     pub sas: Vec<SaView>,
     /// Name to count; names are stable.
@@ -41,7 +43,8 @@ pub struct TunnelView {
     pub remote: String,
     /// `tunnel` or `transport`.
     pub mode: String,
-    /// `up`, `adopted` (found after a restart, being replaced) or `closing`.
+    /// `opening`, `up`, `adopted` (found after a restart, being replaced), `closing`, or `refused`
+    /// where the kernel does not take all of its policies.
     pub state: String,
     /// Outbound selectors.
     pub selectors: Vec<String>,
@@ -77,6 +80,16 @@ pub struct RefusedProbeView {
     pub from: String,
     pub flow: String,
     pub reason: String,
+}
+
+/// The kernel, or somebody else's object in it, stands in the way of an object of ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusalView {
+    /// In the words of `ip xfrm`.
+    pub attempt: String,
+    pub error: String,
+    /// What a person can do; commands stand in backquotes.
+    pub advice: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,7 +140,8 @@ pub struct EventView {
     /// Seconds since the agent started.
     pub at: f64,
     /// Stable, for scripts: `acquire`, `probe`, `candidate`, `tunnel-up`, `tunnel-down`,
-    /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`.
+    /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`,
+    /// `kernel-accepted`.
     pub kind: String,
     pub detail: String,
 }

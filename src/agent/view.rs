@@ -8,9 +8,9 @@ use super::snapshot::{
     TunnelView,
 };
 use super::tunnels::{State, Tunnel};
-use super::wishes::Owner;
+use super::wishes::{Owner, TunnelId};
 use crate::kernel::desired::{
-    Action, Algorithms, Direction, IpsecProtocol, Mode, Policy, Sa, SaDirection, Template,
+    Action, Algorithms, Direction, IpsecProtocol, Key, Mode, Policy, Sa, SaDirection, Template,
 };
 use crate::kernel::ownership::Band;
 use crate::ted::initiator::{Failure, Pending, Phase};
@@ -49,6 +49,7 @@ impl Agent {
                     reason: refused.what.to_string(),
                 })
                 .collect(),
+            refusals: self.refusals.values().cloned().collect(),
             policies: self
                 .wishes
                 .policies()
@@ -68,6 +69,7 @@ impl Agent {
             ("inquiries-awaited", self.discovering.len()),
             ("peers-met", self.met.len()),
             ("once-protected", self.once_protected.selectors().len()),
+            ("refusals", self.refusals.len()),
             ("effects", self.effects.len()),
         ];
         own.into_iter()
@@ -119,6 +121,7 @@ impl Agent {
             remote: tunnel.remote.to_string(),
             mode: mode_name(tunnel.mode).to_owned(),
             state: match tunnel.state() {
+                State::Up if self.is_refused(tunnel.id) => "refused",
                 State::Opening => "opening",
                 State::Up => "up",
                 State::Adopted => "adopted",
@@ -129,6 +132,13 @@ impl Agent {
             reqid: tunnel.reqid,
             since_seconds: now.saturating_duration_since(tunnel.since).as_secs(),
         }
+    }
+
+    fn is_refused(&self, tunnel: TunnelId) -> bool {
+        self.refusals.keys().any(|key| match key {
+            Key::Policy(key) => self.wishes.owner_of(key) == Some(Owner::Tunnel(tunnel)),
+            _ => false,
+        })
     }
 
     fn discovery_view(&self, pending: &Pending) -> DiscoveryView {

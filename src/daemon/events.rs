@@ -2,6 +2,7 @@
 
 use super::sockets::{Received, UdpSocket};
 use crate::agent::event::{Event, KernelEvent};
+use crate::agent::snapshot::RefusalView;
 use crate::kernel::events::{self, Limit};
 use crate::kernel::ownership::Band;
 use crate::kernel::writer::Report;
@@ -82,8 +83,13 @@ pub(super) fn of_report(report: Report) -> Option<Event> {
         Report::Applied { revision } => KernelEvent::Applied { revision },
         Report::Refused { refusal, .. } => KernelEvent::Refused {
             key: refusal.key,
-            error: refusal.to_string(),
+            refusal: RefusalView {
+                attempt: refusal.attempt,
+                error: refusal.error.to_string(),
+                advice: refusal.advice,
+            },
         },
+        Report::Accepted { key } => KernelEvent::Accepted { key },
         Report::Event(event) => return of_kernel(event),
     };
     Some(Event::Kernel(event))

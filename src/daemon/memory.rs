@@ -1,10 +1,10 @@
 //! What must survive a restart: which prefixes were once protected, in the state directory.
 
+use crate::kernel::remembered::replace;
 use crate::net::{IpNet, Port, Protocol, Selector};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "once-protected.json";
@@ -41,12 +41,15 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Memory {
     path: PathBuf,
+    /// What the disk had no room for.
+    unkept: Option<Vec<Selector>>,
 }
 
 impl Memory {
     pub(super) fn new(state_dir: &Path) -> Self {
         Self {
             path: state_dir.join(FILE),
+            unkept: None,
         }
     }
 
@@ -65,24 +68,20 @@ impl Memory {
         Ok(entries.into_iter().map(Selector::from).collect())
     }
 
-    /// Replaces what was kept, all or nothing.
-    pub(super) fn keep(&self, selectors: &[Selector]) -> Result<(), Error> {
+    /// Replaces what was kept, all or nothing. What could not be kept is not lost yet: see
+    /// [`Self::try_again`].
+    pub(super) fn keep(&mut self, selectors: Vec<Selector>) -> Result<(), Error> {
         let entries: Vec<Entry> = selectors.iter().map(Entry::from).collect();
         let text = serde_json::to_vec_pretty(&entries).expect("plain values serialize");
-        let new = self.path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let mut options = File::options();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)
-        };
-        write().map_err(|source| self.failed("write", source))
+        let kept = replace(&self.path, &text);
+        self.unkept = kept.is_err().then_some(selectors);
+        kept.map_err(|source| self.failed("write", source))
+    }
+
+    /// Whether what could not be kept before is kept now; `None` where nothing is left to keep.
+    pub(super) fn try_again(&mut self) -> Option<Result<(), Error>> {
+        let selectors = self.unkept.take()?;
+        Some(self.keep(selectors))
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> Error {
@@ -126,7 +125,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(dir.path());
+        let mut memory = Memory::new(dir.path());
         assert_eq!(memory.load().unwrap(), []);
         let selectors = [
             Selector::between(
@@ -137,9 +136,9 @@ mod tests {
                 .protocol(Protocol::TCP)
                 .ports(Port::Any, Port::Is(443)),
         ];
-        memory.keep(&selectors).unwrap();
+        memory.keep(selectors.to_vec()).unwrap();
         assert_eq!(Memory::new(dir.path()).load().unwrap(), selectors);
-        memory.keep(&[]).unwrap();
+        memory.keep(Vec::new()).unwrap();
         assert_eq!(memory.load().unwrap(), []);
     }
 
@@ -156,15 +155,22 @@ mod tests {
     }
 
     #[test]
-    fn a_full_or_missing_state_directory_is_an_error_and_loses_nothing_kept_before() {
+    fn what_a_full_or_missing_state_directory_does_not_take_is_kept_when_it_does() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(&dir.path().join("missing"));
-        assert!(matches!(
-            memory.keep(&[]),
-            Err(Error::Io {
-                action: "write",
-                ..
-            })
-        ));
+        let state = dir.path().join("missing");
+        let mut memory = Memory::new(&state);
+        assert!(memory.try_again().is_none());
+        let (src, dst) = ("10.1.0.0/16", "10.2.0.0/16");
+        let selectors = vec![Selector::between(
+            src.parse().unwrap(),
+            dst.parse().unwrap(),
+        )];
+        let written = |error| matches!(error, Error::Io { action, .. } if action == "write");
+        assert!(written(memory.keep(selectors.clone()).unwrap_err()));
+        assert!(memory.try_again().is_some_and(|kept| kept.is_err()));
+        fs::create_dir(&state).unwrap();
+        assert!(memory.try_again().is_some_and(|kept| kept.is_ok()));
+        assert!(memory.try_again().is_none());
+        assert_eq!(memory.load().unwrap(), selectors);
     }
 }

@@ -135,7 +135,10 @@ impl Daemon {
                     self.agent.handle_timeout(Instant::now());
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
-                _ = inputs.watchdog.tick() => notify(&[NotifyState::Watchdog]),
+                _ = inputs.watchdog.tick() => {
+                    notify(&[NotifyState::Watchdog]);
+                    self.remember_again();
+                }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
                 _ = inputs.interrupt.recv() => break,
@@ -164,8 +167,11 @@ impl Daemon {
             // Nobody follows: nobody is told.
             Effect::Tell(line) => return drop(self.lines.send(line)),
             Effect::Remember(selectors) => {
-                if let Err(error) = self.memory.keep(&selectors) {
-                    tracing::error!(%error, "a restart will not know what was once protected");
+                if let Err(error) = self.memory.keep(selectors) {
+                    tracing::error!(
+                        %error,
+                        "a restart would not know what was once protected; it is tried again"
+                    );
                 }
                 return;
             }
@@ -183,6 +189,15 @@ impl Daemon {
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
+        }
+    }
+
+    /// What the state directory had no room for.
+    fn remember_again(&mut self) {
+        match self.memory.try_again() {
+            None => {}
+            Some(Ok(())) => tracing::info!("what was once protected is kept for a restart again"),
+            Some(Err(error)) => tracing::debug!(%error, "still not kept"),
         }
     }
 
@@ -217,6 +232,7 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
+                self.remember_again();
             }
             None => tracing::error!(?response, "the configuration stays as it was"),
         }
@@ -227,6 +243,9 @@ impl Daemon {
     async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
         self.handle(Event::Stop);
         self.carry_out_all();
+        if let Some(Err(error)) = self.memory.try_again() {
+            tracing::error!(%error, "the next start will not know what was once protected");
+        }
         // Goodbyes that wait for the kernel leave when it has answered.
         let end = tokio::time::Instant::now() + GOODBYE;
         while let Ok(Some(report)) = tokio::time::timeout_at(end, reports.recv()).await {
@@ -303,10 +322,12 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         source,
     })?;
     let memory = Memory::new(&loaded.daemon.state_dir);
+    // What must be protected is held or blocked even by a start that fails because of this.
+    let remembered = memory.load();
     let mut agent = Agent::new(
         Instant::now(),
         loaded.agent.clone(),
-        &memory.load()?,
+        remembered.as_deref().unwrap_or_default(),
         Box::new(SourceAddresses::new(mark)),
         || Box::new(System::new()),
     )?;
@@ -318,6 +339,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
 
     warm_up().await;
     let sockets = sockets?;
+    remembered?;
     let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
     sockets.read_all(&events);
     if adopting {

@@ -55,9 +55,13 @@ impl Remembered {
     }
 
     /// Call before `name` is written. The value of before the first change is the one that stays.
+    ///
+    /// # Errors
+    /// It could not be kept, and is not remembered: leave `name` as it is.
     pub fn sysctl(&mut self, name: Sysctl, before: &str, ours: &str) -> io::Result<()> {
+        let mut settings = self.settings.clone();
         let ours = ours.to_owned();
-        self.settings
+        settings
             .sysctls
             .entry(name.name().to_owned())
             .and_modify(|altered| altered.ours.clone_from(&ours))
@@ -65,48 +69,68 @@ impl Remembered {
                 before: before.to_owned(),
                 ours,
             });
-        self.save()
-    }
-
-    /// It has its earlier value again.
-    pub fn forget_sysctl(&mut self, name: Sysctl) -> io::Result<()> {
-        self.settings.sysctls.remove(name.name());
-        self.save()
+        self.keep(settings)
     }
 
     /// Call before the thresholds are written.
+    ///
+    /// # Errors
+    /// As for [`Self::sysctl`].
     pub fn thresholds(&mut self, before: Thresholds, ours: Thresholds) -> io::Result<()> {
-        self.settings
+        let mut settings = self.settings.clone();
+        settings
             .thresholds
             .get_or_insert(Altered { before, ours })
             .ours = ours;
-        self.save()
+        self.keep(settings)
     }
 
-    pub fn forget_thresholds(&mut self) -> io::Result<()> {
+    /// It has its earlier value again. [`Self::save`] when all have: an empty memory needs no room.
+    pub fn forget_sysctl(&mut self, name: Sysctl) {
+        self.settings.sysctls.remove(name.name());
+    }
+
+    /// As [`Self::forget_sysctl`].
+    pub fn forget_thresholds(&mut self) {
         self.settings.thresholds = None;
-        self.save()
     }
 
-    /// Whole or not at all; nothing to remember is no file.
-    fn save(&self) -> io::Result<()> {
+    fn keep(&mut self, settings: Settings) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.save().inspect_err(|_| self.settings = before)
+    }
+
+    /// Nothing to remember is no file.
+    pub fn save(&self) -> io::Result<()> {
         if self.settings == Settings::default() {
             return match std::fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             };
         }
-        let unfinished = self.path.with_extension("new");
+        replace(&self.path, &serde_json::to_vec_pretty(&self.settings)?)
+    }
+}
+
+/// Writes a file of the agent's own, whole or not at all: where there is no room, what was there
+/// before stays, and nothing else does.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let write = || {
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&unfinished)?;
-        file.write_all(&serde_json::to_vec_pretty(&self.settings)?)?;
+        file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, &self.path)
-    }
+        std::fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
+        // It may not even have been made; the first error is the one to know.
+        let _ = std::fs::remove_file(&unfinished);
+    })
 }
 
 #[cfg(test)]
@@ -124,7 +148,8 @@ mod tests {
         second.sysctl(name, "0", "0").unwrap();
         let altered = &second.settings().sysctls[name.name()];
         assert_eq!((altered.before.as_str(), altered.ours.as_str()), ("1", "0"));
-        second.forget_sysctl(name).unwrap();
+        second.forget_sysctl(name);
+        second.save().unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -134,5 +159,32 @@ mod tests {
         std::fs::write(directory.path().join(FILE_NAME), "{").unwrap();
         let remembered = Remembered::open(directory.path()).unwrap();
         assert_eq!(remembered.settings(), &Settings::default());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_remembered_and_what_was_kept_before_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut remembered = Remembered::open(directory.path()).unwrap();
+        remembered.sysctl(Sysctl::XfrmLarvalDrop, "1", "0").unwrap();
+        let before = remembered.settings().clone();
+        // In the way of the file that the new content is written to.
+        std::fs::create_dir(directory.path().join("kernel-settings.new")).unwrap();
+        remembered
+            .sysctl(Sysctl::XfrmAcqExpires, "30", "2")
+            .unwrap_err();
+        assert_eq!(remembered.settings(), &before);
+        let reopened = Remembered::open(directory.path()).unwrap();
+        assert_eq!(reopened.settings(), &before);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_to_its_end_leaves_nothing_unfinished() {
+        let directory = tempfile::tempdir().unwrap();
+        // Stands where a directory is: renaming onto it fails, after everything was written.
+        let path = directory.path().join("there.json");
+        std::fs::create_dir_all(path.join("inside")).unwrap();
+        replace(&path, b"content").unwrap_err();
+        let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 }

@@ -62,8 +62,11 @@ impl Display for SelectorWords<'_> {
             dst_port,
         } = self.0;
         write!(f, "src {src} dst {dst}")?;
-        if *protocol != Protocol::Any {
-            write!(f, " proto {protocol}")?;
+        match *protocol {
+            Protocol::Any => {}
+            // The one name that `ip` does not know.
+            Protocol::ICMPV6 => f.write_str(" proto ipv6-icmp")?,
+            protocol => write!(f, " proto {protocol}")?,
         }
         let icmp = matches!(*protocol, Protocol::ICMP | Protocol::ICMPV6);
         let words = if icmp {

@@ -1,7 +1,7 @@
 //! The page an administrator reads first.
 
 use super::{Table, blocks, lists, span};
-use crate::agent::snapshot::{ProxyView, Snapshot};
+use crate::agent::snapshot::{ProxyView, RefusalView, Snapshot};
 use std::fmt::Write;
 
 /// Rows of a section before it says how many more there are.
@@ -55,6 +55,15 @@ pub fn status(snapshot: &Snapshot, width: usize) -> String {
         let newest: Vec<_> = s.refused_probes.iter().rev().cloned().collect();
         parts.push(section("Refused probes", &newest, "probe", width, table));
     }
+    if !s.refusals.is_empty() {
+        parts.push(section(
+            "Refused by the kernel",
+            &s.refusals,
+            "refusal",
+            width,
+            refusals,
+        ));
+    }
     parts.push(format!(
         "Kernel\npolicies {}, SAs {}\n",
         s.policies.len(),
@@ -107,6 +116,19 @@ fn proxies(proxies: &[ProxyView], width: usize) -> String {
         table.row([&proxy.name, &proxy.on_failure, &proxy.protocol, &traffic]);
     }
     table.render(width)
+}
+
+/// Wider than the page where they must be: commands are there to be pasted.
+fn refusals(refusals: &[RefusalView], _width: usize) -> String {
+    let lines = refusals.iter().map(|r| {
+        let RefusalView {
+            attempt,
+            error,
+            advice,
+        } = r;
+        format!("{attempt}\n  {error}\n  {advice}\n")
+    });
+    lines.collect()
 }
 
 #[cfg(test)]
@@ -244,6 +266,25 @@ Kernel
 policies 0, SAs 0
 "
         );
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_stands_there_with_commands_in_one_piece() {
+        let command = format!("`ip xfrm policy delete {}`", "src 10.1.0.0/16 ".repeat(9));
+        let snapshot = Snapshot {
+            refusals: vec![RefusalView {
+                attempt: "ip xfrm policy add src 10.1.0.0/16".into(),
+                error: "the selector belongs to somebody".into(),
+                advice: format!("it is not the agent's; {command} takes it out"),
+            }],
+            ..Snapshot::default()
+        };
+        let page = status(&snapshot, 80);
+        let expected = format!(
+            "Refused by the kernel\nip xfrm policy add src 10.1.0.0/16\n  the selector belongs to \
+             somebody\n  it is not the agent's; {command} takes it out\n\nKernel"
+        );
+        assert!(page.contains(&expected), "{page}");
     }
 
     #[test]

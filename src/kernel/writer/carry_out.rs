@@ -19,9 +19,8 @@ use std::io;
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub refusals: Vec<Refusal>,
-    /// Not done, because a protecting policy over the same packets was refused, with that policy;
-    /// or refused for want of memory. To be planned again with the next change.
-    pub again: Vec<Key>,
+    /// Not done, because a protecting policy over the same packets was refused.
+    pub withheld: Vec<Key>,
     pub looks: Looks,
 }
 
@@ -55,25 +54,17 @@ pub(super) fn carry_out(
         uncovered: Vec::new(),
     };
     for clash in &plan.clashes {
-        run.clash(&clash.policy.key, &clash.to_string());
+        run.outcome.refusals.push(Refusal::clash(clash));
+        run.uncovered.push(clash.policy.key);
     }
     for (stage, step) in &plan.steps {
         if stage.may_expose() && !run.may_expose(step)? {
-            run.outcome.again.push(step.key());
+            run.outcome.withheld.push(step.key());
             continue;
         }
         run.step(*stage, *step)?;
     }
     run.flush()?;
-    if !run.outcome.again.is_empty() {
-        let uncovered = run.uncovered.into_iter().map(Key::Policy);
-        run.outcome.again.extend(uncovered);
-    }
-    let starved = run.outcome.refusals.iter().filter(|refusal| {
-        let errno = refusal.error.errno;
-        matches!(errno, Errno::ENOMEM | Errno::ENOBUFS)
-    });
-    run.outcome.again.extend(starved.map(|refusal| refusal.key));
     Ok(run.outcome)
 }
 
@@ -88,17 +79,6 @@ struct Run<'a, 'k> {
 }
 
 impl<'a> Run<'a, '_> {
-    fn clash(&mut self, key: &PolicyKey, holder: &str) {
-        let error = KernelError {
-            errno: Errno::EEXIST,
-            text: Some(format!("the selector belongs to {holder}")),
-        };
-        let attempt = format!("ip xfrm policy add {key}");
-        let refusal = Refusal::new(Key::Policy(*key), attempt, error);
-        self.outcome.refusals.push(refusal);
-        self.uncovered.push(*key);
-    }
-
     /// Fail closed: what a refused policy should have covered stays covered by what was there.
     fn may_expose(&mut self, step: &Step<'_>) -> io::Result<bool> {
         // Only now is it known whether all that protects was taken.
@@ -170,7 +150,10 @@ impl<'a> Run<'a, '_> {
             Step::SetSysctl(name, value) => {
                 self.outcome.looks.sysctls = true;
                 let before = read_sysctl(name)?;
-                self.kit.remembered.sysctl(name, &before, value)?;
+                self.kit
+                    .remembered
+                    .sysctl(name, &before, value)
+                    .map_err(|error| not_kept(&before, error))?;
                 return Ok(write_sysctl(name, value)?);
             }
             Step::RestoreSysctl(name) => {
@@ -232,5 +215,17 @@ pub(super) fn restore_sysctl(remembered: &mut Remembered, name: Sysctl) -> io::R
     {
         write_sysctl(name, &altered.before)?;
     }
-    remembered.forget_sysctl(name)
+    remembered.forget_sysctl(name);
+    Ok(())
+}
+
+/// Without its earlier value in the runtime directory, a sysctl could not be given back.
+fn not_kept(before: &str, error: io::Error) -> KernelError {
+    let error = KernelError::from(error);
+    KernelError {
+        text: Some(format!(
+            "its value {before} cannot be kept in the runtime directory"
+        )),
+        ..error
+    }
 }

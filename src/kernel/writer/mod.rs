@@ -13,13 +13,15 @@
 
 mod carry_out;
 mod kernel_state;
+mod refusal;
 mod task;
+
+pub use refusal::Refusal;
 
 use super::desired::{Change, Key, Revision};
 use super::events::KernelEvent;
 use super::netlink::error::KernelError;
 use super::observed::{ObservedPolicy, ObservedSa};
-use nix::errno::Errno;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -44,60 +46,17 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Report {
     /// All wishes up to this revision have been carried out, except those that were named in
-    /// [`Report::Refused`] before it.
+    /// [`Report::Refused`] before it and not in [`Report::Accepted`] since.
     Applied { revision: Revision },
+    /// Told again only when the reason changes; tried again until it is accepted.
     Refused {
         revision: Revision,
         refusal: Refusal,
     },
+    /// What was refused is as it should be by now, or is not wanted any more.
+    Accepted { key: Key },
     /// [`KernelEvent::SaLost`], [`KernelEvent::PolicyRepaired`] or [`KernelEvent::Overrun`].
     Event(KernelEvent),
-}
-
-/// The kernel, or somebody else's object, stood in the way.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{attempt}: {error}; {advice}")]
-pub struct Refusal {
-    pub key: Key,
-    /// In the words of `ip xfrm`, without keys.
-    pub attempt: String,
-    pub error: KernelError,
-    pub advice: &'static str,
-}
-
-impl Refusal {
-    fn new(key: Key, attempt: String, error: KernelError) -> Self {
-        let advice = advice(&key, error.errno);
-        Self {
-            key,
-            attempt,
-            error,
-            advice,
-        }
-    }
-}
-
-fn advice(key: &Key, errno: Errno) -> &'static str {
-    match (key, errno) {
-        (_, Errno::EPERM | Errno::EACCES) => "run as root or with CAP_NET_ADMIN",
-        (Key::Policy(_), Errno::EEXIST) => {
-            "somebody else's policy has this selector: find it with `ip xfrm policy`, then delete it or stop the program that put it there"
-        }
-        (Key::Sa(_), Errno::EEXIST) => {
-            "the kernel has an SA with this address and SPI: find it with `ip xfrm state`"
-        }
-        (Key::Sa(_), Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENOENT) => {
-            "the kernel lacks this protocol or algorithm: `xfrm-agent doctor` names the modules to load"
-        }
-        (Key::Interception, Errno::ENOENT) => "install nftables",
-        (Key::Interception, _) => {
-            "load nf_tables and nft_tproxy; `xfrm-agent doctor` says what is missing"
-        }
-        (_, Errno::ENOMEM | Errno::ENOBUFS) => {
-            "free memory; it is tried again with the next change"
-        }
-        _ => "`xfrm-agent doctor` says what the kernel can do",
-    }
 }
 
 /// What becomes of the kernel's objects at the end. Sysctls and hash thresholds are given back

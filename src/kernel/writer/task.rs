@@ -2,6 +2,7 @@
 
 use super::carry_out::{self, Kit, Looks, Outcome};
 use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
+use super::refusal::Refused;
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
 use crate::kernel::desired::{Change, Desired, Key, Object, PolicyKey, Revision, Sysctl};
 use crate::kernel::events::KernelEvent;
@@ -14,11 +15,11 @@ use crate::kernel::remembered::Remembered;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -36,8 +37,7 @@ pub(super) struct Task {
     observed: Observed,
     revision: Revision,
     pending: Pending,
-    /// Could not be done last time; part of the next plan, whatever causes it.
-    again: Vec<Key>,
+    refused: Refused,
 }
 
 /// What the next plan has to look at.
@@ -84,7 +84,7 @@ impl Task {
             observed,
             revision: Revision::default(),
             pending: Pending::default(),
-            again: Vec::new(),
+            refused: Refused::default(),
         })
     }
 
@@ -115,13 +115,15 @@ impl Task {
         }
     }
 
-    /// Sleeps until a command or an event comes; `false` where that cannot be done any more.
+    /// Sleeps until a command or an event comes, or until what was refused is to be tried again;
+    /// `false` where that cannot be done any more.
     fn wait(&mut self) -> bool {
+        let timeout = self.refused.due().map_or(PollTimeout::NONE, until);
         let mut fds = [
             PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.sockets.events.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
                 tracing::error!(%error, "the kernel writer cannot wait for events");
@@ -185,12 +187,14 @@ impl Task {
     /// Listens, plans, carries out and reports, once.
     fn follow(&mut self) {
         self.listen();
+        let now = Instant::now();
+        let due = self.refused.is_due(now);
         // Nothing is touched before the first wish.
-        if self.pending.is_empty() || self.revision == Revision::default() {
+        if (self.pending.is_empty() && !due) || self.revision == Revision::default() {
             self.pending = Pending::default();
             return;
         }
-        self.pending.keys.append(&mut self.again);
+        self.pending.keys.extend(self.refused.again(now));
         let mut pending = std::mem::take(&mut self.pending);
         pending.keys.sort_unstable();
         pending.keys.dedup();
@@ -198,20 +202,31 @@ impl Task {
             && let Err(error) = self.look_at_everything()
         {
             tracing::error!(%error, "the kernel cannot be listed");
+            return self.follow_later(pending);
         }
         let scope = if pending.everything {
             Scope::Everything
         } else {
             Scope::Keys(&pending.keys)
         };
-        let outcome = self.carry_out(scope, &pending.release);
-        let looks = outcome.looks;
-        self.again = outcome.again;
-        for refusal in outcome.refusals {
+        let outcome = match self.carry_out(scope, &pending.release) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::error!(%error, "a kernel socket failed; listing everything again");
+                return self.follow_later(pending);
+            }
+        };
+        let news = self
+            .refused
+            .settle(now, scope, outcome.refusals, outcome.withheld);
+        for refusal in news.refused {
             self.report(Report::Refused {
                 revision: self.revision,
                 refusal,
             });
+        }
+        for key in news.accepted {
+            self.report(Report::Accepted { key });
         }
         // Each step has been answered; what the events say of it is not waited for.
         if pending.changed {
@@ -219,12 +234,19 @@ impl Task {
                 revision: self.revision,
             });
         }
-        self.look_again(looks);
+        self.look_again(outcome.looks);
         for key in pending.disturbed {
             if is_own(&self.observed, &Key::Policy(key)) {
                 self.report(Report::Event(KernelEvent::PolicyRepaired { key }));
             }
         }
+    }
+
+    /// What is in the kernel now is unknown: all of it is looked at again, a little later.
+    fn follow_later(&mut self, mut pending: Pending) {
+        std::thread::sleep(RETRY);
+        pending.everything = true;
+        self.pending = pending;
     }
 
     fn listen(&mut self) {
@@ -236,7 +258,11 @@ impl Task {
         self.digest();
     }
 
-    fn carry_out(&mut self, scope: Scope<'_>, release: &BTreeSet<PolicyKey>) -> Outcome {
+    fn carry_out(
+        &mut self,
+        scope: Scope<'_>,
+        release: &BTreeSet<PolicyKey>,
+    ) -> io::Result<Outcome> {
         let plan = plan(&self.desired, &self.observed, scope, release);
         for key in &plan.lost {
             // Only the sender is needed, and a plan borrows the rest.
@@ -251,19 +277,12 @@ impl Task {
             indices: &mut self.indices,
         };
         let bulk = plan.steps.len() > BULK;
-        let outcome = if bulk {
-            kit.sockets.stop_listening()
-        } else {
-            Ok(())
-        };
-        let outcome = outcome.and_then(|()| carry_out::carry_out(&plan, &self.observed, &mut kit));
+        if bulk {
+            kit.sockets.stop_listening()?;
+        }
+        let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit)?;
         self.pending.everything |= bulk;
-        outcome.unwrap_or_else(|error| {
-            tracing::error!(%error, "a kernel socket failed; listing everything again");
-            self.pending.everything = true;
-            std::thread::sleep(RETRY);
-            Outcome::default()
-        })
+        Ok(outcome)
     }
 
     /// Takes in what became of the objects that were written.
@@ -372,7 +391,10 @@ impl Task {
             if let Err(error) = self.look_at_everything() {
                 tracing::error!(%error, "the kernel cannot be listed");
             }
-            refusals = self.carry_out(Scope::Everything, &BTreeSet::new()).refusals;
+            match self.carry_out(Scope::Everything, &BTreeSet::new()) {
+                Ok(outcome) => refusals = outcome.refusals,
+                Err(error) => tracing::error!(%error, "a kernel socket failed; something is left"),
+            }
         }
         for name in SYSCTLS {
             if let Err(error) = carry_out::restore_sysctl(&mut self.remembered, name) {
@@ -383,6 +405,9 @@ impl Task {
         if let Err(error) = self.restore_thresholds() {
             tracing::warn!(%error, "policy hash thresholds could not be given back");
         }
+        if let Err(error) = self.remembered.save() {
+            tracing::warn!(%error, "the next start will find settings that were given back already");
+        }
         refusals
     }
 
@@ -391,7 +416,7 @@ impl Task {
             if spd::thresholds(&mut self.sockets.xfrm)? == altered.ours {
                 spd::set_thresholds(&mut self.sockets.xfrm, altered.before)?;
             }
-            self.remembered.forget_thresholds()?;
+            self.remembered.forget_thresholds();
         }
         Ok(())
     }
@@ -422,6 +447,12 @@ const THRESHOLDS: Thresholds = Thresholds {
         remote: 64,
     },
 };
+
+/// Rounded up, so that it is time when it ends.
+fn until(due: Instant) -> PollTimeout {
+    let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
 
 fn log(plan: &Plan<'_>) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
