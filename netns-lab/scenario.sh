@@ -40,6 +40,12 @@ skip() {
 # received PING_OUTPUT: how many answers there were.
 received() { sed -n 's/.* \([0-9]*\) received.*/\1/p' <<<"$1"; }
 
+# quoted TEXT: the first thing between backquotes in it, such as a command that somebody is advised to run.
+quoted() {
+    local rest=${1#*\`}
+    echo "${rest%%\`*}"
+}
+
 # eventually SECONDS COMMAND...: repeats it until it succeeds.
 eventually() {
     local deadline=$((SECONDS + $1))
@@ -176,6 +182,10 @@ agent() {
 
 # ask NODE FILTER: what jq makes of `status --json`.
 ask() { agent "$1" status --json | jq -r "$2"; }
+
+# refusals NODE: what its agent cannot put into the kernel for now, a line each. refused NODE NUMBER: whether it is so many.
+refusals() { ask "$1" '.refusals[] | "\(.attempt): \(.error); \(.advice)"'; }
+refused() { [[ $(ask "$1" '.refusals | length') == "$2" ]]; }
 
 # --- the kernel of a gateway --------------------------------------------------------------------------------------
 

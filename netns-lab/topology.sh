@@ -143,6 +143,9 @@ demolish_topology() {
         done
         ip netns delete "$name"
     done
+    # What a scenario mounted there.
+    awk -v folder="$(state_folder "$lab")/" 'index($2, folder) == 1 { print $2 }' /proc/mounts |
+        xargs --no-run-if-empty umount --lazy
     rm -rf "$(state_folder "$lab")"
     rmdir "$lab_runtime" 2>/dev/null || true
 }

@@ -18,10 +18,6 @@ foreign() { policies 104 | grep 'priority 20000' | sort; }
 foreign_before=$(foreign)
 [[ $(wc -l <<<"$foreign_before") == 3 ]] || fail "set up: $(policies 104)"
 
-# refusals: what the agent says of each object that it could not put in.
-refusals() { ask 104 '.refusals[] | "\(.attempt): \(.error); \(.advice)"'; }
-refused() { [[ $(refusals | wc -l) == "$1" ]]; }
-
 # Nothing that should be protected leaves in the clear, whichever policy it meets.
 nothing_in_the_clear() {
     on 102 ping -q -c 2 -i 0.1 -W 1 10.2.0.108 >/dev/null && fail "108 answered in the clear"
@@ -34,7 +30,7 @@ nothing_in_the_clear() {
 capture r1 to-104 "$work/wire" -Q in
 start_agent 104
 agent 104 status
-refused 3 || fail "at the start: $(refusals)"
+refused 104 3 || fail "at the start: $(refusals 104)"
 [[ $(foreign) == "$foreign_before" ]] || fail "foreign policies: $(diff <(echo "$foreign_before") <(foreign))"
 grep 'ERROR.*src 10.1.0.0/16 dst 10.0.0.0/8 dir out.*priority 20000.*ip xfrm policy deleteall' "$(agent_log 104)" >/dev/null ||
     fail "the log does not name it: $(<"$(agent_log 104)")"
@@ -44,13 +40,12 @@ eventually 5 acquires 0 || fail "the trap for IPv6 was not met: $(policies 104)"
 
 # Taken out by the very command that the agent names, one by one; the agent's own follow by themselves.
 while read -r refusal; do
-    command=$(sed -n 's/.*`\(ip xfrm policy deleteall [^`]*\)`.*/\1/p' <<<"$refusal")
-    [[ -n $command ]] || fail "no command in: $refusal"
+    command=$(quoted "$refusal")
     # shellcheck disable=SC2086 # words of a command
-    on 104 $command || fail "$command"
-done < <(refusals)
+    on 104 $command || fail "the advice is not a command: $refusal"
+done < <(refusals 104)
 [[ -z $(foreign) ]] || fail "the commands left $(foreign)"
-eventually 5 refused 0 || fail "still refused: $(refusals)"
+eventually 5 refused 104 0 || fail "still refused: $(refusals 104)"
 for own in 'src 10.1.0.0/16 dst 10.0.0.0/8 dir out priority 14' 'src 10.0.0.0/8 dst 10.1.0.0/16 dir fwd action block priority 15' \
     'proto ipv6-icmp type 135 dir in priority 10'; do
     policies 104 | tr -s ' ' | grep -q "$own" || fail "no $own: $(policies 104)"
@@ -62,11 +57,11 @@ eventually 5 acquires "$before" || fail "the trap is not met"
 
 # One of the agent's own becomes somebody else's while it runs; then that is taken away without being asked for.
 on 104 ip xfrm policy update "${trap[@]}" "${unmarked[@]}" action block priority 500
-eventually 5 refused 1 || fail "altered while running: $(refusals)"
-refusals
+eventually 5 refused 104 1 || fail "altered while running: $(refusals 104)"
+refusals 104
 nothing_in_the_clear
 on 104 ip xfrm policy deleteall "${trap[@]}"
-eventually 5 refused 0 || fail "still refused: $(refusals)"
+eventually 5 refused 104 0 || fail "still refused: $(refusals 104)"
 
 # With a reload, too, nothing is reported twice, and what is no longer wanted is no longer refused.
 on 104 ip xfrm policy add src 10.1.0.0/16 dst 10.9.0.0/16 dir out "${unmarked[@]}" action block priority 20000
@@ -75,12 +70,12 @@ configuration=$(agent_folder 104)/agent.toml
 sed -i 's,"10.0.0.0/8",&\, "10.9.0.0/16",' "$configuration"
 errors_before=$(errors)
 agent 104 reload >/dev/null
-refused 1 || fail "after reload: $(refusals)"
+refused 104 1 || fail "after reload: $(refusals 104)"
 agent 104 reload >/dev/null
 ((errors_before + 1 == $(errors))) || fail "$(($(errors) - errors_before)) errors for one refusal: $(<"$(agent_log 104)")"
 sed -i 's,\, "10.9.0.0/16",,' "$configuration"
 agent 104 reload >/dev/null
-eventually 5 refused 0 || fail "not wanted and yet refused: $(refusals)"
+eventually 5 refused 104 0 || fail "not wanted and yet refused: $(refusals 104)"
 
 stop_agent 104 || fail "104 did not stop"
 stop_capture r1 to-104
