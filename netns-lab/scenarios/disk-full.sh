@@ -53,7 +53,7 @@ blocked || fail "106 answered in the clear"
 
 echo "--- room again"
 make_room run
-eventually 10 refused 104 0 || fail "still refused: $(refusals 104)"
+eventually 30 refused 104 0 || fail "still refused: $(refusals 104)"
 drops 0 || fail "the sysctl was not set"
 [[ -s $settings ]] || fail "what it was is not remembered"
 all_whole

@@ -11,7 +11,7 @@ use super::negotiation::{Negotiation, Purpose, eligible};
 use super::settings::{OnStop, Settings, TunnelMode};
 use super::tunnels::Found;
 use super::{Agent, Timer, discovery, tunnelling};
-use crate::kernel::desired::{Mode, PolicyKey, SaDirection, SaKey};
+use crate::kernel::desired::{PolicyKey, SaDirection, SaKey};
 use crate::net::{Flow, IpNet, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -32,10 +32,7 @@ impl Agent {
             let peers = eligible(&self.settings, &selectors, remote)
                 .map(|p| p.id.clone())
                 .collect();
-            let mode = match tunnel.mode {
-                Mode::Tunnel => TunnelMode::Tunnel,
-                Mode::Transport => TunnelMode::Transport,
-            };
+            let mode = self.configured_mode(&selectors);
             let id = self.tunnels.adopt(now, tunnel, &mut self.wishes);
             self.once_protected.remember(&selectors);
             self.timers.set(Timer::AdoptionEnds(id), now + ADOPTION);
@@ -66,6 +63,18 @@ impl Agent {
             && eligible(&self.settings, &found.selectors, found.remote)
                 .next()
                 .is_some()
+    }
+
+    /// Of the narrowest proxy that covers them; it may have another mode by now.
+    fn configured_mode(&self, selectors: &[Selector]) -> TunnelMode {
+        let covering = self
+            .traps
+            .iter()
+            .filter(|(trap, _)| selectors.iter().all(|s| trap.selector.contains(s)));
+        let narrowest = covering.max_by_key(|(trap, _)| trap.selector.specificity());
+        narrowest
+            .and_then(|(_, id)| self.proxy(*id))
+            .map_or(TunnelMode::Tunnel, |(group, _)| group.mode)
     }
 
     fn traps_contain(&self, selector: &Selector) -> bool {

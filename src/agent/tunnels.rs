@@ -222,7 +222,32 @@ impl Tunnels {
         }
         tunnel.want_policies(wishes, pass_mark, &[Direction::Out]);
         tunnel.drop_adopted(wishes, SaDirection::Out);
-        Some(tunnel)
+        let id = tunnel.id;
+        self.supersede(id, wishes);
+        self.by_id.get(&id)
+    }
+
+    /// Others that end, or are to be replaced, must not keep their policies where this one has the
+    /// same: it would be refused what it receives. Happens where the mode is another than before.
+    fn supersede(&mut self, id: TunnelId, wishes: &mut Wishes) {
+        let Some(new) = self.by_id.get(&id) else {
+            return;
+        };
+        let covered = |s: &Selector| new.selectors.iter().any(|n| n.contains(s));
+        let mut adopted = Vec::new();
+        for old in self.by_id.values().filter(|old| old.id != id) {
+            match old.state() {
+                _ if !old.selectors.iter().all(covered) => {}
+                State::Adopted => adopted.push(old.id),
+                State::Closing => {
+                    old.withdraw_policies(wishes, self.pass_mark, &[Direction::In, Direction::Fwd]);
+                }
+                State::Opening | State::Up => {}
+            }
+        }
+        for old in adopted {
+            self.end_adoption(old, wishes);
+        }
     }
 
     /// Nothing is sent over this child any more. Call [`Self::child_gone`] after [`LINGER`].

@@ -281,8 +281,9 @@ impl Kernel {
         Some(Output::Acquire { policy, trap, flow })
     }
 
-    /// Whether a packet that came out of this SA may go on to where it was going.
-    pub fn accepts_esp(&mut self, sa: &SaKey, flow: &Flow) -> bool {
+    /// Whether a packet that came out of this SA may go on to where it was going: `check` is
+    /// [`Direction::In`] where it has arrived, otherwise [`Direction::Fwd`].
+    pub fn accepts_esp(&mut self, sa: &SaKey, flow: &Flow, check: Direction) -> bool {
         if self.sas.contains_key(sa) {
             *self.received.entry(*sa).or_default() += 1;
         }
@@ -293,7 +294,7 @@ impl Kernel {
         else {
             return false;
         };
-        match self.best(Direction::Fwd, flow).map(|policy| &policy.action) {
+        match self.best(check, flow).map(|policy| &policy.action) {
             None => true,
             Some(Action::Block) => false,
             Some(Action::Allow(templates)) => {

@@ -12,7 +12,7 @@ use xfrm_agent::agent::event::{Event, KernelEvent};
 use xfrm_agent::agent::settings::Settings;
 use xfrm_agent::agent::snapshot::Snapshot;
 use xfrm_agent::agent::tunnels::Found;
-use xfrm_agent::kernel::desired::{Change, SaKey, TransparentPorts};
+use xfrm_agent::kernel::desired::{Change, Direction, SaKey, TransparentPorts};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, IpNet, Random, Selector};
 
@@ -273,6 +273,13 @@ impl World {
         self.befall(Fate::Start(node));
     }
 
+    /// As [`Self::restart`], with what the administrator has changed meanwhile.
+    pub fn restart_with(&mut self, node: usize, change: impl FnOnce(&mut Settings)) {
+        self.befall(Fate::Kill(node));
+        change(&mut self.nodes[node].settings);
+        self.befall(Fate::Start(node));
+    }
+
     pub fn later(&mut self, after: Duration, fate: Fate) {
         self.schedule(after, Arrival::Fate(fate));
     }
@@ -443,7 +450,13 @@ impl World {
                 self.input(node, Event::Kernel(event));
             }
             Arrival::Esp { node, sa, payload } => {
-                if self.nodes[node].kernel.accepts_esp(&sa, &payload.flow) {
+                let check = if payload.flow.dst == self.nodes[node].address {
+                    Direction::In
+                } else {
+                    Direction::Fwd
+                };
+                let kernel = &mut self.nodes[node].kernel;
+                if kernel.accepts_esp(&sa, &payload.flow, check) {
                     self.tally
                         .delivered
                         .entry(payload.flow)

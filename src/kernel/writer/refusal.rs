@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// Pauses between attempts that nothing else causes: doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The kernel, or somebody else's object, stood in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -238,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_start_again_when_something_changes() {
+    fn pauses_double_up_to_ten_seconds_and_start_again_when_something_changes() {
         let (mut refused, mut now) = (Refused::default(), Instant::now());
         let mut pauses = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..6 {
             let refusals = vec![refusal(SYSCTL, Errno::ENOSPC)];
             refused.settle(now, Scope::Everything, refusals, Vec::new());
             let due = refused.due().unwrap();
             pauses.push((due - now).as_secs());
             now = due;
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
         let changed = vec![refusal(SYSCTL, Errno::EROFS)];
         refused.settle(now, Scope::Everything, changed, Vec::new());
         assert_eq!(refused.due(), Some(now + FIRST_PAUSE));
