@@ -4,6 +4,7 @@ mod clock;
 mod enduring;
 mod invariants;
 mod kernel;
+mod refusing;
 mod restarting;
 mod seeds;
 mod topologies;
