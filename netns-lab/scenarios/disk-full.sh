@@ -6,9 +6,8 @@
 # topology: fig1-host-to-host
 # needs: agent
 
-share_secret 104-106.psk 104 106
+share_secret 104-106.psk 104
 configure_gateway 104 192.0.2.104/32 192.0.2.0/24 106=self
-configure_gateway 106 192.0.2.106/32 192.0.2.0/24 104=self
 folder=$(agent_folder 104)
 log=$(agent_log 104)
 settings=$folder/run/kernel-settings.json
@@ -81,30 +80,6 @@ refused 104 0 || fail "what is remembered already needs no room: $(refusals 104)
 stop_agent 104 || fail "104 did not stop"
 given_back || fail "not given back after a kill: $(larval_drop) $(acq_expires) $(thresholds), not $original"
 all_whole
-
-# The other end is a stranger until here; with ESP, a tunnel has to be remembered.
-if probe_own_kernel >/dev/null; then
-    echo "--- a tunnel with a full state directory"
-    sed -i '1a on-stop = "remove"' "$folder/agent.toml"
-    start_agent 104
-    start_agent 106
-    answers=$(on 104 ping -c 3 -i 0.1 -W 9 192.0.2.106) || true
-    [[ $(received "$answers") == 3 ]] || fail "$answers"
-    grep -q 'ERROR.*would not know what was once protected.*No space left' "$log" || fail "the log does not say so: $(<"$log")"
-    all_whole
-    [[ ! -e $memory ]] || fail "remembered on a full disk: $(<"$memory")"
-    make_room state
-    agent 104 reload
-    grep -q 192.0.2.106 "$memory" || fail "not remembered although there is room: $(<"$log")"
-    # What is there stays when something else cannot be added.
-    kept=$(<"$memory")
-    fill state
-    agent 104 forget 192.0.2.0/24
-    [[ $(<"$memory") == "$kept" ]] || fail "changed on a full disk: $(<"$memory")"
-    make_room state
-    stop_agent 104 || fail "104 did not stop"
-    [[ $(jq length "$memory") == 0 ]] || fail "not made up for at the stop: $(<"$memory")"
-fi
 
 echo "--- a damaged memory"
 [[ -z $(policies 104) ]] || on 104 "$(agent_binary)" withdraw -c "$folder/agent.toml" >/dev/null

@@ -66,7 +66,7 @@ impl Display for SelectorWords<'_> {
             Protocol::Any => {}
             // The one name that `ip` does not know.
             Protocol::ICMPV6 => f.write_str(" proto ipv6-icmp")?,
-            protocol => write!(f, " proto {protocol}")?,
+            protocol @ Protocol::Is(_) => write!(f, " proto {protocol}")?,
         }
         let icmp = matches!(*protocol, Protocol::ICMP | Protocol::ICMPV6);
         let words = if icmp {
@@ -271,5 +271,26 @@ impl Display for Key {
             Self::Sa(key) => write!(f, "ip xfrm state {key}"),
             Self::Policy(key) => write!(f, "ip xfrm policy {key}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_said_in_words_that_ip_takes() {
+        let any = Family::V6.any();
+        let solicitation = Selector::between(any, any)
+            .protocol(Protocol::ICMPV6)
+            .ports(Port::Is(135), Port::Any);
+        let words = SelectorWords(&solicitation).to_string();
+        assert_eq!(words, "src ::/0 dst ::/0 proto ipv6-icmp type 135");
+        let net = |s: &str| s.parse().unwrap();
+        let web = Selector::between(net("10.1.0.0/16"), net("10.2.0.8/32"))
+            .protocol(Protocol::TCP)
+            .ports(Port::Any, Port::Is(443));
+        let words = SelectorWords(&web).to_string();
+        assert_eq!(words, "src 10.1.0.0/16 dst 10.2.0.8/32 proto tcp dport 443");
     }
 }

@@ -136,7 +136,7 @@ impl Refused {
         refused.filter(now).chain(self.withheld.iter().copied())
     }
 
-    /// Takes in what came of a plan of this scope.
+    /// Takes in what came of a plan of this scope, whose keys are sorted.
     pub(super) fn settle(
         &mut self,
         now: Instant,
@@ -146,7 +146,7 @@ impl Refused {
     ) -> News {
         let planned = |key: &Key| match scope {
             Scope::Everything => true,
-            Scope::Keys(keys) => keys.contains(key),
+            Scope::Keys(keys) => keys.binary_search(key).is_ok(),
         };
         let mut before = std::mem::take(&mut self.standing);
         let mut news = News::default();
