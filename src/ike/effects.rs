@@ -126,6 +126,8 @@ pub enum DownReason {
     Redundant,
     #[error("the peer started afresh")]
     InitialContact,
+    #[error("our address has gone")]
+    AddressGone,
     #[error("its lifetime has ended")]
     Expired,
     #[error("no longer allowed by the configuration")]

@@ -14,6 +14,9 @@ pub(super) struct Backoff {
 pub(super) enum Verdict {
     SendAgain,
     GiveUp,
+    /// Nobody listened for so long that silence means nothing: the process was stopped. What is
+    /// sent again has another chance; what the peer keeps only for a while, it may have forgotten.
+    Interrupted,
 }
 
 impl Backoff {
@@ -31,6 +34,13 @@ impl Backoff {
     }
 
     pub(super) fn expire(&mut self, now: Instant, timing: &Timing) -> Verdict {
+        let late = now.saturating_duration_since(self.deadline());
+        if late > timing.retransmit_max {
+            // The time that was missed, and one interval for an answer.
+            self.give_up += late + timing.retransmit_max;
+            self.restart(now, timing);
+            return Verdict::Interrupted;
+        }
         if now >= self.give_up {
             return Verdict::GiveUp;
         }
@@ -75,5 +85,24 @@ mod tests {
             sent.push((at - start).as_secs());
         }
         assert_eq!(sent, [1, 3, 7, 11]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_listened_is_no_silence() {
+        let timing = Timing {
+            retransmit: Duration::from_secs(1),
+            retransmit_max: Duration::from_secs(2),
+            give_up: Duration::from_secs(4),
+            ..Timing::default()
+        };
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut backoff = Backoff::start(start, &timing);
+        assert_eq!(backoff.expire(after(1), &timing), Verdict::SendAgain);
+        // Due after three seconds, looked at after a hundred.
+        assert_eq!(backoff.expire(after(100), &timing), Verdict::Interrupted);
+        assert_eq!(backoff.deadline(), after(101));
+        assert_eq!(backoff.expire(after(101), &timing), Verdict::SendAgain);
+        assert_eq!(backoff.expire(after(103), &timing), Verdict::GiveUp);
     }
 }

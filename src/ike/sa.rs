@@ -186,7 +186,7 @@ impl IkeSa {
     pub(super) fn retransmit(&mut self, ctx: &mut Context, now: Instant) -> Option<Verdict> {
         let in_flight = self.in_flight.as_mut()?;
         let verdict = in_flight.backoff.expire(now, &ctx.settings.timing);
-        if verdict == Verdict::SendAgain {
+        if verdict != Verdict::GiveUp {
             ctx.counters.retransmitted += 1;
             ctx.transmit(self.local, self.remote, &in_flight.datagram);
             ctx.set_timer(Timer::Request(self.id), in_flight.backoff.deadline());

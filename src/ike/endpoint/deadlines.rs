@@ -48,6 +48,12 @@ impl Endpoint {
         };
         match attempt.backoff.expire(now, &self.ctx.settings.timing) {
             Verdict::SendAgain => attempt.retransmit(&mut self.ctx),
+            // The peer may have forgotten its half-open SA, and would say nothing to `IKE_AUTH`.
+            Verdict::Interrupted => {
+                for wanted in self.dissolve_attempts(now, |a| a.id == id) {
+                    self.want_again(now, wanted, ConnectError::Cancelled);
+                }
+            }
             Verdict::GiveUp => {
                 self.ctx.counters.unanswered += 1;
                 let Some(attempt) = self.take_attempt(id) else {

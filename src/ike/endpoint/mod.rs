@@ -71,6 +71,11 @@ impl Endpoint {
         self.ctx.counters
     }
 
+    /// Whether there is an IKE SA with this peer.
+    pub fn is_in_contact(&self, peer: &Identity) -> bool {
+        self.ctx.in_contact.contains_key(peer)
+    }
+
     // --- wishes ---------------------------------------------------------------------------------
 
     /// Asks for a child SA. Ends in a `ChildUp` or a `Failed` that names the request, unless it is
@@ -215,6 +220,23 @@ impl Endpoint {
         self.settle(now, id);
     }
 
+    /// IKE SAs that are being set up from this address of ours are given up.
+    pub fn abandon_attempts(&mut self, now: Instant, address: IpAddr) {
+        for wanted in self.dissolve_attempts(now, |a| a.local.ip() == address) {
+            self.ctx.fail(&wanted, ConnectError::Cancelled);
+        }
+    }
+
+    /// Nothing will be sent from this address of ours any more, or heard at it: what runs over it
+    /// ends, without a word to the peers.
+    pub fn leave_address(&mut self, now: Instant, address: IpAddr) {
+        self.abandon_attempts(now, address);
+        let over_it = self.sas.values().filter(|sa| sa.local.ip() == address);
+        for id in over_it.map(|sa| sa.id).collect::<Vec<_>>() {
+            self.lose(now, id, &DownReason::AddressGone);
+        }
+    }
+
     /// Before the process ends: transmit what this gives and do not wait for answers.
     pub fn close_all(&mut self, now: Instant) {
         for wanted in self.dissolve_attempts(now, |_| true) {
@@ -304,23 +326,30 @@ impl Endpoint {
         let orphans = sa.close(&mut self.ctx, reason);
         sa.in_flight = None;
         self.ctx.timers.stop(&Timer::Request(id));
-        if *reason == DownReason::PeerSilent {
+        if matches!(reason, DownReason::PeerSilent | DownReason::AddressGone) {
             self.forget(id);
         } else {
             // Stays a while to answer the peer's Delete again.
             self.settle(now, id);
         }
-        for mut wanted in orphans {
-            wanted.tries += 1;
-            let again = matches!(
-                reason,
-                DownReason::DeletedByPeer | DownReason::InitialContact
-            );
-            if again && wanted.tries < 3 && wanted.request.is_some() {
-                self.want(now, wanted);
-            } else {
-                self.ctx.fail(&wanted, end_of(reason, remote, &peer));
+        for wanted in orphans {
+            let error = end_of(reason, remote, &peer);
+            match reason {
+                DownReason::DeletedByPeer | DownReason::InitialContact => {
+                    self.want_again(now, wanted, error);
+                }
+                _ => self.ctx.fail(&wanted, error),
             }
+        }
+    }
+
+    /// `error` is what its request ends with where it has been tried often enough.
+    fn want_again(&mut self, now: Instant, mut wanted: Wanted, error: ConnectError) {
+        wanted.tries += 1;
+        if wanted.tries < 3 && wanted.request.is_some() {
+            self.want(now, wanted);
+        } else {
+            self.ctx.fail(&wanted, error);
         }
     }
 

@@ -1,6 +1,6 @@
 //! How children and IKE SAs end.
 
-use super::network::{A, B, Network, address, connect, settings};
+use super::network::{A, B, Network, address, connect, name, settings};
 use crate::ike::effects::{ConnectError, DownReason};
 use crate::ike::settings::{Connect, RequestId, Settings};
 use std::time::Duration;
@@ -156,4 +156,48 @@ fn a_wish_on_an_ike_sa_that_the_peer_closes_is_tried_on_a_new_one() {
     net.assert_one_tunnel();
     let requests: Vec<_> = net.hosts[A].ups.iter().filter_map(|(_, r)| *r).collect();
     assert_eq!(requests, [RequestId(1), RequestId(2)]);
+}
+
+#[test]
+fn a_request_that_nobody_heard_the_answer_to_is_sent_again() {
+    let mut net = up();
+    // Both ask whether the other lives; the process of one is stopped before it hears.
+    net.run_seconds(28);
+    net.filter = Box::new(|_| false);
+    net.run_seconds(2);
+    net.filter = Box::new(|_| true);
+    net.now += Duration::from_secs(60);
+    net.run_seconds(5);
+    net.assert_one_tunnel();
+    assert_eq!(reasons(&net), [[], []]);
+}
+
+#[test]
+fn what_runs_over_an_address_that_has_gone_ends_without_a_word() {
+    let mut net = up();
+    net.connect(B, connect(2, B, A));
+    let (now, sent) = (net.now, net.sent.len());
+    net.act(A, |e| e.leave_address(now, address(B)));
+    assert!(
+        reasons(&net)[A].is_empty(),
+        "that is not an address of ours"
+    );
+    net.act(A, |e| e.leave_address(now, address(A)));
+    assert_eq!(reasons(&net)[A], [DownReason::AddressGone]);
+    assert_eq!(net.hosts[A].ike_downs, [DownReason::AddressGone]);
+    assert!(!net.hosts[A].endpoint.is_in_contact(&name(B)));
+    assert_eq!(net.sent.len(), sent, "from where should it have been sent?");
+    assert_eq!(net.hosts[A].endpoint.poll_timeout(), None);
+}
+
+#[test]
+fn an_attempt_from_an_address_that_has_gone_is_given_up() {
+    let mut net = Network::new(2, 1);
+    net.connect(A, connect(1, A, B));
+    let now = net.now;
+    net.act(A, |e| e.abandon_attempts(now, address(A)));
+    let failed = (RequestId(1), ConnectError::Cancelled);
+    assert_eq!(net.hosts[A].failures, [failed]);
+    net.run_seconds(60);
+    assert!(net.hosts[A].ups.is_empty() && net.hosts[B].ups.is_empty());
 }

@@ -235,6 +235,21 @@ fn silence_is_reported_when_the_time_is_up() {
     assert_eq!(net.sent.len(), 17);
 }
 
+/// Its process was stopped with the answer under way; when it goes on, the peer has forgotten.
+#[test]
+fn an_attempt_that_was_interrupted_begins_anew() {
+    for answered in [false, true] {
+        let mut net = Network::new(2, 1);
+        net.connect(A, connect(1, A, B));
+        net.run(Duration::from_millis(if answered { 25 } else { 15 }));
+        net.now += Duration::from_secs(40);
+        net.run_seconds(2);
+        net.assert_one_tunnel();
+        assert_eq!(net.hosts[A].ups.len(), 1);
+        assert!(net.hosts[A].failures.is_empty());
+    }
+}
+
 #[test]
 fn transport_mode_is_for_the_two_ends_themselves() {
     let host_to_host = Selector::between(address(A).into(), address(B).into());

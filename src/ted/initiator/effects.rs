@@ -84,7 +84,7 @@ pub enum Ended {
     Covered,
     /// It waited for its turn and no packet asked for it any more.
     Stale,
-    /// Its proxy has changed or gone, or an administrator said so.
+    /// Its proxy has changed or gone, our address has, or an administrator said so.
     Forgotten,
 }
 

@@ -62,6 +62,8 @@ pub const RETRANSMIT_MIN: Duration = Duration::from_millis(10);
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// A flow that waits for its turn and sends no packet for this long is forgotten.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// A deadline that is noticed so late means that the process was stopped, and heard nothing.
+const INTERRUPTION: Duration = Duration::from_secs(1);
 /// Silence is concluded only from this many probes that really left.
 const MIN_PROBES: u32 = 3;
 
@@ -290,6 +292,18 @@ impl Initiator {
         self.drop_matching(now, Ended::Forgotten, matching);
     }
 
+    /// Answers can no longer come to this address of ours: discoveries that gave it are dropped. The
+    /// next packet of their flows is looked into afresh.
+    pub fn address_gone(&mut self, now: Instant, own: IpAddr) {
+        let active = self.discoveries.values().filter(|d| d.own == own);
+        let mut flows: BTreeSet<_> = active.map(|d| (d.proxy, d.key)).collect();
+        for (proxy, group) in &self.groups {
+            let waiting = group.waiting().filter(|(_, w)| w.own == own);
+            flows.extend(waiting.map(|(key, _)| (*proxy, *key)));
+        }
+        self.forget(now, |proxy, flow| flows.contains(&(proxy, flow.into())));
+    }
+
     /// Ends the failures of matching flows, so that their next packet is looked into afresh. Where
     /// a discovery is under way, candidates that were refused may be offered again.
     pub fn retry(&mut self, matching: impl Fn(ProxyId, &Flow) -> bool) {
@@ -345,6 +359,10 @@ impl Initiator {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        let due = self.poll_timeout();
+        if due.is_some_and(|due| now.saturating_duration_since(due) > INTERRUPTION) {
+            self.listen_again(now);
+        }
         while let Some(timer) = self.timers.expired(now) {
             match timer {
                 Timer::Retransmit(id) => self.retransmit(now, id),

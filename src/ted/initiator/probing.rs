@@ -94,6 +94,14 @@ impl Initiator {
         self.advance(now, id);
     }
 
+    /// Nobody was there to hear answers, which may still wait in a socket: their time begins anew.
+    pub(super) fn listen_again(&mut self, now: Instant) {
+        let again = now + self.config.timeout;
+        for (id, _) in self.discoveries.iter().filter(|(_, d)| !d.timed_out) {
+            self.timers.set(Timer::Timeout(*id), again);
+        }
+    }
+
     pub(super) fn lose_patience(&mut self, now: Instant, id: DiscoveryId) {
         let discovery = self.discovery(id);
         let proxy = discovery.proxy;

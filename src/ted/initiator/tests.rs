@@ -28,6 +28,7 @@ enum Step {
     Wait(u64),
     Retry(u8),
     Forget(u32),
+    AddressGone,
     Reload {
         with_second_proxy: bool,
     },
@@ -45,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3000u64).prop_map(Step::Wait),
         1 => (0..12u8).prop_map(Step::Retry),
         1 => (0..2u32).prop_map(Step::Forget),
+        1 => Just(Step::AddressGone),
         1 => any::<bool>().prop_map(|with_second_proxy| Step::Reload { with_second_proxy }),
         1 => (0..12u8).prop_map(Step::Discover),
     ]
@@ -155,6 +157,11 @@ impl Driven {
             Step::Wait(ms) => self.wait(Duration::from_millis(ms)),
             Step::Retry(host) => self.initiator.retry(|_, f| f.dst == addr(2, host)),
             Step::Forget(proxy) => self.initiator.forget(now, |p, _| p == ProxyId(proxy)),
+            Step::AddressGone => {
+                self.initiator.address_gone(now, own);
+                assert!(self.initiator.discoveries.is_empty());
+                assert_eq!(self.initiator.waiting, 0);
+            }
             Step::Reload { with_second_proxy } => {
                 self.initiator.reload(now, config(with_second_proxy));
             }
@@ -274,4 +281,61 @@ proptest! {
         prop_assert!(driven.initiator.inquiries.is_empty());
         prop_assert_eq!(driven.initiator.failures().count(), 0);
     }
+}
+
+/// Whether any of the effects since the last time is a failure.
+fn failed(initiator: &mut Initiator) -> bool {
+    let effects = std::iter::from_fn(|| initiator.poll_effect());
+    let failures = effects.filter(|effect| matches!(effect, Effect::Failed { .. }));
+    failures.count() > 0
+}
+
+#[test]
+fn silence_is_not_concluded_from_a_time_in_which_nobody_listened() {
+    let mut initiator = Initiator::new(config(false), Box::new(Seeded(1)));
+    let start = Instant::now();
+    let acquire = Acquire {
+        proxy: ProxyId(0),
+        flow: flow(9),
+        own: Ipv4Addr::new(192, 0, 2, 104).into(),
+    };
+    initiator.acquire(start, acquire).unwrap();
+    let mut now = start;
+    while now < start + Duration::from_secs(2) {
+        now = initiator.poll_timeout().unwrap();
+        initiator.handle_timeout(now);
+    }
+    // The process was stopped, long enough for the time to be up.
+    now += Duration::from_secs(30);
+    initiator.handle_timeout(now);
+    assert!(!failed(&mut initiator));
+    let heard_again = now;
+    while !failed(&mut initiator) {
+        now = initiator.poll_timeout().unwrap();
+        initiator.handle_timeout(now);
+    }
+    assert_eq!(now, heard_again + Duration::from_secs(4));
+}
+
+#[test]
+fn discoveries_whose_answers_cannot_come_any_more_begin_anew_from_another_address() {
+    let mut initiator = Initiator::new(config(false), Box::new(Seeded(1)));
+    let now = Instant::now();
+    let [old, new] = [104, 204].map(|host| IpAddr::from(Ipv4Addr::new(192, 0, 2, host)));
+    let mut acquire = |own, host| {
+        let (proxy, flow) = (ProxyId(0), flow(host));
+        initiator
+            .acquire(now, Acquire { proxy, flow, own })
+            .unwrap();
+        let ids = std::iter::from_fn(|| initiator.poll_effect()).filter_map(|e| match e {
+            Effect::SendProbe { payload, .. } => Some(Probe::decode(&payload).unwrap().id),
+            _ => None,
+        });
+        let ids: Vec<_> = ids.collect();
+        initiator.address_gone(now, old);
+        ids
+    };
+    assert_eq!(acquire(old, 9), [old]);
+    assert_eq!(acquire(new, 9), [new]);
+    assert!(acquire(new, 9).is_empty(), "under way already");
 }
