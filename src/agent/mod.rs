@@ -21,6 +21,7 @@ mod held;
 pub mod left_behind;
 mod negotiation;
 mod protected;
+mod renumbering;
 mod restart;
 pub mod settings;
 pub mod snapshot;
@@ -32,7 +33,7 @@ pub mod wishes;
 use crate::ike;
 use crate::kernel::desired::{Key, Policy, PolicyKey, Revision};
 use crate::net::masked::TooManyPrefixes;
-use crate::net::{Flow, Identity, Random, Selector, Timers};
+use crate::net::{Flow, Random, Selector, Timers};
 use crate::ted;
 use crate::ted::proxies::{Proxy, ProxyId};
 use effect::{Effect, Routes};
@@ -40,9 +41,10 @@ use event::{Event, KernelEvent, Token};
 use held::Held;
 use negotiation::Negotiations;
 use protected::OnceProtected;
+use renumbering::Renumbering;
 use settings::Settings;
 use snapshot::{EventView, RefusalView};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 use tunnels::Tunnels;
@@ -67,8 +69,7 @@ pub struct Agent {
     traps: BTreeMap<PolicyKey, ProxyId>,
     transparent: Option<crate::kernel::desired::TransparentPorts>,
     own: Vec<IpAddr>,
-    /// Peers that this run has had an IKE SA with.
-    met: BTreeSet<Identity>,
+    renumbering: Renumbering,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -88,6 +89,8 @@ enum Timer {
     ChildGone(ike::effects::ChildId),
     /// A tunnel of before the restart has been replaced, or has had its chance.
     AdoptionEnds(TunnelId),
+    /// Is there another way where one of our addresses has gone?
+    LookForWay,
 }
 
 impl Agent {
@@ -129,7 +132,7 @@ impl Agent {
             traps: BTreeMap::new(),
             transparent: None,
             own: Vec::new(),
-            met: BTreeSet::new(),
+            renumbering: Renumbering::default(),
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -150,10 +153,7 @@ impl Agent {
                 self.transparent = Some(ports);
                 self.want_interception();
             }
-            Event::Addresses(own) => {
-                self.responder.set_own_addresses(own.clone());
-                self.own = own;
-            }
+            Event::Addresses(own) => self.addresses(now, own),
             Event::Datagram {
                 local,
                 remote,
@@ -185,6 +185,7 @@ impl Agent {
             match timer {
                 Timer::ChildGone(child) => self.tunnels.child_gone(child, &mut self.wishes),
                 Timer::AdoptionEnds(tunnel) => self.tunnels.end_adoption(tunnel, &mut self.wishes),
+                Timer::LookForWay => self.look_for_way(now),
             }
         }
         self.drain(now);

@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     },
     /// To take the place of a tunnel of before the restart.
     Adoption(TunnelId),
+    /// To have a tunnel again that lost its local address.
+    Replanting,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Negotiation {
     fn flow(&self) -> Option<Flow> {
         match self.purpose {
             Purpose::Discovery { flow, .. } => Some(flow),
-            Purpose::Adoption(_) => None,
+            Purpose::Adoption(_) | Purpose::Replanting => None,
         }
     }
 }
@@ -107,8 +109,8 @@ impl Negotiations {
     /// The next peer to try for `negotiation`; `None` where all have been tried, or where this
     /// target has had its share for now.
     ///
-    /// `initial_contact` tells whether nothing was heard of a peer yet: then it should forget what
-    /// it had with an earlier run of us.
+    /// `initial_contact` tells whether we have nothing with a peer: then it should forget what it had
+    /// with an earlier run of us, or with an address that we had.
     pub(super) fn start(
         &mut self,
         now: Instant,
@@ -169,6 +171,21 @@ impl Negotiations {
             .filter(|(_, n)| served(n))
             .map(|(request, _)| *request)
             .collect()
+    }
+
+    /// Gives up whatever was negotiated from this address of ours.
+    pub(super) fn abandon(&mut self, local: IpAddr) -> Vec<RequestId> {
+        let from_there = self.running.iter().filter(|(_, n)| n.local == local);
+        let requests: Vec<RequestId> = from_there.map(|(request, _)| *request).collect();
+        for request in &requests {
+            self.running.remove(request);
+        }
+        requests
+    }
+
+    /// Whether a tunnel for exactly these selectors is being negotiated.
+    pub(super) fn wants(&self, selectors: &[Selector]) -> bool {
+        self.running.values().any(|n| n.selectors == selectors)
     }
 
     fn may_contact(&mut self, now: Instant, target: IpAddr) -> bool {

@@ -41,7 +41,6 @@ impl Agent {
             } => self.transmit(local, remote, payload),
             IkeEffect::IkeUp { peer, remote, .. } => {
                 self.tell(now, "peer-up", format!("{peer} at {}", remote.ip()));
-                self.met.insert(peer);
             }
             IkeEffect::IkeDown { peer, reason, .. } => {
                 self.tell(now, "peer-down", format!("{peer}: {reason}"));
@@ -163,10 +162,10 @@ impl Agent {
     /// Tries the next peer; `why` says what came of the one before.
     pub(super) fn negotiate(&mut self, now: Instant, negotiation: Negotiation, why: &str) {
         let (purpose, remote) = (negotiation.purpose, negotiation.remote);
-        let met = &self.met;
+        let ike = &self.ike;
         match self
             .negotiations
-            .start(now, negotiation, |peer| !met.contains(peer))
+            .start(now, negotiation, |peer| !ike.is_in_contact(peer))
         {
             Some(connect) => self.ike.connect(now, connect),
             None => match purpose {
@@ -174,6 +173,8 @@ impl Agent {
                     self.initiator.candidate_failed(now, discovery, remote, why);
                 }
                 Purpose::Adoption(tunnel) => self.timers.set(Timer::AdoptionEnds(tunnel), now),
+                // Asked for again by and by.
+                Purpose::Replanting => {}
             },
         }
     }

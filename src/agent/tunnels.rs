@@ -22,6 +22,7 @@ use crate::kernel::desired::{
 };
 use crate::kernel::ownership::{Band, REQIDS};
 use crate::net::{Flow, Identity, Selector};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -136,6 +137,16 @@ impl Tunnels {
         self.by_id
             .values()
             .any(|t| soon(t) && t.selectors.iter().any(|s| s.matches(flow)))
+    }
+
+    /// Whether packets of all these selectors go out now, or will as soon as a peer can read them.
+    pub fn serve(&self, selectors: &[Selector]) -> bool {
+        let serves = |t: &Tunnel| t.sends() || t.state() == State::Opening;
+        let served = |s: &Selector| {
+            let mut serving = self.by_id.values().filter(|t| serves(t));
+            serving.any(|t| t.selectors.iter().any(|of| of.contains(s)))
+        };
+        selectors.iter().all(served)
     }
 
     pub fn of_child(&self, child: ChildId) -> Option<&Tunnel> {
@@ -454,13 +465,13 @@ impl Tunnel {
 
     fn want_policies(&self, wishes: &mut Wishes, pass_mark: Mark, directions: &[Direction]) {
         for policy in self.policies(pass_mark, directions) {
-            wishes.want_policy(Owner::Tunnel(self.id), policy);
+            wishes.want_policy(Owner::Tunnel(Reverse(self.id)), policy);
         }
     }
 
     fn withdraw_policies(&self, wishes: &mut Wishes, pass_mark: Mark, directions: &[Direction]) {
         for policy in self.policies(pass_mark, directions) {
-            wishes.withdraw_policy(Owner::Tunnel(self.id), policy.key);
+            wishes.withdraw_policy(Owner::Tunnel(Reverse(self.id)), policy.key);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::kernel::desired::{
 use crate::kernel::ownership::Band;
 use crate::ted::initiator::{Failure, Pending, Phase};
 use crate::ted::proxies::ProxyId;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -67,7 +68,6 @@ impl Agent {
             ("agent-timers", self.timers.len()),
             ("messages-awaiting-kernel", self.awaiting.len()),
             ("inquiries-awaited", self.discovering.len()),
-            ("peers-met", self.met.len()),
             ("once-protected", self.once_protected.selectors().len()),
             ("refusals", self.refusals.len()),
             ("effects", self.effects.len()),
@@ -76,6 +76,7 @@ impl Agent {
             .chain(self.wishes.tables())
             .chain(self.tunnels.tables())
             .chain(self.negotiations.tables())
+            .chain(self.renumbering.tables())
             .chain(self.held.tables())
             .chain(self.initiator.tables())
             .chain(self.responder.tables())
@@ -136,7 +137,7 @@ impl Agent {
 
     fn is_refused(&self, tunnel: TunnelId) -> bool {
         self.refusals.keys().any(|key| match key {
-            Key::Policy(key) => self.wishes.owner_of(key) == Some(Owner::Tunnel(tunnel)),
+            Key::Policy(key) => self.wishes.owner_of(key) == Some(Owner::Tunnel(Reverse(tunnel))),
             _ => false,
         })
     }

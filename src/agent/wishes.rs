@@ -6,6 +6,7 @@
 //! object, never a deletion followed by an addition.
 
 use crate::kernel::desired::{Change, Key, Object, Policy, PolicyKey, Revision, Sa, SaKey};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why an object is wanted. The order is the precedence: the first owner of a key decides.
@@ -13,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Owner {
     /// What the configuration always wants passed.
     Bypass,
-    Tunnel(TunnelId),
+    /// The newest first: where a peer has moved, the tunnel to where it was still receives for a
+    /// while, and must not keep out what comes through the one to where it is.
+    Tunnel(Reverse<TunnelId>),
     /// Discovery failed; its action holds for a while.
     Failure,
     /// Confines a pending destination to a hold queue of its own.
@@ -205,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_trap_takes_over_again_when_the_tunnel_of_the_same_selector_ends() {
-        let tunnel = Owner::Tunnel(TunnelId(1));
+        let tunnel = Owner::Tunnel(Reverse(TunnelId(1)));
         let mut wishes = Wishes::default();
         wishes.want_policy(Owner::Base, policy(9));
         assert_eq!(priorities(&wishes.take_change().unwrap()), [9]);
@@ -222,11 +225,22 @@ mod tests {
     #[test]
     fn a_wish_behind_a_stronger_one_changes_nothing() {
         let mut wishes = Wishes::default();
-        wishes.want_policy(Owner::Tunnel(TunnelId(1)), policy(1));
+        wishes.want_policy(Owner::Tunnel(Reverse(TunnelId(1))), policy(1));
         wishes.take_change();
         wishes.want_policy(Owner::Base, policy(9));
         assert!(wishes.take_change().is_none());
         wishes.withdraw_policy(Owner::Base, key());
+        assert!(wishes.take_change().is_none());
+    }
+
+    #[test]
+    fn of_two_tunnels_the_newer_decides() {
+        let [old, new] = [1, 2].map(|id| Owner::Tunnel(Reverse(TunnelId(id))));
+        let mut wishes = Wishes::default();
+        wishes.want_policy(old, policy(1));
+        wishes.want_policy(new, policy(2));
+        assert_eq!(priorities(&wishes.take_change().unwrap()), [2]);
+        wishes.withdraw_policy(old, key());
         assert!(wishes.take_change().is_none());
     }
 

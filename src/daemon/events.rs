@@ -107,7 +107,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
             hard: limit == Limit::Hard,
         },
         events::KernelEvent::SaLost { key } => KernelEvent::SaLost { sa: key },
-        events::KernelEvent::AddressChanged => return Some(Event::Addresses(own_addresses())),
+        events::KernelEvent::AddressChanged => return own_addresses().map(Event::Addresses),
         events::KernelEvent::PolicyRepaired { key } => {
             tracing::warn!(?key, "somebody altered a policy of ours; it is as it was");
             return None;
@@ -121,20 +121,20 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
     Some(Event::Kernel(event))
 }
 
-/// Every address of this machine; empty where they cannot be read.
-pub(super) fn own_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
+/// Every address of this machine; `None` where they cannot be read, which does not mean that they
+/// have gone.
+pub(super) fn own_addresses() -> Option<Vec<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs()
+        .inspect_err(|error| tracing::error!(%error, "our own addresses cannot be read"))
+        .ok()?;
     let address = |storage: nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
         match storage.as_sockaddr_in() {
             Some(v4) => Some(v4.ip().into()),
             None => storage.as_sockaddr_in6().map(|v6| v6.ip().into()),
         }
     };
-    interfaces
-        .filter_map(|interface| interface.address.and_then(address))
-        .collect()
+    let addresses = interfaces.filter_map(|interface| interface.address.and_then(address));
+    Some(addresses.collect())
 }
 
 /// Local half of a datagram that is about to leave.

@@ -358,7 +358,9 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         terminate: listen_for(SignalKind::terminate())?,
         interrupt: listen_for(SignalKind::interrupt())?,
     };
-    agent.handle(Instant::now(), Event::Addresses(events::own_addresses()));
+    if let Some(own) = events::own_addresses() {
+        agent.handle(Instant::now(), Event::Addresses(own));
+    }
     agent.handle(
         Instant::now(),
         Event::Transparent(sockets.transparent_ports()),

@@ -1,5 +1,6 @@
 //! Whole networks of agents in virtual time: every run of a seed is the same run.
 
+mod absent;
 mod clock;
 mod enduring;
 mod invariants;

@@ -5,6 +5,7 @@ use crate::kernel::{Kernel, Output, Payload};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
@@ -59,7 +60,11 @@ const REPLACED_AFTER: Duration = Duration::from_secs(10);
 
 pub struct Node {
     pub name: &'static str,
+    /// Unspecified while it has none.
     pub address: IpAddr,
+    way_out: WayOut,
+    /// What arrived while the agent was stopped.
+    unread: Vec<Event>,
     pub kernel: Kernel,
     pub agent: Agent,
     /// What lies behind it.
@@ -84,8 +89,16 @@ pub enum Health {
     Well,
     /// The agent was killed; the kernel goes on alone.
     Killed,
+    /// The agent was stopped, and may go on; the kernel does.
+    Stopped,
     /// The machine is booting: nothing is forwarded until the agent's first change is in.
     Booting,
+}
+
+impl Health {
+    fn listens(self) -> bool {
+        !matches!(self, Self::Killed | Self::Stopped)
+    }
 }
 
 /// How often an agent asked to be woken.
@@ -126,6 +139,11 @@ pub enum Fate {
     /// Nothing passes between two gateways, either way.
     Cut(usize, usize),
     Mend(usize, usize),
+    /// SIGSTOP, and SIGCONT.
+    Stop(usize),
+    Continue(usize),
+    /// A gateway has this address and no other; the unspecified one stands for none.
+    Renumber(usize, IpAddr),
 }
 
 /// What a finished run is judged by.
@@ -195,11 +213,14 @@ pub struct World {
     cuts: BTreeSet<(usize, usize)>,
 }
 
-struct Fixed(IpAddr);
+/// The address that a gateway has now.
+#[derive(Clone)]
+struct WayOut(Arc<Mutex<IpAddr>>);
 
-impl Routes for Fixed {
+impl Routes for WayOut {
     fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        Some(self.0)
+        let address = *self.0.lock().unwrap();
+        (!address.is_unspecified()).then_some(address)
     }
 }
 
@@ -245,10 +266,14 @@ impl World {
         clock: Clock,
     ) -> usize {
         let address: IpAddr = address.parse().unwrap();
-        let agent = self.agent(address, &settings, &[], clock.shows(self.start, self.now));
+        let way_out = WayOut(Arc::new(Mutex::new(address)));
+        let local = clock.shows(self.start, self.now);
+        let agent = self.agent(&way_out, &settings, &[], local);
         self.nodes.push(Node {
             name,
             address,
+            way_out,
+            unread: Vec::new(),
             kernel: Kernel::default(),
             agent,
             nets: nets.iter().map(|net| net.parse().unwrap()).collect(),
@@ -311,19 +336,42 @@ impl World {
             Fate::Mend(a, b) => {
                 self.cuts.remove(&pair(a, b));
             }
+            Fate::Stop(node) => {
+                self.nodes[node].health = Health::Stopped;
+                self.carry_out(node);
+            }
+            Fate::Continue(node) => {
+                self.nodes[node].health = Health::Well;
+                // Deadlines first: that is the worse order.
+                let local = self.local(node);
+                self.nodes[node].agent.handle_timeout(local);
+                for event in std::mem::take(&mut self.nodes[node].unread) {
+                    self.input(node, event);
+                }
+                self.carry_out(node);
+            }
+            Fate::Renumber(node, address) => {
+                self.nodes[node].address = address;
+                *self.nodes[node].way_out.0.lock().unwrap() = address;
+                let own = Some(address).filter(|address| !address.is_unspecified());
+                let loopback = "127.0.0.1".parse().unwrap();
+                let own = own.into_iter().chain([loopback]).collect();
+                self.input(node, Event::Addresses(own));
+            }
         }
     }
 
     fn begin_run(&mut self, node: usize, health: Health) {
         let local = self.local(node);
         let Node {
-            address,
+            ref way_out,
             ref settings,
             ref remembered,
             ..
         } = self.nodes[node];
-        let (settings, remembered) = (settings.clone(), remembered.clone());
-        self.nodes[node].agent = self.agent(address, &settings, &remembered, local);
+        let (way_out, settings) = (way_out.clone(), settings.clone());
+        let remembered = remembered.clone();
+        self.nodes[node].agent = self.agent(&way_out, &settings, &remembered, local);
         self.nodes[node].health = health;
         self.nodes[node].starting = true;
         self.nodes[node].run += 1;
@@ -337,13 +385,13 @@ impl World {
 
     fn agent(
         &mut self,
-        address: IpAddr,
+        way_out: &WayOut,
         settings: &Settings,
         remembered: &[Selector],
         local: Instant,
     ) -> Agent {
         let mut seeds = Seeded(self.rng.u64());
-        let routes = Box::new(Fixed(address));
+        let routes = Box::new(way_out.clone());
         let random = || -> Box<dyn Random> { Box::new(Seeded(seeds.u64())) };
         Agent::new(local, settings.clone(), remembered, routes, random).unwrap()
     }
@@ -414,7 +462,7 @@ impl World {
             let local = self.local(node);
             let outputs = self.nodes[node].kernel.handle_timeout(local);
             self.emit(node, outputs);
-            if self.nodes[node].health != Health::Killed {
+            if self.nodes[node].health.listens() {
                 let due = self.nodes[node].agent.poll_timeout();
                 if due.is_some_and(|at| at <= local) {
                     let second = self.now.duration_since(self.start).as_secs();
@@ -491,9 +539,11 @@ impl World {
     }
 
     pub fn input(&mut self, node: usize, event: Event) {
-        if self.nodes[node].health != Health::Killed {
+        if self.nodes[node].health.listens() {
             let local = self.local(node);
             self.nodes[node].agent.handle(local, event);
+        } else if self.nodes[node].health == Health::Stopped {
+            self.nodes[node].unread.push(event);
         }
         self.carry_out(node);
     }
@@ -503,6 +553,12 @@ impl World {
             match output {
                 Output::Clear(payload) => self.tally.clear.push(payload),
                 Output::Dropped(payload) => self.tally.dropped.push(payload),
+                // The kernel makes no packet with a source that is not its own.
+                Output::Esp { sa, payload }
+                    if self.nodes[node].kernel.sas[&sa].1.src != self.nodes[node].address =>
+                {
+                    self.tally.dropped.push(payload);
+                }
                 Output::Esp { sa, payload } => {
                     self.tally.esp += 1;
                     if let Some(to) = self.owner(sa.dst) {
@@ -535,7 +591,9 @@ impl World {
                     remote,
                     payload,
                 } => {
-                    if let Some(to) = self.owner(remote.ip()) {
+                    if let Some(to) = self.owner(remote.ip())
+                        && local.ip() == self.nodes[node].address
+                    {
                         let event = |payload| Event::Datagram {
                             local: remote,
                             remote: local,
@@ -578,7 +636,7 @@ impl World {
             health,
             ..
         } = &self.nodes[node];
-        let agent = agent.poll_timeout().filter(|_| *health != Health::Killed);
+        let agent = agent.poll_timeout().filter(|_| health.listens());
         let wake = [agent, kernel.poll_timeout()].into_iter().flatten().min();
         self.nodes[node].wake = wake.map(|at| clock.reaches(self.start, at));
         self.check(node);
@@ -600,7 +658,8 @@ impl World {
     }
 
     fn owner(&self, address: IpAddr) -> Option<usize> {
-        self.nodes.iter().position(|node| node.address == address)
+        let has = |node: &Node| node.address == address && !address.is_unspecified();
+        self.nodes.iter().position(has)
     }
 
     /// The first gateway on the way from `from` to `dst` that diverts probes for it: those behind
