@@ -120,6 +120,51 @@ fn a_packet_without_a_tunnel_raises_an_acquire_that_names_it_and_the_trap() {
     });
 }
 
+/// The kernel announces a pair of hosts once, and for a while not again: by the wall clock, so for
+/// longer where that was set back.
+#[test]
+fn what_was_announced_can_be_announced_again_at_once_when_the_clock_went_back() {
+    in_namespace(|| {
+        device("d0");
+        run("ip", "addr add 10.1.0.1/16 dev d0");
+        run("ip", "addr add 2001:db8:1::1/48 dev d0 nodad");
+        run("ip", "route add 10.0.0.0/8 dev d0");
+        run("ip", "route add 2001:db8::/32 dev d0");
+        let mut kernel = Kernel::open();
+        // Without anybody who listens, the kernel announces nothing and waits for nobody.
+        let _monitor = kernel.block_on(async { Monitor::open() }).unwrap();
+        kernel.put(vec![
+            trap("10.1.0.0/16", "10.2.0.0/16"),
+            trap("2001:db8:1::/48", "2001:db8:2::/48"),
+        ]);
+        let foreign = "src 10.1.0.0/16 dst 10.3.0.0/16 dir out tmpl proto esp mode transport";
+        run("ip", &format!("xfrm policy add {foreign}"));
+        let send = |from: &str, to: &str| {
+            let _ = UdpSocket::bind(from).unwrap().send_to(b"P", to);
+        };
+        let ours = [
+            ("10.1.0.1:4000", "10.2.0.9:7"),
+            ("[2001:db8:1::1]:4000", "[2001:db8:2::9]:7"),
+        ];
+        send("10.1.0.1:4000", "10.3.0.9:7");
+        let larval = || {
+            let listed = run("ip", "xfrm state list");
+            ["10.2.0.9", "2001:db8:2::9", "10.3.0.9"].map(|dst| listed.contains(dst))
+        };
+        // Twice, so that nothing of the first time stands in the way of the second.
+        for _ in 0..2 {
+            for (from, to) in ours {
+                send(from, to);
+            }
+            assert_eq!(larval(), [true, true, true]);
+            kernel.forget_acquires();
+            eventually("only the foreign one is left", || {
+                larval() == [false, false, true]
+            });
+        }
+    });
+}
+
 #[test]
 fn a_changed_address_is_one_event() {
     in_namespace(|| {

@@ -9,6 +9,7 @@
 //!   → goodbye to peers, kernel objects kept or removed, sysctls given back
 //! ```
 
+use super::clock::WallClock;
 use super::control::{Calls, Meaning, reloaded};
 use super::memory::{self, Memory};
 use super::sockets::{self, SourceAddresses};
@@ -29,7 +30,7 @@ use crate::net::masked::TooManyPrefixes;
 use sd_notify::NotifyState;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -102,6 +103,7 @@ struct Daemon {
     writer: Writer,
     sockets: Sockets,
     memory: Memory,
+    clock: WallClock,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
 }
@@ -110,6 +112,11 @@ impl Daemon {
     async fn serve(mut self, mut inputs: Inputs) -> Result<(), Error> {
         loop {
             self.carry_out_all();
+            // At least as often as the watchdog ticks.
+            if self.clock.went_back(Instant::now(), SystemTime::now()) {
+                tracing::warn!("the clock was set back");
+                self.writer.forget_acquires();
+            }
             let deadline = self
                 .agent
                 .poll_timeout()
@@ -375,6 +382,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         writer,
         sockets,
         memory,
+        clock: WallClock::new(Instant::now(), SystemTime::now()),
         calls,
         lines,
     };

@@ -132,7 +132,7 @@ pub fn delete(batch: &mut Batch, key: &SaKey, src: std::net::IpAddr) {
     });
 }
 
-fn put_mark(payload: &mut Payload<'_>, mark: Mark) {
+pub(super) fn put_mark(payload: &mut Payload<'_>, mark: Mark) {
     if mark != Mark::default() {
         payload.attribute(XFRMA_MARK, &fields::mark_code(mark));
     }

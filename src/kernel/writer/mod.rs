@@ -85,6 +85,7 @@ pub enum StartError {
 
 enum Command {
     Apply(Change),
+    ForgetAcquires,
     Stop(Stop, oneshot::Sender<Vec<Refusal>>),
 }
 
@@ -123,6 +124,13 @@ impl Writer {
     /// one.
     pub fn apply(&self, change: Change) {
         self.send(Command::Apply(change));
+    }
+
+    /// To be called when the wall clock went back. The kernel measures by it for how long it does not
+    /// announce a pair of hosts again: set back by an hour, that is an hour longer, in which
+    /// packets without a tunnel would be held and nobody would know.
+    pub fn forget_acquires(&self) {
+        self.send(Command::ForgetAcquires);
     }
 
     /// Finishes what is queued, then ends the thread. Returns what could not be removed or given

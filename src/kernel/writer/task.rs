@@ -4,9 +4,12 @@ use super::carry_out::{self, Kit, Looks, Outcome};
 use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
 use super::refusal::Refused;
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
-use crate::kernel::desired::{Change, Desired, Key, Object, PolicyKey, Revision, Sysctl};
+use crate::kernel::desired::{
+    Action, Change, Desired, Direction, Key, Object, Policy, PolicyKey, Revision, Sysctl,
+};
 use crate::kernel::events::KernelEvent;
 use crate::kernel::netlink::error::KernelError;
+use crate::kernel::netlink::larval::{self, Larval};
 use crate::kernel::netlink::spd::{self, Threshold, Thresholds};
 use crate::kernel::observed::Observed;
 use crate::kernel::ownership::{self, Indices};
@@ -140,6 +143,7 @@ impl Task {
         loop {
             match self.queue.try_recv() {
                 Ok(Command::Apply(change)) => self.merge(change),
+                Ok(Command::ForgetAcquires) => self.forget_acquires(),
                 Ok(Command::Stop(how, done)) => return Ok(Some((how, done))),
                 Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => return Err(Disconnected),
@@ -165,6 +169,37 @@ impl Task {
             self.desired.insert(object.key(), object);
         }
         self.pending.release.extend(change.release);
+    }
+
+    /// The larval SAs of our policies go; others' policies have larval SAs too, which stay.
+    fn forget_acquires(&mut self) {
+        let larvals = match larval::list(&mut self.sockets.xfrm) {
+            Ok(larvals) => larvals,
+            Err(error) => {
+                tracing::error!(%error, "the kernel's larval SAs cannot be listed");
+                return;
+            }
+        };
+        let raised = |larval: &Larval, policy: &Policy| {
+            let key = &policy.key;
+            key.direction == Direction::Out
+                && key.mark == larval.mark
+                && key.selector.src.contains(&larval.src)
+                && key.selector.dst.contains(&larval.dst)
+                && matches!(&policy.action, Action::Allow(templates)
+                    if templates.iter().any(|template| template.reqid == larval.reqid))
+        };
+        for larval in &larvals {
+            // A tunnel's policy makes larval SAs between its ends.
+            let ours = ownership::REQIDS.contains(&larval.reqid)
+                || self
+                    .observed
+                    .own_policies()
+                    .any(|own| raised(larval, &own.policy));
+            if ours && let Err(error) = larval::delete(&mut self.sockets.xfrm, larval) {
+                tracing::warn!(%error, dst = %larval.dst, "a larval SA stays until it expires");
+            }
+        }
     }
 
     fn before_the_first_change(&mut self) {
