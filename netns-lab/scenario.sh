@@ -56,6 +56,36 @@ eventually() {
     done
 }
 
+# --- streams: traffic that goes on in the background -------------------------------------------------------------
+
+# start_stream NODE ADDRESS [LABEL]: ten pings a second.
+start_stream() { start_process "$1" "${3:-stream}" ping -i 0.1 -W 5 "$2"; }
+
+# answered_so_far [LABEL]: how many of them were answered, by more than that there is no way.
+answered_so_far() { grep -c 'bytes from' "$(state_folder "$lab")/${1:-stream}.log" || true; }
+
+# flows [LABEL]: whether an answer comes within half a second.
+flows() {
+    local before
+    before=$(answered_so_far "${1:-stream}")
+    sleep 0.5
+    (($(answered_so_far "${1:-stream}") > before))
+}
+
+# end_stream [LABEL]: `SENT LOST GAP`, where GAP is how many pings in a row went unanswered at most.
+end_stream() {
+    local label=${1:-stream}
+    end_process "$label" INT || fail "the pings of $label did not end"
+    # Held packets are released queue by queue, so answers need not come in order.
+    awk -F 'icmp_seq=| packets transmitted, | received' '
+        / packets transmitted/ { sent = $1; answered = $2 }
+        /bytes from/ { split($2, number, " "); seen[number[1]] }
+        END {
+            for (n = 1; n <= sent; n++) { run = n in seen ? 0 : run + 1; if (run > gap) gap = run }
+            print sent, sent - answered, gap + 0
+        }' "$(state_folder "$lab")/$label.log"
+}
+
 # --- captures ---------------------------------------------------------------------------------------------------
 
 # capture NODE INTERFACE FILE [FILTER...]: records in the background; returns when packets are being recorded.
@@ -208,6 +238,13 @@ xfrm_counter() { on "$1" awk -v name="$2" '$1 == name { print $2 }' /proc/net/xf
 
 # stop_agent NODE [SIGNAL]
 stop_agent() { end_process "agent-$1" "${2:-TERM}"; }
+
+# signal_agent NODE SIGNAL: STOP and CONT, say.
+signal_agent() {
+    local process
+    read -r _ process <"$(state_folder "$lab")/agent-$1.pid"
+    kill -"$2" "$process"
+}
 
 # counter NODE NAME: one of those that `status --json` shows.
 counter() { agent "$1" status --json | sed -n "s/^ *\"$2\": \([0-9]*\),\{0,1\}$/\1/p"; }
