@@ -37,6 +37,9 @@ skip() {
     exit 77
 }
 
+# report TEXT...: a figure, which `lab test` shows although nothing failed.
+report() { echo "= $*"; }
+
 # received PING_OUTPUT: how many answers there were.
 received() { sed -n 's/.* \([0-9]*\) received.*/\1/p' <<<"$1"; }
 
@@ -189,14 +192,16 @@ agent_binary() {
 
 # start_agent NODE [CONFIGURATION]: returns when it answers on its control socket.
 start_agent() {
-    local node=$1 configuration=${2:-$(agent_folder "$1")/agent.toml} binary _
+    local node=$1 configuration=${2:-$(agent_folder "$1")/agent.toml} binary socket _
     binary=$(agent_binary)
+    socket=$(agent_folder "$node")/run/control.sock
     ! runs "agent-$node" || die "an agent runs on $node already"
     mkdir -p "$(agent_folder "$node")/run" "$(agent_folder "$node")/state"
     start_process "$node" "agent-$node" "$binary" run -c "$configuration"
     for _ in {1..300}; do
         runs "agent-$node" || break
-        if agent "$node" status >/dev/null 2>&1; then return; fi
+        # Asking takes an emulated machine longer than starting.
+        if [[ -S $socket ]] && agent "$node" status >/dev/null 2>&1; then return; fi
         sleep 0.05
     done
     tail -n 20 "$(agent_log "$node")" >&2
