@@ -14,12 +14,11 @@ const WAKEUPS_A_SECOND: u32 = 50;
 /// A deadline may lead to another for the same instant, but not without end.
 const WAKEUPS_AT_ONCE: u32 = 3;
 
-/// Entries of any one table, in networks of up to five gateways with one host each.
+/// Entries of any one table, the kernel's own among them, in networks of up to five gateways with one host each.
 const ENTRIES: usize = 200;
 
-/// Tables that fill with traffic and rate limits rather than with peers; their own bounds are
-/// tested where they are.
-const BOUNDED_ELSEWHERE: [&str; 2] = ["destinations-probed", "cookies-spent"];
+/// Tables that fill with traffic rather than with peers, up to bounds of their own.
+const REMEMBERED: [(&str, usize); 2] = [("destinations-probed", 4096), ("cookies-spent", 1024)];
 
 impl World {
     /// Called after every event that reached `node`.
@@ -31,6 +30,9 @@ impl World {
             self.story()
         );
         let node = &self.nodes[node];
+        if node.health != Health::Booting {
+            self.check_refuses_clear(node);
+        }
         let wakeups = node.wakeups;
         assert!(
             wakeups.in_second <= WAKEUPS_A_SECOND && wakeups.at_once <= WAKEUPS_AT_ONCE,
@@ -41,14 +43,26 @@ impl World {
         if self.large {
             return;
         }
-        for (table, entries) in node.agent.tables() {
+        let kernel = [
+            ("SAs in the kernel", node.kernel.sas.len()),
+            ("policies in the kernel", node.kernel.policies.len()),
+        ];
+        for (table, entries) in node.agent.tables().chain(kernel) {
             assert!(
-                entries <= ENTRIES || BOUNDED_ELSEWHERE.contains(&table),
+                entries <= bound(table),
                 "{}: {entries} {table}\n{}",
                 node.name,
                 self.story()
             );
         }
+    }
+
+    /// One, and it is up.
+    pub fn assert_usable_tunnel(&self, node: usize) {
+        let tunnels = self.snapshot(node).tunnels;
+        let up = tunnels.iter().filter(|tunnel| tunnel.state == "up");
+        let name = self.nodes[node].name;
+        assert_eq!(up.count(), 1, "{name}: {tunnels:?}\n{}", self.story());
     }
 
     /// What a failed assertion tells: the last that happened.
@@ -90,17 +104,15 @@ impl World {
     }
 
     /// Nothing that arrives without protection passes.
-    pub fn assert_refuses_clear(&self, flows: &[Flow]) {
-        for node in self.nodes.iter().filter(|n| n.health != Health::Booting) {
-            for flow in flows {
-                let ours = node.nets.iter().any(|net| net.contains(&flow.dst));
-                assert!(
-                    !ours || !node.kernel.accepts_clear(flow),
-                    "{} lets {flow} in\n{}",
-                    node.name,
-                    self.story()
-                );
-            }
+    fn check_refuses_clear(&self, node: &Node) {
+        let ours = |flow: &&Flow| node.nets.iter().any(|net| net.contains(&flow.dst));
+        for flow in self.due.iter().filter(ours) {
+            assert!(
+                !node.kernel.accepts_clear(flow),
+                "{} lets {flow} in\n{}",
+                node.name,
+                self.story()
+            );
         }
     }
 
@@ -162,6 +174,11 @@ impl World {
         }
         None
     }
+}
+
+fn bound(table: &str) -> usize {
+    let own = REMEMBERED.iter().find(|(name, _)| *name == table);
+    own.map_or(ENTRIES, |(_, entries)| *entries)
 }
 
 /// The reqids of outbound tunnel policies that match.

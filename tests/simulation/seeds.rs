@@ -21,7 +21,7 @@ impl Drop for Running {
 }
 
 /// Runs each seed, or those that the environment variable `SEED` names.
-pub fn each(seeds: Range<u64>, run: impl Fn(u64)) {
+pub fn each(seeds: Range<u64>, mut run: impl FnMut(u64)) {
     for seed in chosen().unwrap_or(seeds) {
         let _running = Running(seed);
         run(seed);

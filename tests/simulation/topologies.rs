@@ -97,6 +97,7 @@ pub fn figure_1(seed: u64, weather: Weather) -> World {
     world.add("104", GW_W, &[W], west);
     world.add("106", GW_X, &[X], east);
     world.run_for(SECOND);
+    world.due = vec![out(), out().reversed()];
     world
 }
 
@@ -136,6 +137,9 @@ pub fn mesh(
         world.add_with_clock(name, &address, &[&net(n)], settings, clock);
     }
     world.run_for(SECOND);
+    if on_failure == FailureAction::Block {
+        world.due = every_pair(gateways);
+    }
     world
 }
 

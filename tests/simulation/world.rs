@@ -5,146 +5,26 @@ use crate::kernel::{Kernel, Output, Payload};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use xfrm_agent::agent::Agent;
-use xfrm_agent::agent::effect::{Effect, Routes};
+use xfrm_agent::agent::effect::Effect;
 use xfrm_agent::agent::event::{Event, KernelEvent};
 use xfrm_agent::agent::settings::Settings;
 use xfrm_agent::agent::snapshot::Snapshot;
-use xfrm_agent::agent::tunnels::Found;
-use xfrm_agent::kernel::desired::{Change, Direction, SaKey, TransparentPorts};
+use xfrm_agent::kernel::desired::{Change, Direction, SaKey};
+use xfrm_agent::net::Flow;
 use xfrm_agent::net::random::Seeded;
-use xfrm_agent::net::{Flow, IpNet, Random, Selector};
 
-/// How the network treats each packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    /// Percent.
-    pub loss: u64,
-    /// Percent of packets that arrive twice.
-    pub duplicated: u64,
-    pub delay: Duration,
-    /// Up to this much more, so that packets overtake each other.
-    pub jitter: Duration,
-}
-
-impl Weather {
-    pub const FAIR: Self = Self {
-        loss: 0,
-        duplicated: 0,
-        delay: Duration::from_millis(5),
-        jitter: Duration::ZERO,
-    };
-
-    /// 30 % loss, 50 ms.
-    pub const FOUL: Self = Self {
-        loss: 30,
-        duplicated: 5,
-        delay: Duration::from_millis(50),
-        jitter: Duration::from_millis(20),
-    };
-}
-
-/// When the daemon looks whether adopted tunnels carry anything.
-const PROOF: Duration = Duration::from_secs(1);
+pub use crate::fates::Fate;
+pub use crate::network::Weather;
+pub use crate::node::{Health, Node};
+use crate::node::{Wakeups, WayOut};
+use crate::trace::Trace;
 
 /// Time that the kernel takes to carry out a change.
 const WRITING: Duration = Duration::from_micros(300);
 
 /// Time until the agent hears what the kernel noticed.
 const NOTIFYING: Duration = Duration::from_micros(50);
-
-/// Time for a run to replace or remove what the one before left.
-const REPLACED_AFTER: Duration = Duration::from_secs(10);
-
-pub struct Node {
-    pub name: &'static str,
-    /// Unspecified while it has none.
-    pub address: IpAddr,
-    way_out: WayOut,
-    /// What arrived while the agent was stopped.
-    unread: Vec<Event>,
-    pub kernel: Kernel,
-    pub agent: Agent,
-    /// What lies behind it.
-    pub nets: Vec<IpNet>,
-    pub clock: Clock,
-    pub health: Health,
-    pub wakeups: Wakeups,
-    settings: Settings,
-    /// What survives a restart.
-    remembered: Vec<Selector>,
-    /// The next change is the whole of what this run wants.
-    starting: bool,
-    /// How often the agent was started, and the SAs that it found in the kernel.
-    pub run: u64,
-    pub found: BTreeSet<SaKey>,
-    /// When its agent wants to be woken, in the world's time.
-    wake: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    Well,
-    /// The agent was killed; the kernel goes on alone.
-    Killed,
-    /// The agent was stopped, and may go on; the kernel does.
-    Stopped,
-    /// The machine is booting: nothing is forwarded until the agent's first change is in.
-    Booting,
-}
-
-impl Health {
-    fn listens(self) -> bool {
-        !matches!(self, Self::Killed | Self::Stopped)
-    }
-}
-
-/// How often an agent asked to be woken.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wakeups {
-    /// In the second of virtual time `second`.
-    pub in_second: u32,
-    pub most_in_a_second: u32,
-    /// One after the other at the same instant.
-    pub at_once: u32,
-    second: u64,
-    last: Option<Instant>,
-}
-
-impl Wakeups {
-    fn count(&mut self, second: u64, now: Instant) {
-        if self.second != second {
-            (self.second, self.in_second) = (second, 0);
-        }
-        self.in_second += 1;
-        self.most_in_a_second = self.most_in_a_second.max(self.in_second);
-        self.at_once = match self.last.replace(now) {
-            Some(last) if last == now => self.at_once + 1,
-            _ => 1,
-        };
-    }
-}
-
-/// What happens to gateways and links, at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// `kill -9`. The kernel keeps what it has.
-    Kill(usize),
-    /// The next run of an agent that was killed.
-    Start(usize),
-    /// Everything that the kernel had is gone, and the agent starts.
-    Reboot(usize),
-    /// Nothing passes between two gateways, either way.
-    Cut(usize, usize),
-    Mend(usize, usize),
-    /// SIGSTOP, and SIGCONT.
-    Stop(usize),
-    Continue(usize),
-    /// A gateway has this address and no other; the unspecified one stands for none.
-    Renumber(usize, IpAddr),
-}
 
 /// What a finished run is judged by.
 #[derive(Debug, Default, PartialEq)]
@@ -160,7 +40,7 @@ pub struct Tally {
 }
 
 #[derive(Debug)]
-enum Arrival {
+pub(super) enum Arrival {
     Event {
         node: usize,
         event: Event,
@@ -203,25 +83,18 @@ pub struct World {
     pub chance: Seeded,
     /// Packets may cross in the clear: some proxies say so.
     pub clear_allowed: bool,
+    /// What must never be let in without protection.
+    pub due: Vec<Flow>,
+    /// Everything that happens, for whoever asks; it takes its time.
+    pub trace: Option<Trace>,
     /// Tables may be larger than those of a few gateways with one host each.
     pub large: bool,
-    rng: Seeded,
+    pub(super) rng: Seeded,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
-    arrivals: BTreeMap<u64, Arrival>,
+    pub(super) arrivals: BTreeMap<u64, Arrival>,
     scheduled: u64,
     /// Smaller first.
-    cuts: BTreeSet<(usize, usize)>,
-}
-
-/// The address that a gateway has now.
-#[derive(Clone)]
-struct WayOut(Arc<Mutex<IpAddr>>);
-
-impl Routes for WayOut {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        let address = *self.0.lock().unwrap();
-        (!address.is_unspecified()).then_some(address)
-    }
+    pub(super) cuts: BTreeSet<(usize, usize)>,
 }
 
 impl World {
@@ -237,6 +110,8 @@ impl World {
             answered: None,
             chance: Seeded(!seed),
             clear_allowed: false,
+            due: Vec::new(),
+            trace: None,
             large: false,
             rng: Seeded(seed),
             queue: BinaryHeap::new(),
@@ -266,7 +141,7 @@ impl World {
         clock: Clock,
     ) -> usize {
         let address: IpAddr = address.parse().unwrap();
-        let way_out = WayOut(Arc::new(Mutex::new(address)));
+        let way_out = WayOut::by(address);
         let local = clock.shows(self.start, self.now);
         let agent = self.agent(&way_out, &settings, &[], local);
         self.nodes.push(Node {
@@ -292,110 +167,6 @@ impl World {
         node
     }
 
-    /// `kill -9`, and a new run a moment later. The kernel keeps what it has.
-    pub fn restart(&mut self, node: usize) {
-        self.befall(Fate::Kill(node));
-        self.befall(Fate::Start(node));
-    }
-
-    /// As [`Self::restart`], with what the administrator has changed meanwhile.
-    pub fn restart_with(&mut self, node: usize, change: impl FnOnce(&mut Settings)) {
-        self.befall(Fate::Kill(node));
-        change(&mut self.nodes[node].settings);
-        self.befall(Fate::Start(node));
-    }
-
-    pub fn later(&mut self, after: Duration, fate: Fate) {
-        self.schedule(after, Arrival::Fate(fate));
-    }
-
-    pub fn befall(&mut self, fate: Fate) {
-        let pair = |a: usize, b: usize| (a.min(b), a.max(b));
-        match fate {
-            Fate::Kill(node) => {
-                // Nothing is left of what the run had waiting.
-                self.arrivals.retain(|_, arrival| match arrival {
-                    Arrival::Apply { node: of, .. } | Arrival::Count { node: of } => *of != node,
-                    Arrival::Event { node: of, event } => {
-                        *of != node || !matches!(event, Event::Kernel(_))
-                    }
-                    _ => true,
-                });
-                self.nodes[node].health = Health::Killed;
-                self.carry_out(node);
-            }
-            Fate::Start(node) => self.begin_run(node, Health::Well),
-            Fate::Reboot(node) => {
-                self.befall(Fate::Kill(node));
-                self.nodes[node].kernel = Kernel::default();
-                self.begin_run(node, Health::Booting);
-            }
-            Fate::Cut(a, b) => {
-                self.cuts.insert(pair(a, b));
-            }
-            Fate::Mend(a, b) => {
-                self.cuts.remove(&pair(a, b));
-            }
-            Fate::Stop(node) => {
-                self.nodes[node].health = Health::Stopped;
-                self.carry_out(node);
-            }
-            Fate::Continue(node) => {
-                self.nodes[node].health = Health::Well;
-                // Deadlines first: that is the worse order.
-                let local = self.local(node);
-                self.nodes[node].agent.handle_timeout(local);
-                for event in std::mem::take(&mut self.nodes[node].unread) {
-                    self.input(node, event);
-                }
-                self.carry_out(node);
-            }
-            Fate::Renumber(node, address) => {
-                self.nodes[node].address = address;
-                *self.nodes[node].way_out.0.lock().unwrap() = address;
-                let own = Some(address).filter(|address| !address.is_unspecified());
-                let loopback = "127.0.0.1".parse().unwrap();
-                let own = own.into_iter().chain([loopback]).collect();
-                self.input(node, Event::Addresses(own));
-            }
-        }
-    }
-
-    fn begin_run(&mut self, node: usize, health: Health) {
-        let local = self.local(node);
-        let Node {
-            ref way_out,
-            ref settings,
-            ref remembered,
-            ..
-        } = self.nodes[node];
-        let (way_out, settings) = (way_out.clone(), settings.clone());
-        let remembered = remembered.clone();
-        self.nodes[node].agent = self.agent(&way_out, &settings, &remembered, local);
-        self.nodes[node].health = health;
-        self.nodes[node].starting = true;
-        self.nodes[node].run += 1;
-        self.nodes[node].found = self.nodes[node].kernel.sas.keys().copied().collect();
-        let run = self.nodes[node].run;
-        self.schedule(REPLACED_AFTER, Arrival::Audit { node, run });
-        let found = self.nodes[node].kernel.left_behind();
-        self.start(node, found);
-        self.schedule(PROOF, Arrival::Count { node });
-    }
-
-    fn agent(
-        &mut self,
-        way_out: &WayOut,
-        settings: &Settings,
-        remembered: &[Selector],
-        local: Instant,
-    ) -> Agent {
-        let mut seeds = Seeded(self.rng.u64());
-        let routes = Box::new(way_out.clone());
-        let random = || -> Box<dyn Random> { Box::new(Seeded(seeds.u64())) };
-        Agent::new(local, settings.clone(), remembered, routes, random).unwrap()
-    }
-
     /// What the node's own clock shows.
     pub fn local(&self, node: usize) -> Instant {
         self.nodes[node].clock.shows(self.start, self.now)
@@ -403,14 +174,6 @@ impl World {
 
     pub fn snapshot(&self, node: usize) -> Snapshot {
         self.nodes[node].agent.snapshot(self.local(node))
-    }
-
-    fn start(&mut self, node: usize, found: Vec<Found>) {
-        let address = self.nodes[node].address;
-        let ports = TransparentPorts { v4: 1, v6: Some(1) };
-        self.input(node, Event::Found(found));
-        self.input(node, Event::Addresses(vec![address]));
-        self.input(node, Event::Transparent(ports));
     }
 
     /// `count` packets of a flow, the first now.
@@ -424,6 +187,11 @@ impl World {
     /// One packet of a flow, some time from now.
     pub fn send_later(&mut self, after: Duration, node: usize, payload: Payload) {
         self.schedule(after, Arrival::Send { node, payload });
+    }
+
+    /// How many packets of a flow have arrived.
+    pub fn delivered(&self, flow: &Flow) -> usize {
+        self.tally.delivered.get(flow).map_or(0, Vec::len)
     }
 
     /// Runs until `duration` has passed, and checks the invariants after every event.
@@ -482,6 +250,10 @@ impl World {
         let Some(arrival) = self.arrivals.remove(&id) else {
             return;
         };
+        let passed = self.now.duration_since(self.start);
+        if let Some(trace) = &mut self.trace {
+            trace.note(passed, &arrival);
+        }
         match arrival {
             Arrival::Event { node, event } => self.input(node, event),
             Arrival::Apply { node, change } => {
@@ -582,8 +354,12 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, node: usize) {
+    pub(super) fn carry_out(&mut self, node: usize) {
+        let passed = self.now.duration_since(self.start);
         while let Some(effect) = self.nodes[node].agent.poll_effect() {
+            if let Some(trace) = &mut self.trace {
+                trace.note(passed, &(node, &effect));
+            }
             match effect {
                 Effect::Kernel(change) => self.schedule(WRITING, Arrival::Apply { node, change }),
                 Effect::Send {
@@ -620,7 +396,7 @@ impl World {
                     }
                 }
                 Effect::Tell(line) => {
-                    let at = self.now.duration_since(self.start).as_secs_f64();
+                    let at = passed.as_secs_f64();
                     let name = self.nodes[node].name;
                     self.tells
                         .push(format!("{at:9.4} {name} {} {}", line.kind, line.detail));
@@ -642,54 +418,7 @@ impl World {
         self.check(node);
     }
 
-    fn datagram(
-        &mut self,
-        from: usize,
-        to: usize,
-        payload: Vec<u8>,
-        event: impl Fn(Vec<u8>) -> Event,
-    ) {
-        if self.rng.u64() % 100 < self.weather.duplicated {
-            let event = event(payload.clone());
-            self.transmit(from, to, Arrival::Event { node: to, event });
-        }
-        let event = event(payload);
-        self.transmit(from, to, Arrival::Event { node: to, event });
-    }
-
-    fn owner(&self, address: IpAddr) -> Option<usize> {
-        let has = |node: &Node| node.address == address && !address.is_unspecified();
-        self.nodes.iter().position(has)
-    }
-
-    /// The first gateway on the way from `from` to `dst` that diverts probes for it: those behind
-    /// `from` in the order in which they were added, up to the one that the address lies behind.
-    fn interceptor(&self, from: usize, dst: IpAddr) -> Option<usize> {
-        let last = self
-            .nodes
-            .iter()
-            .position(|n| n.nets.iter().any(|net| net.contains(&dst)))?;
-        let way: Vec<usize> = if from < last {
-            (from + 1..=last).collect()
-        } else {
-            (last..from).rev().collect()
-        };
-        way.into_iter()
-            .find(|node| self.nodes[*node].kernel.diverts(dst))
-    }
-
-    fn transmit(&mut self, from: usize, to: usize, arrival: Arrival) {
-        let lost = self.rng.u64() % 100 < self.weather.loss;
-        let jitter = self.weather.jitter.as_micros().max(1) as u64;
-        let delay = self.weather.delay + Duration::from_micros(self.rng.u64() % jitter);
-        let cut = self.cuts.contains(&(from.min(to), from.max(to)));
-        let booting = self.nodes[from].health == Health::Booting;
-        if !lost && !cut && !booting {
-            self.schedule(delay, arrival);
-        }
-    }
-
-    fn schedule(&mut self, after: Duration, arrival: Arrival) {
+    pub(super) fn schedule(&mut self, after: Duration, arrival: Arrival) {
         self.scheduled += 1;
         self.queue.push(Reverse((self.now + after, self.scheduled)));
         self.arrivals.insert(self.scheduled, arrival);
