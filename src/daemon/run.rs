@@ -162,7 +162,15 @@ impl Daemon {
 
     /// Does everything that the agent wants done.
     fn carry_out_all(&mut self) {
+        let mut last = None;
         while let Some(effect) = self.agent.poll_effect() {
+            match effect {
+                // Nothing else waits for the disk.
+                Effect::Remember(_) => last = Some(effect),
+                effect => self.carry_out(effect),
+            }
+        }
+        if let Some(effect) = last {
             self.carry_out(effect);
         }
     }
