@@ -689,22 +689,25 @@ fn flows_beyond_the_bound_are_refused_and_those_that_fell_silent_are_forgotten()
     let now = net.instant();
     let own = ip("192.0.2.104");
     let initiator = &mut net.gateways[0].initiator;
-    let results: Vec<_> = (0..5000)
-        .map(|n| {
-            let acquire = Acquire {
-                proxy: ProxyId(0),
-                flow: to_x(n),
-                own,
-            };
-            initiator.acquire(now, acquire)
-        })
-        .collect();
-    let full = results
-        .iter()
-        .filter(|r| **r == Err(AcquireError::Full))
-        .count();
-    assert_eq!(full, 5000 - 4096 - 1);
-    assert_eq!(initiator.counters().acquires_refused, full as u64);
+    let mut refused = |src: &str| {
+        let flow = |n| Flow {
+            src: ip(src),
+            ..to_x(n)
+        };
+        let acquire = |n| Acquire {
+            proxy: ProxyId(0),
+            flow: flow(n),
+            own,
+        };
+        let results = (0..2500).map(|n| initiator.acquire(now, acquire(n)));
+        results.filter(|r| *r == Err(AcquireError::Full)).count()
+    };
+    // One is begun. One sender alone cannot fill the table, two can.
+    assert_eq!(refused("10.1.0.102"), 2500 - 2048 - 1);
+    assert_eq!(refused("10.1.0.103"), 2500 - 2048);
+    assert_eq!(refused("10.1.0.104"), 2500);
+    let refused = 2500 * 3 - 4096 - 1;
+    assert_eq!(initiator.counters().acquires_refused, refused);
     net.run_until(WAIT_MAX + TIMEOUT + FAILURE_LIFETIME * 2);
     assert_eq!(net.gateways[0].initiator.pending().count(), 0);
     assert_eq!(net.gateways[0].initiator.poll_timeout(), None);

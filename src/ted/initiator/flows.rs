@@ -62,7 +62,7 @@ impl Initiator {
         let Some(group) = self.groups.get_mut(&proxy) else {
             return;
         };
-        let Some(waiting) = group.remove(key) else {
+        let Some(waiting) = group.begin(key) else {
             return;
         };
         let id = DiscoveryId(self.next_id);

@@ -68,6 +68,8 @@ const INTERRUPTION: Duration = Duration::from_secs(1);
 const MIN_PROBES: u32 = 3;
 
 const MAX_WAITING: usize = 4096;
+/// Under one proxy, of one sender.
+const MAX_WAITING_OF_ONE: usize = MAX_WAITING / 2;
 const MAX_DISCOVERIES: usize = 1024;
 /// Discoveries of unknown outcome under one proxy.
 const MAX_PROBED: usize = 64;
@@ -161,10 +163,12 @@ impl Initiator {
             self.discovery(id).packets += 1;
             return Ok(Acquired::Probing(id));
         }
+        let group = self.groups.get(&proxy);
+        let of_sender = group.map_or(0, |group| group.waiting_from(flow.src));
         let group = self.groups.get_mut(&proxy);
         if let Some(waiting) = group.and_then(|group| group.waiting_mut(&key)) {
             waiting.packets += 1;
-        } else if self.waiting < MAX_WAITING {
+        } else if self.waiting < MAX_WAITING && of_sender < MAX_WAITING_OF_ONE {
             let group = self.groups.entry(proxy).or_insert_with(Group::new);
             group.push(flow, own);
             self.waiting += 1;
