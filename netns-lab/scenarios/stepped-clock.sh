@@ -53,10 +53,10 @@ eventually 10 flows late || fail "no new tunnel: $(agent 104 status)"
 # The site that has no tunnel is looked for again and again.
 looked_for() { (($(counter 104 discoveries-failed) > ${1:-0})); } # not shown before the first
 failed=$(counter 104 discoveries-failed)
-eventually 15 looked_for "$failed" || fail "packets without a tunnel are no longer announced: $(agent 104 status)
+eventually 30 looked_for "$failed" || fail "packets without a tunnel are no longer announced: $(agent 104 status)
     $(on 104 ip xfrm state list nokeys)"
 failed=$(counter 104 discoveries-failed)
-eventually 15 looked_for "$failed" || fail "packets without a tunnel were announced once more, and then no longer"
+eventually 30 looked_for "$failed" || fail "packets without a tunnel were announced once more, and then no longer"
 end_process late INT || fail "late pings did not end"
 echo "ok  an hour earlier"
 
