@@ -21,6 +21,9 @@ use xfrm_agent::net::{IpNet, Selector};
 
 const ROUNDS: usize = 7;
 
+/// The kernel frees what was removed afterwards, which is no part of what comes next.
+const SETTLE: Duration = Duration::from_millis(300);
+
 fn main() {
     let given: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let counts = if given.is_empty() {
@@ -151,6 +154,7 @@ fn agent_round(count: usize) -> Measured {
     let removal = agent.apply(Vec::new(), keys);
     // Big changes are followed by a look at everything, which is no part of the next.
     agent.apply(Vec::new(), Vec::new());
+    std::thread::sleep(SETTLE);
     let again = agent.apply(wanted, Vec::new());
     agent.stop();
     vec![
@@ -194,6 +198,7 @@ fn ip_round(count: usize) -> Measured {
     let list = start.elapsed();
     assert!(listed.lines().count() >= count);
     let removal = batch(&delete);
+    std::thread::sleep(SETTLE);
     let again = batch(&add);
     vec![
         (FIRST, first),
