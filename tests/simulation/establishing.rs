@@ -158,25 +158,13 @@ fn a_gateway_that_is_the_end_host_can_answer_the_first_packet_over_ipv6() {
 
 #[test]
 fn a_gateway_in_the_middle_that_protects_something_else_is_passed() {
-    let block = FailureAction::Block;
     let mut world = World::new(17, Weather::FAIR);
-    let west = settings(
-        "gw104.example",
-        &[proxy(W, X)],
-        block,
-        &[peer("gw106.example", "secret", &[X])],
-    );
+    let [west, east] = west_and_east();
     let middle = settings(
         "gw105.example",
         &[proxy(Y, W)],
-        block,
+        FailureAction::Block,
         &[peer("gw104.example", "x", &[W])],
-    );
-    let east = settings(
-        "gw106.example",
-        &[proxy(X, W)],
-        block,
-        &[peer("gw104.example", "secret", &[W])],
     );
     world.add("104", GW_W, &[W], west);
     world.add("105", GW_Y, &[Y], middle);

@@ -78,22 +78,22 @@ pub fn out() -> Flow {
     ping("10.1.0.102", "10.2.0.108")
 }
 
+/// What 104 and 106 of FIG. 1 are told.
+pub fn west_and_east() -> [Settings; 2] {
+    let gateway = |own: &str, [local, remote]: [&str; 2], other: &str| {
+        let known = [peer(other, "secret", &[remote])];
+        settings(own, &[proxy(local, remote)], FailureAction::Block, &known)
+    };
+    [
+        gateway("gw104.example", [W, X], "gw106.example"),
+        gateway("gw106.example", [X, W], "gw104.example"),
+    ]
+}
+
 /// FIG. 1: 104 is node 0, 106 is node 1.
 pub fn figure_1(seed: u64, weather: Weather) -> World {
-    let block = FailureAction::Block;
     let mut world = World::new(seed, weather);
-    let west = settings(
-        "gw104.example",
-        &[proxy(W, X)],
-        block,
-        &[peer("gw106.example", "secret", &[X])],
-    );
-    let east = settings(
-        "gw106.example",
-        &[proxy(X, W)],
-        block,
-        &[peer("gw104.example", "secret", &[W])],
-    );
+    let [west, east] = west_and_east();
     world.add("104", GW_W, &[W], west);
     world.add("106", GW_X, &[X], east);
     world.run_for(SECOND);

@@ -1,5 +1,9 @@
 //! Files as administrators write them, and the exact line each mistake gets.
 
+mod any_input;
+mod documentation;
+mod files;
+
 use super::difference::Difference;
 use super::secrets::BadSecret;
 use super::*;
@@ -41,6 +45,20 @@ fn problems(text: &str) -> String {
 
 fn warnings(text: &str) -> String {
     listed(Path::new("x"), &load_text(text).warnings).to_string()
+}
+
+fn written(files: &[(&str, &str, u32)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, mode) in files {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
+    }
+    dir
+}
+
+fn whole() -> String {
+    format!("{IDENTITY}{PROXY}{PEER}")
 }
 
 /// A file in order but for one more table; positions count from that table's own first line.
@@ -559,247 +577,4 @@ fn what_is_allowed_but_hardly_meant_is_warned_of() {
         "x:6:10: 10.2.0.0/16 lies inside local 10.0.0.0/8: traffic between local addresses is \
          never protected"
     );
-}
-
-// --- files --------------------------------------------------------------------------------------
-
-fn written(files: &[(&str, &str, u32)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text, mode) in files {
-        let path = dir.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
-    }
-    dir
-}
-
-fn whole() -> String {
-    format!("{IDENTITY}{PROXY}{PEER}")
-}
-
-#[test]
-fn the_psk_file_is_found_beside_the_configuration() {
-    let dir = written(&[
-        ("c.toml", &whole(), 0o644),
-        ("psk", "0x000102030405060708090a0b0c0d0e0f\n", 0o600),
-    ]);
-    let loaded = load(&dir.path().join("c.toml")).unwrap();
-    assert_eq!(loaded.agent.peers[0].psk.len(), 16);
-    assert!(loaded.warnings.is_empty());
-}
-
-#[test]
-fn a_psk_file_that_others_can_read_is_reported_where_it_is_named() {
-    let dir = written(&[("c.toml", &whole(), 0o644), ("psk", "swordfish", 0o640)]);
-    let config = dir.path().join("c.toml");
-    let psk = dir.path().join("psk").display().to_string();
-    assert_eq!(
-        load(&config).unwrap_err().to_string(),
-        format!(
-            "{}:9:12: psk-file: {psk} can be read by others (mode 0640): chmod 600 {psk}",
-            config.display()
-        )
-    );
-}
-
-#[test]
-fn a_missing_psk_file_is_reported_where_it_is_named() {
-    let dir = written(&[("c.toml", &whole(), 0o644)]);
-    let config = dir.path().join("c.toml").display().to_string();
-    assert_eq!(
-        load(Path::new(&config)).unwrap_err().to_string(),
-        format!(
-            "{config}:9:12: psk-file: cannot open {}: No such file or directory (os error 2)",
-            dir.path().join("psk").display()
-        )
-    );
-}
-
-#[test]
-fn a_configuration_that_others_can_write_is_refused() {
-    let dir = written(&[("c.toml", &whole(), 0o664), ("psk", "swordfish", 0o600)]);
-    let config = dir.path().join("c.toml").display().to_string();
-    assert_eq!(
-        load(Path::new(&config)).unwrap_err().to_string(),
-        format!("{config} can be written by others (mode 0664): chmod go-w {config}")
-    );
-}
-
-#[test]
-fn no_error_and_no_debug_form_shows_a_key() {
-    let dir = written(&[("c.toml", &whole(), 0o644), ("psk", "0xswordfish", 0o600)]);
-    let config = dir.path().join("c.toml");
-    let error = load(&config).unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("swordfish"));
-    fs::write(dir.path().join("psk"), "swordfish").unwrap();
-    let loaded = load(&config).unwrap();
-    assert!(!format!("{loaded:?}").contains("swordfish"));
-}
-
-// --- reload -------------------------------------------------------------------------------------
-
-#[test]
-fn a_reload_names_what_differs_and_what_needs_a_restart() {
-    let old = load_text(&whole());
-    let same = load_text(&format!("{}[agent]\non-stop = \"keep\"\n", whole()));
-    assert_eq!(
-        Difference::between(&old, &same).to_string(),
-        "nothing has changed"
-    );
-    let new = load_text(&format!(
-        "{}{}{}[agent]\non-stop = \"remove\"\nstate-dir = \"/x\"\n[ike]\nliveness = 5\n",
-        whole()
-            .replace("name = \"w\"", "name = \"v\"")
-            .replace("\"psk\"", "\"short\""),
-        proxy("n", "10.5.0.0/16", "10.2.0.0/16", "block"),
-        "[[peer]]\nid = \"c\"\npsk-file = \"psk\"\nmay-protect = \"self\"\n",
-    ));
-    assert_eq!(
-        Difference::between(&old, &new).to_string(),
-        "proxy n added\nproxy v added\nproxy w removed\npeer c added\npeer gw106.example altered\n\
-         agent.on-stop altered\nike altered\nagent.state-dir altered: takes effect at a restart"
-    );
-}
-
-// --- documentation ------------------------------------------------------------------------------
-
-const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
-
-/// The rows of a section's table: everything between its heading and the next.
-fn documented(heading: &str) -> Vec<&'static str> {
-    let start = format!("## `{heading}`\n");
-    let (_, section) = DOCUMENTATION
-        .split_once(&start)
-        .unwrap_or_else(|| panic!("no section {heading}"));
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split('`').next()).collect()
-}
-
-#[test]
-fn the_documentation_has_a_row_for_each_key_and_no_other() {
-    for table in keys::TABLES {
-        assert_eq!(
-            documented(&table.heading()),
-            table.names,
-            "{}",
-            table.heading()
-        );
-    }
-    let sections = DOCUMENTATION.matches("\n## `[").count();
-    assert_eq!(sections, keys::TABLES.len());
-}
-
-#[test]
-fn the_documented_defaults_are_the_defaults() {
-    let (_, block) = DOCUMENTATION
-        .split_once("```toml\n# every default\n")
-        .expect("a block of defaults");
-    let defaults = block.split("```").next().unwrap();
-    let minimal = load_text(&whole());
-    let spelled_out = load_text(&format!("{}{defaults}", whole()));
-    assert_eq!(format!("{minimal:?}"), format!("{spelled_out:?}"));
-    for table in [keys::AGENT, keys::IKE, keys::DISCOVERY, keys::INTERCEPTION] {
-        for name in table.names.iter().filter(|name| **name != "control-group") {
-            assert!(
-                defaults.contains(&format!("\n{name} = ")),
-                "{name} has no default"
-            );
-        }
-    }
-}
-
-#[test]
-fn the_example_file_passes_and_so_it_does_with_every_comment_of_a_key_taken_away() {
-    let example = include_str!("../../dist/xfrm-agent.toml");
-    let key = "0sMDEyMzQ1Njc4OWFiY2RlZg==\n";
-    let dir = written(&[("c.toml", example, 0o644), ("gw106.psk", key, 0o600)]);
-    let loaded = load(&dir.path().join("c.toml")).unwrap();
-    assert_eq!(loaded.warnings, []);
-    let uncommented: Vec<&str> = example
-        .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|l| !l.starts_with(' '))
-                .unwrap_or(line)
-        })
-        .collect();
-    let settings = load_text(&uncommented.join("\n"));
-    assert_eq!(settings.warnings, []);
-    for table in keys::TABLES {
-        for name in table.names {
-            let line = |l: &&str| l.starts_with(&format!("{name} = "));
-            assert!(uncommented.iter().any(line), "the example lacks {name}");
-        }
-    }
-}
-
-// --- any input ----------------------------------------------------------------------------------
-
-fn value() -> impl Strategy<Value = String> {
-    const VALUES: &[&str] = &[
-        "\"\"",
-        "\"self\"",
-        "\"any\"",
-        "\"10.1.0.0/16\"",
-        "\"::/0\"",
-        "\"0.0.0.0 0.255.0.1\"",
-        "\"10.1.0.0 255.255.0.255\"",
-        "\"tcp\"",
-        "\"psk\"",
-        "\"short\"",
-        "\"1h\"",
-        "\"gw\"",
-        "\"/run/x\"",
-        "\"clear\"",
-        "0",
-        "-1",
-        "1",
-        "65536",
-        "0x80000000",
-        "99999999999999999999",
-        "1.5",
-        "nan",
-        "true",
-        "1979-05-27",
-        "[]",
-        "[1, \"a\", [[]]]",
-        "{}",
-        "{ a.b = 1 }",
-        "[\"10.2.0.0/16\", \"::1\"]",
-    ];
-    prop::sample::select(VALUES).prop_map(str::to_owned)
-}
-
-fn table() -> impl Strategy<Value = String> {
-    let key = |keys: &'static keys::Keys| {
-        let lines = prop::collection::btree_map(prop::sample::select(keys.names), value(), 0..9);
-        lines.prop_map(move |lines| {
-            let lines = lines
-                .iter()
-                .map(|(key, value)| format!("{key} = {value}\n"));
-            format!("{}\n{}", keys.heading(), lines.collect::<String>())
-        })
-    };
-    prop::sample::select(keys::TABLES).prop_flat_map(key)
-}
-
-proptest! {
-    /// Accepted, or refused for at least one reason with a place in the file.
-    #[test]
-    fn files_of_any_known_keys_are_judged(tables in prop::collection::vec(table(), 0..8)) {
-        let text = tables.concat();
-        if let Err(problems) = parse(&text) {
-            prop_assert!(!problems.is_empty());
-            let lines = text.lines().count() + 1;
-            for position in problems.iter().filter_map(|problem| problem.position) {
-                prop_assert!((1..=lines).contains(&position.line), "{position}");
-            }
-        }
-    }
-
-    #[test]
-    fn any_text_is_judged(text in "\\PC{0,200}") {
-        let _ = parse(&text);
-    }
 }
