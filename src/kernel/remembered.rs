@@ -26,6 +26,9 @@ pub struct Settings {
     pub sysctls: BTreeMap<String, Altered<String>>,
     #[serde(default)]
     pub thresholds: Option<Altered<Thresholds>>,
+    /// They were as long as ever before.
+    #[serde(default)]
+    pub short_grace_periods: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,17 @@ impl Remembered {
             .get_or_insert(Altered { before, ours })
             .ours = ours;
         self.keep(settings)
+    }
+
+    /// Call before grace periods are shortened, and after they are as they were.
+    ///
+    /// # Errors
+    /// As for [`Self::sysctl`].
+    pub fn grace_periods(&mut self, short: bool) -> io::Result<()> {
+        self.keep(Settings {
+            short_grace_periods: short,
+            ..self.settings.clone()
+        })
     }
 
     /// It has its earlier value again. [`Self::save`] when all have: an empty memory needs no room.

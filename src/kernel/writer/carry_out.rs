@@ -123,8 +123,7 @@ impl<'a> Run<'a, '_> {
         if self.kit.sockets.xfrm.batch().is_full() {
             self.flush()?;
             // The kernel doubles its policy tables on a worker of the processor that asked for it,
-            // and each insertion searches a table that is too small the longer. Measured on 6.18,
-            // new namespace, 50,000 policies in three directions: 360 ms, without this 1,060 ms.
+            // and each insertion searches a table that is too small the longer.
             std::thread::yield_now();
         }
         Ok(())

@@ -12,6 +12,7 @@
 //! ```
 
 mod carry_out;
+mod grace_periods;
 mod kernel_state;
 mod refusal;
 mod task;

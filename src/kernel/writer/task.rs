@@ -1,6 +1,7 @@
 //! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
 
 use super::carry_out::{self, Kit, Looks, Outcome};
+use super::grace_periods;
 use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
 use super::refusal::Refused;
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
@@ -71,8 +72,9 @@ impl Task {
         reports: UnboundedSender<Report>,
     ) -> Result<Self, StartError> {
         let mut sockets = Sockets::open()?;
-        let remembered = Remembered::open(&options.runtime_dir)
+        let mut remembered = Remembered::open(&options.runtime_dir)
             .map_err(|error| StartError::Remembered(options.runtime_dir, error))?;
+        grace_periods::restore(&mut remembered);
         let mut observed = Observed::default();
         sockets.list(&mut observed)?;
         Ok(Self {
@@ -315,9 +317,15 @@ impl Task {
         if bulk {
             kit.sockets.stop_listening()?;
         }
-        let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit)?;
+        if bulk {
+            grace_periods::shorten(kit.remembered);
+        }
+        let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit);
+        if bulk {
+            grace_periods::restore(kit.remembered);
+        }
         self.pending.everything |= bulk;
-        Ok(outcome)
+        outcome
     }
 
     /// Takes in what became of the objects that were written.
