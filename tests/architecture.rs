@@ -9,6 +9,12 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("net", &[], "layer 0: the vocabulary knows nobody"),
     ("ted", &["net"], "layer 1: one protocol, values only"),
     ("ike", &["net"], "layer 1: one protocol, values only"),
+    ("presence", &["net"], "layer 1: one subject, values only"),
+    (
+        "store",
+        &["net", "presence"],
+        "layer 2: keeps values, knows nobody who wants them",
+    ),
     (
         "kernel",
         &["net"],
@@ -16,29 +22,31 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "agent",
-        &["net", "ted", "ike", "kernel"],
+        &["net", "ted", "ike", "presence", "kernel"],
         "layer 3: where the rooms meet",
     ),
     (
         "config",
-        &["net", "ted", "ike", "kernel", "agent"],
+        &["net", "ted", "ike", "presence", "kernel", "agent"],
         "layer 4: produces the agent's settings",
     ),
     (
         "control",
-        &["net", "agent", "config"],
+        &["net", "presence", "agent", "config"],
         "layer 4: carries commands and snapshots; its socket lies where config trusts the folder",
     ),
     (
         "cli",
         &[
-            "net", "ike", "agent", "config", "control", "daemon", "kernel",
+            "net", "ike", "presence", "agent", "config", "control", "daemon", "kernel",
         ],
         "layer 4: starts the daemon, talks to it through control, and doctor asks the kernel",
     ),
     (
         "daemon",
-        &["net", "ted", "ike", "kernel", "agent", "config", "control"],
+        &[
+            "net", "ted", "ike", "presence", "store", "kernel", "agent", "config", "control",
+        ],
         "layer 4: connects the agent to sockets, the kernel and the clock",
     ),
 ];
@@ -53,7 +61,7 @@ const IO_CRATES: &[&str] = &[
     "clap",
     "libc",
 ];
-const PURE_ROOMS: &[&str] = &["net", "ted", "ike", "agent"];
+const PURE_ROOMS: &[&str] = &["net", "ted", "ike", "presence", "agent"];
 
 /// Clocks and generators of the environment, which a repeatable run cannot have.
 const AMBIENT: &[&str] = &[

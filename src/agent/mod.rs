@@ -20,6 +20,7 @@ mod foundation;
 mod held;
 pub mod left_behind;
 mod negotiation;
+pub mod presence;
 mod protected;
 mod renumbering;
 mod restart;

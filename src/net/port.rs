@@ -1,12 +1,17 @@
 //! One side's port in a proxy or selector.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// `Any` matches every port, and packets that have none; `Is` matches one.
 ///
 /// For ICMP and `ICMPv6` the kernel's selectors carry the type where the source port would be and
 /// the code where the destination port would be; the same holds here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub enum Port {
     #[default]
     Any,
@@ -33,6 +38,40 @@ impl Port {
 
     pub fn contains(self, other: Self) -> bool {
         self == Self::Any || self == other
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a port is a number from 1 to 65535, or `any`")]
+pub struct InvalidPort;
+
+impl FromStr for Port {
+    type Err = InvalidPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPort> {
+        match text {
+            "any" => Ok(Self::Any),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .map(Self::Is)
+                .ok_or(InvalidPort),
+        }
+    }
+}
+
+impl TryFrom<String> for Port {
+    type Error = InvalidPort;
+
+    fn try_from(text: String) -> Result<Self, InvalidPort> {
+        text.parse()
+    }
+}
+
+impl From<Port> for String {
+    fn from(port: Port) -> Self {
+        port.to_string()
     }
 }
 

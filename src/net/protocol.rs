@@ -1,11 +1,15 @@
 //! Transport protocol of a proxy or selector.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// `Any` is "IP" in the discovery document: every transport protocol. Zero (`HOPOPT`) therefore
 /// cannot be selected on its own; the kernel and IKE use zero for "any" as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub enum Protocol {
     #[default]
     Any,
@@ -100,6 +104,20 @@ impl FromStr for Protocol {
             Ok(n) if n != 0 => Ok(Self::Is(n)),
             _ => Err(UnknownProtocol(s.to_owned())),
         }
+    }
+}
+
+impl TryFrom<String> for Protocol {
+    type Error = UnknownProtocol;
+
+    fn try_from(text: String) -> Result<Self, UnknownProtocol> {
+        text.parse()
+    }
+}
+
+impl From<Protocol> for String {
+    fn from(protocol: Protocol) -> Self {
+        protocol.to_string()
     }
 }
 

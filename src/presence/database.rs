@@ -1,0 +1,1 @@
+//! The presence database (FIG. 6): what is believed of whom, since when and until when.

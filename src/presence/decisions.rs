@@ -1,0 +1,1 @@
+//! What has been decided, and for how long a weaker decision has to hold.

@@ -1,0 +1,1 @@
+//! What two agents tell each other about policy and presence, inside IKE.
