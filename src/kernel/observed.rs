@@ -69,6 +69,11 @@ impl Observed {
         self.policies.get(key)
     }
 
+    /// Everybody's, in the order of their keys.
+    pub fn policies(&self) -> impl Iterator<Item = &ObservedPolicy> {
+        self.policies.values()
+    }
+
     /// Ours, in the order of their keys.
     pub fn own_policies(&self) -> impl Iterator<Item = &ObservedPolicy> {
         self.policies.values().filter(|p| ownership::owns_policy(p))

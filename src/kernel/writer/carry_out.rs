@@ -173,7 +173,7 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         }
         let refused = self.kit.sockets.xfrm.flush()?;
-        let queued = std::mem::take(&mut self.queued);
+        let mut queued = std::mem::take(&mut self.queued);
         for (position, error) in refused {
             if let Some((stage, step)) = queued.get(position)
                 && !is_done(step, &error)
@@ -181,6 +181,8 @@ impl<'a> Run<'a, '_> {
                 self.refuse(*stage, *step, error);
             }
         }
+        queued.clear();
+        self.queued = queued;
         Ok(())
     }
 
