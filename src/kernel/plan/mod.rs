@@ -139,6 +139,8 @@ pub struct Plan<'a> {
     pub clashes: Vec<&'a ObservedPolicy>,
     /// Wanted, but vanished from the kernel.
     pub lost: Vec<SaKey>,
+    /// By direction, until they are among the steps.
+    new_policies: [Vec<&'a Policy>; 3],
 }
 
 impl Plan<'_> {
@@ -164,6 +166,7 @@ pub fn plan<'a>(
         }
         Scope::Everything => plan.everything(desired, observed),
     }
+    plan.add_policies();
     for key in release {
         if let (Some(Object::Policy(policy)), Some(there)) =
             (desired.get(&Key::Policy(*key)), observed.policy(key))
@@ -269,7 +272,7 @@ impl<'a> Plan<'a> {
 
     fn wanted_policy(&mut self, policy: &'a Policy, there: Option<&'a ObservedPolicy>) {
         match there {
-            None => self.push(stage_of_new(policy), Step::AddPolicy(policy)),
+            None => self.new_policies[policy.key.direction as usize].push(policy),
             Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
             Some(there) if there.policy == *policy => {}
             Some(there) => {
@@ -305,6 +308,16 @@ impl<'a> Plan<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The directions in turns: the kernel has a table for each, and has to enlarge them meanwhile.
+    fn add_policies(&mut self) {
+        let new = std::mem::take(&mut self.new_policies);
+        for turn in 0..new.iter().map(Vec::len).max().unwrap_or_default() {
+            for policy in new.iter().filter_map(|direction| direction.get(turn)) {
+                self.push(stage_of_new(policy), Step::AddPolicy(policy));
+            }
         }
     }
 
