@@ -314,6 +314,7 @@ impl<'a> Plan<'a> {
     /// The directions in turns: the kernel has a table for each, and has to enlarge them meanwhile.
     fn add_policies(&mut self) {
         let new = std::mem::take(&mut self.new_policies);
+        self.steps.reserve(new.iter().map(Vec::len).sum());
         for turn in 0..new.iter().map(Vec::len).max().unwrap_or_default() {
             for policy in new.iter().filter_map(|direction| direction.get(turn)) {
                 self.push(stage_of_new(policy), Step::AddPolicy(policy));

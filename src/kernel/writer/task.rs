@@ -162,6 +162,9 @@ impl Task {
         }
         self.revision = self.revision.max(change.revision);
         self.pending.changed = true;
+        self.pending
+            .keys
+            .reserve(change.remove.len() + change.put.len());
         for key in change.remove {
             self.desired.remove(&key);
             if let Key::Sa(key) = &key {
