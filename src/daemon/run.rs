@@ -11,6 +11,7 @@
 
 use super::clock::WallClock;
 use super::control::{Calls, Meaning, reloaded};
+use super::keeper::Keeper;
 use super::memory::{self, Memory};
 use super::sockets::{self, SourceAddresses};
 use super::wiring::{Sockets, System};
@@ -102,7 +103,7 @@ struct Daemon {
     agent: Agent,
     writer: Writer,
     sockets: Sockets,
-    memory: Memory,
+    keeper: Keeper,
     clock: WallClock,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
@@ -144,7 +145,7 @@ impl Daemon {
                 Some(call) = inputs.calls.recv() => self.call(call),
                 _ = inputs.watchdog.tick() => {
                     notify(&[NotifyState::Watchdog]);
-                    self.remember_again();
+                    self.keeper.try_again();
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -162,15 +163,7 @@ impl Daemon {
 
     /// Does everything that the agent wants done.
     fn carry_out_all(&mut self) {
-        let mut last = None;
         while let Some(effect) = self.agent.poll_effect() {
-            match effect {
-                // Nothing else waits for the disk.
-                Effect::Remember(_) => last = Some(effect),
-                effect => self.carry_out(effect),
-            }
-        }
-        if let Some(effect) = last {
             self.carry_out(effect);
         }
     }
@@ -181,15 +174,7 @@ impl Daemon {
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
             // Nobody follows: nobody is told.
             Effect::Tell(line) => return drop(self.lines.send(line)),
-            Effect::Remember(selectors) => {
-                if let Err(error) = self.memory.keep(selectors) {
-                    tracing::error!(
-                        %error,
-                        "a restart would not know what was once protected; it is tried again"
-                    );
-                }
-                return;
-            }
+            Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Send {
                 local,
                 remote,
@@ -204,15 +189,6 @@ impl Daemon {
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
-        }
-    }
-
-    /// What the state directory had no room for.
-    fn remember_again(&mut self) {
-        match self.memory.try_again() {
-            None => {}
-            Some(Ok(())) => tracing::info!("what was once protected is kept for a restart again"),
-            Some(Err(error)) => tracing::debug!(%error, "still not kept"),
         }
     }
 
@@ -247,7 +223,7 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
-                self.remember_again();
+                self.keeper.try_again();
             }
             None => tracing::error!(?response, "the configuration stays as it was"),
         }
@@ -258,9 +234,6 @@ impl Daemon {
     async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
         self.handle(Event::Stop);
         self.carry_out_all();
-        if let Some(Err(error)) = self.memory.try_again() {
-            tracing::error!(%error, "the next start will not know what was once protected");
-        }
         // Goodbyes that wait for the kernel leave when it has answered.
         let end = tokio::time::Instant::now() + GOODBYE;
         while let Ok(Some(report)) = tokio::time::timeout_at(end, reports.recv()).await {
@@ -276,6 +249,7 @@ impl Daemon {
         for refusal in self.writer.stop(how).await {
             tracing::error!(%refusal, "left behind");
         }
+        self.keeper.finish();
     }
 }
 
@@ -383,13 +357,17 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut inputs.reports).await;
     let calls = Calls::default();
+    let keeper = Keeper::start(memory).map_err(|source| Error::Start {
+        what: "start the thread that keeps what was once protected",
+        source,
+    })?;
     let mut daemon = Daemon {
         path,
         loaded,
         agent,
         writer,
         sockets,
-        memory,
+        keeper,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         calls,
         lines,
