@@ -134,7 +134,8 @@ impl Task {
             }
         }
         // Emptied before the queue is read, so that no wish is slept over.
-        while matches!((&self.woken).read(&mut [0; 64]), Ok(n) if n > 0) {}
+        let mut wakes = [0; 64];
+        while matches!((&self.woken).read(&mut wakes), Ok(n) if n == wakes.len()) {}
         true
     }
 
