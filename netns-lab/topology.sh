@@ -181,7 +181,8 @@ start_process() {
 runs() {
     local node process
     read -r node process 2>/dev/null <"$(state_folder "$lab")/$1.pid" || return
-    ip netns pids "$(namespace "$node")" 2>/dev/null | grep -qx "$process"
+    # Read to its end: `grep -q` would not, and a lister that dies of it counts as a process that is gone.
+    ip netns pids "$(namespace "$node")" 2>/dev/null | grep -x "$process" >/dev/null
 }
 
 # end_process LABEL [SIGNAL]: succeeds if it ended by that signal within ten seconds, otherwise kills it.
