@@ -1,6 +1,6 @@
 //! One row of the security policy database (FIG. 7, FIG. 8, FIG. 13).
 
-mod problems;
+pub(super) mod problems;
 mod text;
 
 pub use problems::{RowField, RowProblem};
