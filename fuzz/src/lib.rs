@@ -358,6 +358,7 @@ fn settings() -> Settings {
         interception: InterceptionSettings::default(),
         max_prefixes: 256,
         on_stop: OnStop::Keep,
+        presence: None,
     }
 }
 

@@ -255,6 +255,7 @@ mod tests {
             interception: InterceptionSettings::default(),
             max_prefixes: 256,
             on_stop: OnStop::Keep,
+            presence: None,
         }
     }
 

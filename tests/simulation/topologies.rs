@@ -62,6 +62,7 @@ pub fn settings(
         interception: InterceptionSettings::default(),
         max_prefixes: 256,
         on_stop: OnStop::Keep,
+        presence: None,
     }
 }
 

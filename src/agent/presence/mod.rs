@@ -2,3 +2,4 @@
 //! and how both ends get there without losing one.
 
 pub mod commands;
+pub mod settings;

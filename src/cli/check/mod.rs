@@ -1,10 +1,13 @@
 //! `check`: a configuration file as it is read.
 
+mod presence;
+
 use super::render::{Table, blocks, count};
 use crate::agent::settings::{FailureAction, OnStop, ProxyGroup, TunnelMode};
 use crate::config::report::Problem;
 use crate::config::{self, Loaded};
 use crate::ike::settings::Peer;
+use presence::Presence;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +35,8 @@ pub struct Interpretation {
     pub on_stop: &'static str,
     pub proxies: Vec<Proxy>,
     pub peers: Vec<BelievedPeer>,
+    /// `None`: it is off.
+    pub presence: Option<Presence>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +115,7 @@ impl Interpretation {
             },
             proxies: settings.proxies.iter().map(Proxy::of).collect(),
             peers: settings.peers.iter().map(BelievedPeer::of).collect(),
+            presence: settings.presence.as_ref().map(Presence::of),
         }
     }
 
@@ -148,11 +154,13 @@ impl Interpretation {
             let key = count(peer.key_octets, "octet");
             peers.row([&peer.id, &key, &peer.may_protect.join(", ")]);
         }
-        blocks(&[
+        let mut parts = vec![
             general.render(width),
             format!("Proxies\n{}", proxies.render(width)),
             format!("Peers\n{}", peers.render(width)),
-        ])
+        ];
+        parts.extend(self.presence.iter().flat_map(|p| p.render(width)));
+        blocks(&parts)
     }
 }
 
@@ -193,7 +201,7 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
-    fn checked(config: &str) -> (Report, String) {
+    pub(super) fn checked(config: &str) -> (Report, String) {
         let dir = tempfile::tempdir().unwrap();
         let psk = dir.path().join("gw106.psk");
         fs::write(&psk, "correct horse battery").unwrap();
@@ -203,7 +211,7 @@ mod tests {
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let report = Report::of(&file, config::load(&file));
         let directory = format!("{}/", dir.path().display());
-        let text = report.render(100).replace(&directory, "");
+        let text = report.render(160).replace(&directory, "");
         (report, text)
     }
 
