@@ -119,6 +119,9 @@ impl Driver {
             Effect::IkeDown { .. } => self.ikes -= 1,
             Effect::Failed { error, .. } => panic!("{error}"),
             Effect::OutboundReady { .. } => {}
+            Effect::Answered { .. } | Effect::AskFailed { .. } | Effect::Asked { .. } => {
+                panic!("nobody asks")
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Timer {
     Expire(ChildId),
     /// Whoever asked for the child has had time to install it, though it never said so.
     Confirmed(ChildId),
+    /// The agent has not answered what a peer asked.
+    Answer(IkeId),
 }
 
 /// A wish and whether anybody still waits for it.
@@ -72,6 +74,8 @@ pub(super) struct Context {
     pub(super) owners: BTreeMap<ChildId, IkeId>,
     /// Identities with an established IKE SA, and how many.
     pub(super) in_contact: BTreeMap<Identity, usize>,
+    /// Identities whose IKE SAs are not closed for want of children.
+    pub(super) held: BTreeSet<Identity>,
     last_id: u64,
 }
 
@@ -86,6 +90,7 @@ impl Context {
             spis: BTreeSet::new(),
             owners: BTreeMap::new(),
             in_contact: BTreeMap::new(),
+            held: BTreeSet::new(),
             last_id: 0,
         }
     }

@@ -72,6 +72,25 @@ impl Default for Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// Chosen by the caller; comes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuestionId(pub u64);
+
+/// Something to be asked of the agent at the other end, over the established IKE SA with this peer
+/// between these addresses.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub id: QuestionId,
+    pub peer: Identity,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    /// At most [`MAX_DATA`] octets.
+    pub data: Vec<u8>,
+}
+
+/// Octets of a question or of its answer.
+pub const MAX_DATA: usize = 4096;
+
 /// A child SA that should exist. Runs over the established IKE SA with the same peer at the same
 /// address where there is one (`CREATE_CHILD_SA`), otherwise over a new one.
 #[derive(Clone, Debug)]

@@ -84,8 +84,7 @@ pub(super) fn close_if_covered(endpoint: &mut Endpoint, now: Instant, id: IkeId)
     let Some(sa) = endpoint.sas.get(&id) else {
         return;
     };
-    let busy = !sa.waiting.is_empty() || !sa.postponed.is_empty() || sa.in_flight.is_some();
-    if busy {
+    if sa.is_busy() {
         endpoint.ctx.set_timer(Timer::Redundant(id), now + DELAY);
     } else if is_redundant(endpoint, sa) {
         endpoint.end(now, id, &DownReason::Redundant);

@@ -12,6 +12,7 @@
 use super::attempt::Attempt;
 mod datagrams;
 mod deadlines;
+mod questions;
 mod views;
 
 pub use views::{ChildView, IkeView};
@@ -29,7 +30,10 @@ use super::{nat, simultaneous};
 use crate::net::{Identity, Random};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// An IKE SA on which something was asked is kept for what may be asked next.
+const FURTHER_QUESTIONS: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Endpoint {
@@ -298,6 +302,7 @@ impl Endpoint {
             return;
         };
         let (remote, peer) = (sa.remote, sa.peer.clone());
+        sa.answer_nothing(&mut self.ctx);
         for wanted in sa.close(&mut self.ctx, reason) {
             self.ctx.fail(&wanted, end_of(reason, remote, &peer));
         }
@@ -361,6 +366,7 @@ impl Endpoint {
                 Timer::Liveness,
                 Timer::Idle,
                 Timer::Redundant,
+                Timer::Answer,
             ] {
                 self.ctx.timers.stop(&timer(id));
             }
@@ -386,8 +392,13 @@ impl Endpoint {
                 Role::Initiator => half_open,
                 Role::Responder => half_open * 2,
             };
-            match (sa.is_idle(), timers.deadline(&Timer::Idle(id))) {
-                (true, None) => timers.set(Timer::Idle(id), now + wait),
+            let asked_again = sa.last_question.map(|at| at + FURTHER_QUESTIONS);
+            let idle = sa.is_idle() && !self.ctx.held.contains(&sa.peer);
+            match (idle, timers.deadline(&Timer::Idle(id))) {
+                (true, None) => {
+                    let at = asked_again.map_or(now + wait, |asked| asked.max(now + wait));
+                    timers.set(Timer::Idle(id), at);
+                }
                 (false, Some(_)) => timers.stop(&Timer::Idle(id)),
                 _ => {}
             }

@@ -315,6 +315,8 @@ impl HalfOpen {
             next_request: 0,
             expected: MESSAGE_ID,
             last_response: Vec::new(),
+            deferred: None,
+            last_question: None,
         };
         let mut payloads = vec![
             Payload::IdR(id),

@@ -203,6 +203,8 @@ impl Attempt {
             next_request: 1,
             expected: 0,
             last_response: Vec::new(),
+            deferred: None,
+            last_question: None,
         };
         if version.nat {
             sa.move_behind_nat();

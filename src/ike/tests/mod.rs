@@ -9,6 +9,7 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+mod asking;
 mod ending;
 mod establishing;
 mod hostile;

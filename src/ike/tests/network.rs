@@ -2,10 +2,12 @@
 //! reorders and duplicates; and what the kernels of those hosts would hold.
 
 use crate::ike::effects::{
-    ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound,
+    AskError, ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound, Token,
 };
 use crate::ike::endpoint::Endpoint;
-use crate::ike::settings::{Connect, Mode, Peer, RequestId, Settings, Timing};
+use crate::ike::settings::{
+    Connect, Mode, Peer, Question, QuestionId, RequestId, Settings, Timing,
+};
 use crate::net::random::Seeded;
 use crate::net::{Flow, Identity, IpNet, Random, Secret, Selector, Spi};
 use std::collections::BTreeMap;
@@ -70,6 +72,29 @@ pub(super) fn connect(request: u64, from: usize, to: usize) -> Connect {
     }
 }
 
+pub(super) fn question(id: u64, from: usize, to: usize) -> Question {
+    Question {
+        id: QuestionId(id),
+        peer: name(to),
+        local: address(from),
+        remote: address(to),
+        data: format!("question {id}").into_bytes(),
+    }
+}
+
+/// A question that came.
+pub(super) struct Asked {
+    pub(super) ike: IkeId,
+    pub(super) token: Token,
+    pub(super) peer: Identity,
+    pub(super) data: Vec<u8>,
+}
+
+/// What hosts answer that answer at once: the question backwards.
+pub(super) fn backwards(question: &[u8]) -> Vec<u8> {
+    question.iter().rev().copied().collect()
+}
+
 /// One host: its endpoint, and what its kernel and agent would have made of the effects.
 pub(super) struct Host {
     pub(super) endpoint: Endpoint,
@@ -81,6 +106,11 @@ pub(super) struct Host {
     pub(super) failures: Vec<(RequestId, ConnectError)>,
     /// When the last child came up.
     pub(super) up_at: Option<Instant>,
+    pub(super) asked: Vec<Asked>,
+    /// Otherwise the test does.
+    pub(super) answers_at_once: bool,
+    pub(super) answers: Vec<(QuestionId, Option<Vec<u8>>)>,
+    pub(super) ask_failures: Vec<(QuestionId, AskError)>,
 }
 
 impl Host {
@@ -94,6 +124,10 @@ impl Host {
             ike_downs: Vec::new(),
             failures: Vec::new(),
             up_at: None,
+            asked: Vec::new(),
+            answers_at_once: false,
+            answers: Vec::new(),
+            ask_failures: Vec::new(),
         }
     }
 
@@ -181,6 +215,20 @@ impl Network {
         self.act(from, |e| e.connect(now, connect));
     }
 
+    pub(super) fn ask(&mut self, from: usize, question: Question) {
+        let now = self.now;
+        self.act(from, |e| e.ask(now, question));
+    }
+
+    /// Answers the newest question that came to a host.
+    pub(super) fn answer(&mut self, host: usize, data: Option<&[u8]>) {
+        let asked = self.hosts[host].asked.last().expect("nobody asked");
+        let (now, ike, token) = (self.now, asked.ike, asked.token);
+        self.act(host, |e| {
+            e.answer(now, ike, token, data.map(<[u8]>::to_vec));
+        });
+    }
+
     pub(super) fn act(&mut self, host: usize, act: impl FnOnce(&mut Endpoint)) {
         act(&mut self.hosts[host].endpoint);
         self.drain(host);
@@ -224,6 +272,27 @@ impl Network {
                     host.downs.push((child, reason));
                 }
                 Effect::Failed { request, error } => host.failures.push((request, error)),
+                Effect::Answered { id, data } => host.answers.push((id, data)),
+                Effect::AskFailed { id, error } => host.ask_failures.push((id, error)),
+                Effect::Asked {
+                    ike,
+                    token,
+                    peer,
+                    data,
+                    ..
+                } => {
+                    assert_eq!(host.ikes.get(&ike), Some(&peer), "asked by nobody known");
+                    if host.answers_at_once {
+                        let answer = Some(backwards(&data));
+                        host.endpoint.answer(self.now, ike, token, answer);
+                    }
+                    host.asked.push(Asked {
+                        ike,
+                        token,
+                        peer,
+                        data,
+                    });
+                }
             }
         }
     }
