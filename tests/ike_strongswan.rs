@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use xfrm_agent::ike::effects::{ChildId, DownReason, Effect};
 use xfrm_agent::ike::endpoint::Endpoint;
-use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Settings, Timing};
+use xfrm_agent::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId, Settings, Timing};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Secret, Selector};
 
@@ -145,6 +145,8 @@ impl Driver {
             )],
             flow: None,
             mode: Mode::Tunnel,
+            protocol: ChildProtocol::Esp,
+            transport_only: false,
             initial_contact: true,
         };
         self.endpoint.connect(Instant::now(), connect);

@@ -5,11 +5,11 @@ use super::crypto::PrivateKey;
 use super::crypto::keymat::Nonces;
 use super::effects::{ChildId, ChildSa, ConnectError, DownReason, Effect, Outbound};
 use super::narrowing;
-use super::negotiation::{self, EspSuite, Refusal};
+use super::negotiation::{self, ChildSuite, Refusal};
 use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
-use super::settings::Mode;
-use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
+use super::settings::{ChildProtocol, Mode};
+use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal, ProtocolId};
 use crate::net::{Family, Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ pub(super) const MAX_CHILDREN: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) id: ChildId,
+    pub(super) protocol: ChildProtocol,
     pub(super) spi_in: Spi,
     pub(super) spi_out: Spi,
     pub(super) selectors: Vec<Selector>,
@@ -38,6 +39,22 @@ pub(super) struct Child {
     pub(super) closing: Option<DownReason>,
 }
 
+/// Half of a child, as the end that receives on it names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inbound {
+    pub(super) protocol: ChildProtocol,
+    pub(super) spi: Spi,
+}
+
+impl Child {
+    pub(super) fn inbound(&self) -> Inbound {
+        Inbound {
+            protocol: self.protocol,
+            spi: self.spi_in,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedBy {
     Us,
@@ -46,7 +63,7 @@ pub(super) enum AskedBy {
 
 /// What both ends have agreed on.
 struct Agreement {
-    suite: EspSuite,
+    suite: ChildSuite,
     spi_in: Spi,
     spi_out: Spi,
     selectors: Vec<Selector>,
@@ -80,9 +97,11 @@ impl IkeSa {
             initiator: &offer.nonce,
             responder: nonce,
         };
-        let (keys_out, keys_in) =
-            self.keys
-                .child(agreement.suite.cipher, agreement.shared.as_ref(), nonces);
+        let (keys_out, keys_in) = self.keys.child(
+            agreement.suite.protection,
+            agreement.shared.as_ref(),
+            nonces,
+        );
         let (request, replaces) = match offer.purpose {
             Purpose::New(wanted) => (wanted.request, None),
             Purpose::Replace { old, .. } => (None, Some(old)),
@@ -117,7 +136,7 @@ impl IkeSa {
         let ke = answer.key_exchange();
         let (spi_out, suite) = answer
             .proposals()
-            .and_then(|p| negotiation::accept_esp(p, ke.map(|(group, _)| group)))
+            .and_then(|p| negotiation::accept_child(p, ke.map(|(group, _)| group), offer.protocol))
             .ok_or(protocol("a choice of algorithms that we did not offer"))?;
         let shared = match (suite.group, &offer.key, ke) {
             (None, _, _) => None,
@@ -135,6 +154,19 @@ impl IkeSa {
             (_, None) => Mode::Tunnel,
             (Mode::Tunnel, Some(_)) => return Err(protocol("transport mode for a tunnel")),
         };
+        if offer.mode_fixed && mode != offer.mode {
+            return Err(Rejection {
+                error: ConnectError::TunnelOnly(self.peer.clone()),
+                delete: true,
+            });
+        }
+        // Somebody on the way may have hidden the NAT until the peer had authenticated.
+        if self.nat && (mode, offer.protocol) != (Mode::Tunnel, ChildProtocol::Esp) {
+            return Err(Rejection {
+                error: ConnectError::BehindNat(address),
+                delete: true,
+            });
+        }
         let selectors = match (answer.ts_i(), answer.ts_r()) {
             (Some(local), Some(remote)) => narrowing::selectors(local, remote),
             _ => return Err(protocol("no traffic selectors")),
@@ -185,7 +217,14 @@ impl IkeSa {
             return Err(refuse(NotifyKind::NO_ADDITIONAL_SAS));
         }
         let ke = request.key_exchange().filter(|_| init.is_none());
-        let chosen = negotiation::choose_esp(proposals, ke.map(|(group, _)| group))
+        let replaced = replaces.and_then(|old| self.children.get(&old));
+        let allowed = match replaced {
+            Some(old) => &[old.protocol][..],
+            // AH covers the addresses that a NAT translates (RFC 3948 §1).
+            None if self.nat => &[ChildProtocol::Esp],
+            None => &[ChildProtocol::Esp, ChildProtocol::Ah],
+        };
+        let chosen = negotiation::choose_child(proposals, ke.map(|(group, _)| group), allowed)
             .map_err(|refusal| refused(ctx, refusal))?;
         let spi_out = <[u8; 4]>::try_from(&chosen.spi[..]).map(u32::from_be_bytes);
         let Some(spi_out) = spi_out.ok().map(Spi).filter(|spi| spi.0 >= Spi::FIRST) else {
@@ -238,7 +277,7 @@ impl IkeSa {
 
         let (keys_in, keys_out) = self
             .keys
-            .child(chosen.suite.cipher, shared.as_ref(), nonces);
+            .child(chosen.suite.protection, shared.as_ref(), nonces);
         let agreement = Agreement {
             suite: chosen.suite,
             spi_in,
@@ -305,6 +344,7 @@ impl IkeSa {
             local: self.local.ip(),
             remote: self.remote.ip(),
             encapsulation: self.nat.then(|| (self.local.port(), self.remote.port())),
+            protocol: agreement.suite.protection.protocol(),
             mode: agreement.mode,
             selectors: agreement.selectors,
             spi_in: agreement.spi_in,
@@ -345,6 +385,7 @@ impl IkeSa {
             id,
             Child {
                 id,
+                protocol: child.protocol,
                 spi_in: child.spi_in,
                 spi_out: child.spi_out,
                 selectors: child.selectors.clone(),
@@ -412,6 +453,12 @@ impl IkeSa {
         ctx.release_spi(child.spi_in);
         ctx.owners.remove(&id);
         ctx.emit(Effect::ChildDown { child: id, reason });
+    }
+
+    /// The child whose other end receives on `spi`. ESP and AH number their SAs apart.
+    pub(super) fn child_sent_on(&self, protocol: ProtocolId, spi: Spi) -> Option<&Child> {
+        let mut all = self.children.values();
+        all.find(|c| c.spi_out == spi && c.protocol.id() == protocol)
     }
 
     /// Why the peer deletes a child of ours that it need not explain.

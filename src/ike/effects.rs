@@ -1,6 +1,6 @@
 //! What the endpoint wants done, in order.
 
-use super::settings::{Mode, QuestionId, RequestId};
+use super::settings::{ChildProtocol, Mode, QuestionId, RequestId};
 use crate::net::{Identity, Secret, Selector, Spi};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -110,6 +110,7 @@ pub struct ChildSa {
     pub remote: IpAddr,
     /// Local and remote UDP port, where a NAT was found on the way.
     pub encapsulation: Option<(u16, u16)>,
+    pub protocol: ChildProtocol,
     pub mode: Mode,
     /// Outbound selectors (source local, destination remote): what both ends agreed on.
     pub selectors: Vec<Selector>,
@@ -132,6 +133,8 @@ pub enum ChildKeys {
         auth: Secret,
         hash: Sha2,
     },
+    /// AH with HMAC-SHA2 (RFC 4868).
+    AhHmac { auth: Secret, hash: Sha2 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,8 +177,14 @@ pub enum ConnectError {
     Authentication(Identity),
     #[error("{peer} is not allowed to protect {selector}")]
     NotAuthorized { peer: Identity, selector: Selector },
+    #[error(
+        "addresses are translated on the way to {0}, which AH and transport mode do not survive"
+    )]
+    BehindNat(IpAddr),
     #[error("no common algorithms with {0}")]
     NoProposalChosen(IpAddr),
+    #[error("{0} does not agree to transport mode")]
+    TunnelOnly(Identity),
     #[error("{0} does not protect this traffic")]
     TrafficSelectors(Identity),
     #[error("{peer} refused: notification {code}")]

@@ -106,13 +106,34 @@ pub struct Connect {
     /// The packet that wants out; proposed first, so that narrowing keeps it (RFC 7296 §2.9).
     pub flow: Option<Flow>,
     pub mode: Mode,
+    pub protocol: ChildProtocol,
+    /// In transport mode or not at all. Otherwise a peer that does not agree to it, or a NAT on the
+    /// way, gives tunnel mode.
+    pub transport_only: bool,
     /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
     pub initial_contact: bool,
+}
+
+impl Connect {
+    /// Whether it can be had where addresses are translated on the way. AH covers them (RFC 3948
+    /// §1), and the two ends of transport mode would disagree about them (RFC 7296 §2.23.1).
+    pub(super) fn crosses_nat(&self) -> bool {
+        self.protocol == ChildProtocol::Esp && !self.transport_only
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     Tunnel,
-    /// Asked for with `USE_TRANSPORT_MODE`; a peer that does not agree gives tunnel mode.
+    /// Asked for with `USE_TRANSPORT_MODE`.
     Transport,
+}
+
+/// What a child SA does to packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChildProtocol {
+    /// Encrypts and authenticates (RFC 4303).
+    Esp,
+    /// Authenticates, addresses included, and hides nothing (RFC 4302).
+    Ah,
 }

@@ -197,9 +197,9 @@ impl Endpoint {
     pub fn close_child(&mut self, now: Instant, child: ChildId, reason: DownReason) {
         self.with_owner(now, child, |sa, ctx| {
             if let Some(c) = sa.children.get(&child) {
-                let spi = c.spi_in;
+                let inbound = c.inbound();
                 sa.drop_child(ctx, child, reason);
-                sa.waiting.push_back(Task::DeleteSpi(spi));
+                sa.waiting.push_back(Task::DeleteSpi(inbound));
             }
         });
     }

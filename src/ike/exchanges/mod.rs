@@ -16,12 +16,12 @@ pub(super) mod init;
 pub(super) mod question;
 pub(super) mod rekey_ike;
 
+use super::child_sa::Inbound;
 use super::context::{Context, Wanted};
 use super::effects::{ChildId, DownReason};
 use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
 use super::settings::{Question, QuestionId};
-use crate::net::Spi;
 use std::time::Instant;
 
 /// Something to be asked of the peer, when its turn comes.
@@ -31,8 +31,8 @@ pub(super) enum Task {
     Rekey(ChildId),
     /// The child stays in use until the peer has answered; then `reason` is reported.
     DeleteChild(ChildId, DownReason),
-    /// A child that we have forgotten or never had: our inbound SPI.
-    DeleteSpi(Spi),
+    /// A child that we have forgotten or never had.
+    DeleteSpi(Inbound),
     DeleteIke,
     /// An empty `INFORMATIONAL`: confirms a child, or asks whether the peer lives.
     Probe,
@@ -108,7 +108,7 @@ impl IkeSa {
                 Some(Task::Create(wanted)) => self.ask_for_child(ctx, now, wanted),
                 Some(Task::Rekey(old)) => self.ask_for_replacement(ctx, now, old),
                 Some(Task::DeleteChild(id, reason)) => self.delete_child(ctx, now, id, reason),
-                Some(Task::DeleteSpi(spi)) => self.delete_spi(ctx, now, spi),
+                Some(Task::DeleteSpi(inbound)) => self.delete_spi(ctx, now, inbound),
                 Some(Task::DeleteIke) => self.delete_ike(ctx, now),
                 Some(Task::Probe) => self.probe(ctx, now),
                 Some(Task::Ask(question)) => self.ask(ctx, now, question),

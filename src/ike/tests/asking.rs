@@ -5,7 +5,7 @@ use super::network::{
 };
 use crate::ike::effects::{AskError, DownReason};
 use crate::ike::settings::{Connect, MAX_DATA, Question, QuestionId};
-use crate::ike::wire::{Delete, Exchange, NotifyKind, Payload};
+use crate::ike::wire::{Delete, Exchange, NotifyKind, Payload, ProtocolId};
 use std::time::Duration;
 
 fn up(seed: u64) -> Network {
@@ -253,7 +253,10 @@ fn a_question_beside_a_delete_is_answered_with_it() {
     let mut net = up(1);
     let spi = net.hosts[A].children.values().next().unwrap().0.spi_in;
     let payloads = vec![
-        Payload::Delete(Delete::Esp(vec![spi])),
+        Payload::Delete(Delete::Child {
+            protocol: ProtocolId::ESP,
+            spis: vec![spi],
+        }),
         Payload::notify(NotifyKind::QUESTION, b"and you?".to_vec()),
     ];
     slip_in(&mut net, payloads);

@@ -6,7 +6,7 @@ use crate::ike::effects::{
 };
 use crate::ike::endpoint::Endpoint;
 use crate::ike::settings::{
-    Connect, Mode, Peer, Question, QuestionId, RequestId, Settings, Timing,
+    ChildProtocol, Connect, Mode, Peer, Question, QuestionId, RequestId, Settings, Timing,
 };
 use crate::net::random::Seeded;
 use crate::net::{Flow, Identity, IpNet, Random, Secret, Selector, Spi};
@@ -68,6 +68,8 @@ pub(super) fn connect(request: u64, from: usize, to: usize) -> Connect {
             ports: Some((40_000, 80)),
         }),
         mode: Mode::Tunnel,
+        protocol: ChildProtocol::Esp,
+        transport_only: false,
         initial_contact: false,
     }
 }
@@ -408,6 +410,7 @@ pub(super) fn key_octets(keys: &ChildKeys) -> Vec<u8> {
     match keys {
         ChildKeys::AesGcm16 { key } => key.expose().to_vec(),
         ChildKeys::AesCbcHmac { cipher, auth, .. } => [cipher.expose(), auth.expose()].concat(),
+        ChildKeys::AhHmac { auth, .. } => auth.expose().to_vec(),
     }
 }
 
@@ -416,7 +419,7 @@ pub(super) fn assert_twins(a: &ChildSa, b: &ChildSa) {
     assert_eq!(key_octets(&a.keys_in), key_octets(&b.keys_out));
     assert_eq!(key_octets(&a.keys_out), key_octets(&b.keys_in));
     assert_ne!(key_octets(&a.keys_in), key_octets(&a.keys_out));
-    assert_eq!((a.mode, a.esn), (b.mode, b.esn));
+    assert_eq!((a.protocol, a.mode, a.esn), (b.protocol, b.mode, b.esn));
     let mut mirrored: Vec<Selector> = b.selectors.iter().map(Selector::reversed).collect();
     let mut own = a.selectors.clone();
     mirrored.sort();

@@ -104,6 +104,8 @@ codes! {
         COOKIE = 16390,
         USE_TRANSPORT_MODE = 16391,
         REKEY_SA = 16393,
+        /// RFC 6023.
+        CHILDLESS_IKEV2_SUPPORTED = 16418,
         /// Of private use, between peers that show our vendor ID: a question between agents, and
         /// its answer.
         QUESTION = 40970,
