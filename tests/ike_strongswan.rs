@@ -35,6 +35,7 @@ fn settings() -> Settings {
             psk: Secret::from(&b"swordfish"[..]),
             may_protect: vec!["10.2.0.0/16".parse().unwrap()],
             may_protect_itself: false,
+            contact: false,
         }],
         protects: vec![Selector::between(
             "10.1.0.0/16".parse().unwrap(),

@@ -314,6 +314,7 @@ fn peer() -> Peer {
         psk: Secret::from(&b"0123456789abcdef"[..]),
         may_protect: vec![net(PEERS_SITE)],
         may_protect_itself: false,
+        contact: false,
     }
 }
 

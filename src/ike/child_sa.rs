@@ -9,7 +9,7 @@ use super::negotiation::{self, ChildSuite, Refusal};
 use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
 use super::settings::{ChildProtocol, Mode};
-use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal, ProtocolId};
+use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal, ProtocolId, TrafficSelector};
 use crate::net::{Family, Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
@@ -179,7 +179,11 @@ impl IkeSa {
             });
         }
         // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
-        if let Err(selector) = ctx.settings.authorize(&self.peer, address, &selectors) {
+        let ends = (self.local.ip(), address);
+        let allowed = ctx
+            .settings
+            .authorize_child(&self.peer, ends, mode, &selectors);
+        if let Err(selector) = allowed {
             ctx.counters.not_authorized += 1;
             let peer = self.peer.clone();
             return Err(Rejection {
@@ -230,18 +234,29 @@ impl IkeSa {
         let Some(spi_out) = spi_out.ok().map(Spi).filter(|spi| spi.0 >= Spi::FIRST) else {
             return Err(refuse(NotifyKind::INVALID_SYNTAX));
         };
-        let selectors = self.narrow(ctx, ts_i, ts_r).map_err(refuse)?;
-
         let mut payloads = Vec::new();
         let wants_transport = request
             .notification(NotifyKind::USE_TRANSPORT_MODE)
             .is_some();
-        let mode = if wants_transport && self.is_host_to_host(&selectors) {
-            payloads.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
-            Mode::Transport
-        } else {
-            Mode::Tunnel
+        let contact = wants_transport
+            .then(|| self.narrow_for_contact(ctx, ts_i, ts_r))
+            .flatten();
+        let (selectors, mode) = match contact {
+            Some(selectors) => (selectors, Mode::Transport),
+            None => {
+                let selectors = self.narrow(ctx, ts_i, ts_r).map_err(refuse)?;
+                let transport = wants_transport && self.is_host_to_host(&selectors);
+                let mode = if transport {
+                    Mode::Transport
+                } else {
+                    Mode::Tunnel
+                };
+                (selectors, mode)
+            }
         };
+        if mode == Mode::Transport {
+            payloads.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
+        }
         let (own_nonce, mut fresh) = (ctx.nonce(), Vec::new());
         let nonces = match init {
             Some(nonces) => nonces,
@@ -302,8 +317,8 @@ impl IkeSa {
     fn narrow(
         &self,
         ctx: &mut Context,
-        ts_i: &[super::wire::TrafficSelector],
-        ts_r: &[super::wire::TrafficSelector],
+        ts_i: &[TrafficSelector],
+        ts_r: &[TrafficSelector],
     ) -> Result<Vec<Selector>, NotifyKind> {
         let selectors = narrowing::narrow(ts_r, ts_i, &ctx.settings.protects);
         if selectors.is_empty() {
@@ -318,6 +333,29 @@ impl IkeSa {
             return Err(NotifyKind::TS_UNACCEPTABLE);
         }
         Ok(selectors)
+    }
+
+    /// What a contact asks for in transport mode between its address and ours; `None` where it is
+    /// no contact, or asks for anything beyond.
+    fn narrow_for_contact(
+        &self,
+        ctx: &Context,
+        ts_i: &[TrafficSelector],
+        ts_r: &[TrafficSelector],
+    ) -> Option<Vec<Selector>> {
+        let (local, remote) = (self.local.ip(), self.remote.ip());
+        let between = Selector::between(local.into(), remote.into());
+        let is =
+            |all: &[TrafficSelector], address| all.iter().all(|ts| ts.addrs == (address, address));
+        let ends_only = is(ts_r, local) && is(ts_i, remote) && !self.nat;
+        let selectors = narrowing::narrow(ts_r, ts_i, &[between]);
+        let (ends, mode) = ((local, remote), Mode::Transport);
+        let granted = ends_only
+            && !selectors.is_empty()
+            && ctx
+                .settings
+                .is_of_contact(&self.peer, ends, mode, &selectors);
+        granted.then_some(selectors)
     }
 
     /// Transport mode carries the packets of the two ends themselves, and no NAT may lie between.

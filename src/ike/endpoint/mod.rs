@@ -270,11 +270,13 @@ impl Endpoint {
             .values()
             .flat_map(|sa| sa.children.values().map(move |child| (sa, child)))
             .filter(|(sa, child)| {
+                let ends = (sa.local.ip(), sa.remote.ip());
+                let (mode, selectors) = (child.mode, &child.selectors);
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
-                !child.selectors.iter().all(own)
-                    || settings
-                        .authorize(&sa.peer, sa.remote.ip(), &child.selectors)
-                        .is_err()
+                let of_contact = settings.is_of_contact(&sa.peer, ends, mode, selectors);
+                let protected = of_contact || selectors.iter().all(own);
+                let allowed = settings.authorize_child(&sa.peer, ends, mode, selectors);
+                !protected || allowed.is_err()
             })
             .map(|(_, child)| child.id)
             .collect();

@@ -10,6 +10,8 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
 }
 
 mod asking;
+mod authenticating;
+mod contacts;
 mod ending;
 mod establishing;
 mod hostile;

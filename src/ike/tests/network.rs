@@ -44,6 +44,7 @@ pub(super) fn settings(host: usize, hosts: usize) -> Settings {
                 psk: Secret::from(&b"swordfish"[..]),
                 may_protect: vec![site(other)],
                 may_protect_itself: true,
+                contact: false,
             })
             .collect(),
         protects: vec![
@@ -95,6 +96,23 @@ pub(super) struct Asked {
 /// What hosts answer that answer at once: the question backwards.
 pub(super) fn backwards(question: &[u8]) -> Vec<u8> {
     question.iter().rev().copied().collect()
+}
+
+/// For what two hosts say themselves.
+pub(super) fn hosts_alone(
+    request: u64,
+    from: usize,
+    to: usize,
+    protocol: ChildProtocol,
+) -> Connect {
+    Connect {
+        selectors: vec![Selector::between(address(from).into(), address(to).into())],
+        flow: None,
+        mode: Mode::Transport,
+        protocol,
+        transport_only: true,
+        ..connect(request, from, to)
+    }
 }
 
 /// One host: its endpoint, and what its kernel and agent would have made of the effects.
@@ -318,6 +336,20 @@ impl Network {
                 self.inject(Duration::from_millis(delay), packet);
             }
         }
+    }
+
+    /// From now on a translator changes the ports of what A sends: enough to be seen. The address
+    /// stays.
+    pub(super) fn translate(&mut self) {
+        let inside = address(A);
+        self.filter = Box::new(move |packet| {
+            if packet.from.ip() == inside {
+                packet.from.set_port(packet.from.port() + 20_000);
+            } else {
+                packet.to.set_port(packet.to.port() - 20_000);
+            }
+            true
+        });
     }
 
     /// Puts a packet on the way that nobody of the hosts sent.
