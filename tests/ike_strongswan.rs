@@ -350,7 +350,7 @@ struct Setup<'a> {
 }
 
 /// `None` where something is missing, with a line that says what.
-fn lab(setup: &Setup) -> Option<Lab> {
+fn lab(setup: &Setup<'_>) -> Option<Lab> {
     let Setup {
         proposals,
         children,
@@ -435,7 +435,7 @@ fn lab(setup: &Setup) -> Option<Lab> {
     Some(lab)
 }
 
-fn play(role: &str, setup: &Setup) {
+fn play(role: &str, setup: &Setup<'_>) {
     let Some(lab) = lab(setup) else { return };
     let output = Command::new("ip")
         .args(["netns", "exec", &lab.namespaces[0]])
