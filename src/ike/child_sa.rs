@@ -11,6 +11,7 @@ use super::sa::IkeSa;
 use super::settings::{ChildProtocol, Mode};
 use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal, ProtocolId, TrafficSelector};
 use crate::net::{Family, Secret, Selector, Spi};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A peer of another make that replaced a child and does not delete the old one, as a sign that the
@@ -161,7 +162,11 @@ impl IkeSa {
             });
         }
         // Somebody on the way may have hidden the NAT until the peer had authenticated.
-        if self.nat && (mode, offer.protocol) != (Mode::Tunnel, ChildProtocol::Esp) {
+        let crosses_nat = match mode {
+            Mode::Tunnel => true,
+            Mode::Transport => offer.mode_fixed && !ctx.is_address_of_another(address, &self.peer),
+        };
+        if self.nat && (!crosses_nat || offer.protocol == ChildProtocol::Ah) {
             return Err(Rejection {
                 error: ConnectError::BehindNat(address),
                 delete: true,
@@ -241,8 +246,8 @@ impl IkeSa {
         let contact = wants_transport
             .then(|| self.narrow_for_contact(ctx, ts_i, ts_r))
             .flatten();
-        let (selectors, mode) = match contact {
-            Some(selectors) => (selectors, Mode::Transport),
+        let (selectors, mode, names) = match contact {
+            Some((selectors, names)) => (selectors, Mode::Transport, Some(names)),
             None => {
                 let selectors = self.narrow(ctx, ts_i, ts_r).map_err(refuse)?;
                 let transport = wants_transport && self.is_host_to_host(&selectors);
@@ -251,7 +256,7 @@ impl IkeSa {
                 } else {
                     Mode::Tunnel
                 };
-                (selectors, mode)
+                (selectors, mode, None)
             }
         };
         if mode == Mode::Transport {
@@ -286,7 +291,11 @@ impl IkeSa {
             ..chosen.answer
         }]));
         payloads.append(&mut fresh);
-        let (local, remote) = narrowing::payloads(&selectors);
+        let (mut local, mut remote) = narrowing::payloads(&selectors);
+        if let Some((own, peers)) = names {
+            rename(&mut local, own);
+            rename(&mut remote, peers);
+        }
         payloads.push(Payload::TsI(remote));
         payloads.push(Payload::TsR(local));
 
@@ -335,27 +344,38 @@ impl IkeSa {
         Ok(selectors)
     }
 
-    /// What a contact asks for in transport mode between its address and ours; `None` where it is
-    /// no contact, or asks for anything beyond.
+    /// What a contact asks for in transport mode between its address and ours, and what it calls
+    /// our address and its own; `None` where it is no contact, or asks for anything beyond.
+    ///
+    /// Behind a NAT the peer names an address that it has on its side, or that we have on the
+    /// other: those of the IKE SA take their place here, and are what it is believed for (RFC 7296
+    /// §2.23.1).
     fn narrow_for_contact(
         &self,
         ctx: &Context,
         ts_i: &[TrafficSelector],
         ts_r: &[TrafficSelector],
-    ) -> Option<Vec<Selector>> {
+    ) -> Option<(Vec<Selector>, (IpAddr, IpAddr))> {
         let (local, remote) = (self.local.ip(), self.remote.ip());
+        let names = (single_address(ts_r)?, single_address(ts_i)?);
+        if self.nat {
+            if ctx.is_address_of_another(remote, &self.peer) {
+                return None;
+            }
+        } else if names != (local, remote) {
+            return None;
+        }
+        let (mut ts_r, mut ts_i) = (ts_r.to_vec(), ts_i.to_vec());
+        rename(&mut ts_r, local);
+        rename(&mut ts_i, remote);
         let between = Selector::between(local.into(), remote.into());
-        let is =
-            |all: &[TrafficSelector], address| all.iter().all(|ts| ts.addrs == (address, address));
-        let ends_only = is(ts_r, local) && is(ts_i, remote) && !self.nat;
-        let selectors = narrowing::narrow(ts_r, ts_i, &[between]);
+        let selectors = narrowing::narrow(&ts_r, &ts_i, &[between]);
         let (ends, mode) = ((local, remote), Mode::Transport);
-        let granted = ends_only
-            && !selectors.is_empty()
+        let granted = !selectors.is_empty()
             && ctx
                 .settings
                 .is_of_contact(&self.peer, ends, mode, &selectors);
-        granted.then_some(selectors)
+        granted.then_some((selectors, names))
     }
 
     /// Transport mode carries the packets of the two ends themselves, and no NAT may lie between.
@@ -436,6 +456,9 @@ impl IkeSa {
             },
         );
         ctx.owners.insert(id, self.id);
+        if child.mode == Mode::Transport {
+            ctx.enter_address(child.remote, &self.peer);
+        }
         self.report_up(ctx);
         ctx.emit(Effect::ChildUp {
             child: Box::new(child),
@@ -490,6 +513,9 @@ impl IkeSa {
         ctx.timers.stop(&Timer::RedundantChild(id));
         ctx.release_spi(child.spi_in);
         ctx.owners.remove(&id);
+        if child.mode == Mode::Transport {
+            ctx.leave_address(self.remote.ip(), &self.peer);
+        }
         ctx.emit(Effect::ChildDown { child: id, reason });
     }
 
@@ -511,6 +537,19 @@ impl IkeSa {
             None if has_rival => DownReason::Redundant,
             None => DownReason::DeletedByPeer,
         }
+    }
+}
+
+/// The one address that all traffic selectors name.
+fn single_address(all: &[TrafficSelector]) -> Option<IpAddr> {
+    let (address, _) = all.first()?.addrs;
+    let names_it = |ts: &TrafficSelector| ts.addrs == (address, address);
+    all.iter().all(names_it).then_some(address)
+}
+
+fn rename(all: &mut [TrafficSelector], address: IpAddr) {
+    for ts in all {
+        ts.addrs = (address, address);
     }
 }
 

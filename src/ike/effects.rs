@@ -177,9 +177,7 @@ pub enum ConnectError {
     Authentication(Identity),
     #[error("{peer} is not allowed to protect {selector}")]
     NotAuthorized { peer: Identity, selector: Selector },
-    #[error(
-        "addresses are translated on the way to {0}, which AH and transport mode do not survive"
-    )]
+    #[error("addresses are translated on the way to {0}, which AH does not survive")]
     BehindNat(IpAddr),
     #[error("no common algorithms with {0}")]
     NoProposalChosen(IpAddr),

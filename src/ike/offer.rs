@@ -49,8 +49,13 @@ impl Offer {
         Self {
             selectors: connect.selectors.clone(),
             flow: connect.flow,
-            // Behind a NAT the two ends would disagree about the addresses (RFC 7296 §2.23.1).
-            mode: if nat { Mode::Tunnel } else { connect.mode },
+            // Behind a NAT the two ends do not agree about the addresses (RFC 7296 §2.23.1): only
+            // a contact puts its own in their place.
+            mode: if nat && !connect.transport_only {
+                Mode::Tunnel
+            } else {
+                connect.mode
+            },
             mode_fixed: connect.transport_only,
             protocol: connect.protocol,
             spi: ctx.reserve_spi(),

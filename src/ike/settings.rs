@@ -110,18 +110,18 @@ pub struct Connect {
     pub flow: Option<Flow>,
     pub mode: Mode,
     pub protocol: ChildProtocol,
-    /// In transport mode or not at all. Otherwise a peer that does not agree to it, or a NAT on the
-    /// way, gives tunnel mode.
+    /// In transport mode or not at all, through a NAT too: between contacts. Otherwise a peer that
+    /// does not agree to it, or a NAT on the way, gives tunnel mode.
     pub transport_only: bool,
     /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
     pub initial_contact: bool,
 }
 
 impl Connect {
-    /// Whether it can be had where addresses are translated on the way. AH covers them (RFC 3948
-    /// §1), and the two ends of transport mode would disagree about them (RFC 7296 §2.23.1).
+    /// Whether it can be had where addresses are translated on the way: AH covers them (RFC 3948
+    /// §1).
     pub(super) fn crosses_nat(&self) -> bool {
-        self.protocol == ChildProtocol::Esp && !self.transport_only
+        self.protocol == ChildProtocol::Esp
     }
 }
 

@@ -1,6 +1,8 @@
 //! Contacts: transport mode between two hosts, beside what either protects for others.
 
-use super::network::{A, B, CLEAN, Network, ROUGH, address, connect, hosts_alone, name, settings};
+use super::network::{
+    A, B, CLEAN, Network, ROUGH, address, connect, hosts_alone, name, outside, settings,
+};
 use crate::ike::effects::{ConnectError, DownReason};
 use crate::ike::settings::{ChildProtocol, Connect, Mode, RequestId, Settings};
 use crate::net::{Port, Protocol, Selector};
@@ -151,12 +153,114 @@ fn who_wants_transport_mode_alone_gets_no_tunnel_instead() {
     let error = ConnectError::TunnelOnly(name(B));
     assert_eq!(net.hosts[A].failures, [(RequestId(1), error)]);
     assert!(net.hosts.iter().all(|h| h.children.is_empty()));
+}
 
-    let mut net = Network::with(contacts().to_vec(), 1);
-    net.translate();
-    net.connect(A, hosts_alone(1, A, B, ESP));
-    net.run_seconds(2);
+/// The host that B knows as a contact, and another behind the same translator.
+fn three_contacts() -> Vec<Settings> {
+    (0..3)
+        .map(|host| {
+            let mut s = settings(host, 3);
+            s.protects.clear();
+            for peer in &mut s.peers {
+                peer.may_protect.clear();
+                peer.may_protect_itself = false;
+                peer.contact = true;
+            }
+            s
+        })
+        .collect()
+}
+
+/// Each end has the addresses of the packets that it sends and receives (RFC 7296 §2.23.1).
+#[test]
+fn through_a_nat_esp_in_transport_mode_has_the_addresses_that_each_end_sees() {
+    let mut net = Network::with(three_contacts(), 1);
+    net.translate_addresses();
+    let web = between_hosts()
+        .protocol(Protocol::TCP)
+        .ports(Port::Any, Port::Is(80));
+    let wish = Connect {
+        selectors: vec![web],
+        ..hosts_alone(1, A, B, ESP)
+    };
+    net.connect(A, wish);
+    net.run_seconds(1);
+    let check = |net: &Network| {
+        let at_a = net.hosts[A].sending().next().unwrap();
+        let at_b = net.hosts[B].sending().next().unwrap();
+        assert_eq!((at_a.spi_in, at_a.spi_out), (at_b.spi_out, at_b.spi_in));
+        assert_eq!((at_a.mode, at_b.mode), (Mode::Transport, Mode::Transport));
+        assert_eq!((at_a.local, at_a.remote), (address(A), address(B)));
+        assert_eq!((at_b.local, at_b.remote), (address(B), outside()));
+        assert_eq!(at_a.selectors, [web]);
+        let seen = Selector::between(address(B).into(), outside().into())
+            .protocol(Protocol::TCP)
+            .ports(Port::Is(80), Port::Any);
+        assert_eq!(at_b.selectors, [seen]);
+        assert_eq!(at_a.encapsulation, Some((4500, 4500)));
+        assert_eq!(at_b.encapsulation, Some((4500, 14_500)));
+        assert!(net.hosts.iter().all(|h| h.children.len() <= 1));
+    };
+    check(&net);
+    // Either end replaces it, and it stays what it is.
+    for host in [A, B] {
+        let (now, child) = (net.now, *net.hosts[host].children.keys().next().unwrap());
+        net.act(host, |e| e.rekey_child(now, child));
+        net.run_seconds(1);
+        check(&net);
+    }
+    assert_eq!(net.hosts[A].ups.len(), 3);
+}
+
+#[test]
+fn through_a_nat_ah_is_refused_and_esp_is_had_over_the_same_ike_sa() {
+    let mut net = Network::with(three_contacts(), 1);
+    net.translate_addresses();
+    net.connect(A, hosts_alone(1, A, B, ChildProtocol::Ah));
+    net.run_seconds(1);
     let error = ConnectError::BehindNat(address(B));
     assert_eq!(net.hosts[A].failures, [(RequestId(1), error)]);
-    assert!(net.hosts.iter().all(|h| h.children.is_empty()));
+    net.connect(A, hosts_alone(2, A, B, ESP));
+    net.run_seconds(1);
+    assert_eq!(net.hosts[A].ups.len(), 1);
+    assert_eq!(net.hosts[A].ikes.len(), 1);
+}
+
+#[test]
+fn two_hosts_behind_one_address_cannot_both_be_protected() {
+    let c = 2;
+    let mut net = Network::with(three_contacts(), 1);
+    net.translate_addresses();
+    net.connect(A, hosts_alone(1, A, B, ESP));
+    net.run_seconds(1);
+    net.connect(c, hosts_alone(1, c, B, ESP));
+    net.run_seconds(1);
+    let refused = (RequestId(1), ConnectError::TrafficSelectors(name(B)));
+    assert_eq!(net.hosts[c].failures, [refused]);
+    assert_eq!(net.hosts[B].children.len(), 1);
+    // When the first has gone, the address is free.
+    let now = net.now;
+    net.act(A, |e| e.close_all(now));
+    net.run_seconds(1);
+    net.connect(c, hosts_alone(2, c, B, ESP));
+    net.run_seconds(1);
+    assert_eq!(net.hosts[c].children.len(), 1);
+    let seen = Selector::between(address(B).into(), outside().into());
+    let at_b = net.hosts[B].sending().next().unwrap();
+    assert_eq!((&at_b.peer, &at_b.selectors[..]), (&name(c), &[seen][..]));
+}
+
+#[test]
+fn behind_a_nat_a_contact_is_granted_its_outside_address_and_no_network() {
+    let mut net = Network::with(three_contacts(), 1);
+    net.translate_addresses();
+    let wide = Selector::between("10.0.0.0/24".parse().unwrap(), address(B).into());
+    let wish = Connect {
+        selectors: vec![wide],
+        ..hosts_alone(1, A, B, ESP)
+    };
+    net.connect(A, wish);
+    net.run_seconds(1);
+    let refused = (RequestId(1), ConnectError::TrafficSelectors(name(B)));
+    assert_eq!(net.hosts[A].failures, [refused]);
 }

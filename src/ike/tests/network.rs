@@ -25,6 +25,11 @@ pub(super) fn name(host: usize) -> Identity {
     format!("gw{host}.example").parse().unwrap()
 }
 
+/// What a host behind the translator is called outside.
+pub(super) fn outside() -> IpAddr {
+    "203.0.113.9".parse().unwrap()
+}
+
 /// What host `host` protects: 10.HOST.0.0/16.
 pub(super) fn site(host: usize) -> IpNet {
     format!("10.{host}.0.0/16").parse().unwrap()
@@ -347,6 +352,23 @@ impl Network {
                 packet.from.set_port(packet.from.port() + 20_000);
             } else {
                 packet.to.set_port(packet.to.port() - 20_000);
+            }
+            true
+        });
+    }
+
+    /// From now on hosts A and C stand behind one translator: B sees one address of both.
+    pub(super) fn translate_addresses(&mut self) {
+        let outside = outside();
+        self.filter = Box::new(move |packet| {
+            if packet.from.ip() != address(B) {
+                let host = if packet.from.ip() == address(A) { 1 } else { 2 };
+                packet.from.set_port(packet.from.port() + host * 10_000);
+                packet.from.set_ip(outside);
+            } else if packet.to.ip() == outside {
+                let host = if packet.to.port() < 20_000 { A } else { 2 };
+                packet.to.set_port(packet.to.port() % 10_000);
+                packet.to.set_ip(address(host));
             }
             true
         });
