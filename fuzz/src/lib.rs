@@ -15,7 +15,7 @@ use xfrm_agent::agent::settings::{
 use xfrm_agent::config;
 use xfrm_agent::control::protocol;
 use xfrm_agent::ike::endpoint::Endpoint;
-use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Timing};
+use xfrm_agent::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId, Timing};
 use xfrm_agent::ike::wire::{Header, PayloadKind, Payloads};
 use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
@@ -122,8 +122,10 @@ fn payloads(first: PayloadKind, body: &[u8]) {
             let _ = negotiation::choose_ike(proposals, spi_len, ke.unwrap_or_default());
         }
         let _ = negotiation::accept_ike(proposals, ke.unwrap_or_default());
-        let _ = negotiation::choose_esp(proposals, ke);
-        let _ = negotiation::accept_esp(proposals, ke);
+        let _ = negotiation::choose_child(proposals, ke, &[ChildProtocol::Esp, ChildProtocol::Ah]);
+        for protocol in [ChildProtocol::Esp, ChildProtocol::Ah] {
+            let _ = negotiation::accept_child(proposals, ke, protocol);
+        }
     }
     if let (Some(local), Some(remote)) = (payloads.ts_i(), payloads.ts_r()) {
         narrowing::selectors(local, remote);
@@ -312,6 +314,7 @@ fn peer() -> Peer {
         psk: Secret::from(&b"0123456789abcdef"[..]),
         may_protect: vec![net(PEERS_SITE)],
         may_protect_itself: false,
+        contact: false,
     }
 }
 
@@ -338,6 +341,8 @@ fn connect() -> Connect {
             ports: None,
         }),
         mode: Mode::Tunnel,
+        protocol: ChildProtocol::Esp,
+        transport_only: false,
         initial_contact: true,
     }
 }

@@ -49,6 +49,10 @@ impl Agent {
             IkeEffect::OutboundReady { child } => self.outbound_ready(now, child),
             IkeEffect::ChildDown { child, reason } => self.child_down(now, child, &reason),
             IkeEffect::Failed { request, error } => self.connect_failed(now, request, &error),
+            // Nothing is asked.
+            IkeEffect::Answered { .. } | IkeEffect::AskFailed { .. } => {}
+            // Nothing is known.
+            IkeEffect::Asked { ike, token, .. } => self.ike.answer(now, ike, token, None),
         }
     }
 

@@ -15,7 +15,7 @@
 use super::foundation::without;
 use super::wishes::{Owner, TunnelId, Wishes};
 use crate::ike::effects::{ChildId, ChildKeys, ChildSa, Outbound, Sha2};
-use crate::ike::settings::Mode as IkeMode;
+use crate::ike::settings::{ChildProtocol, Mode as IkeMode};
 use crate::kernel::desired::{
     Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Object,
     Policy, PolicyKey, Sa, SaDirection, SaKey, Template, UdpEncapsulation,
@@ -52,6 +52,7 @@ pub struct Tunnel {
     pub peer: Option<Identity>,
     pub local: IpAddr,
     pub remote: IpAddr,
+    pub protocol: IpsecProtocol,
     pub mode: Mode,
     /// Outbound, sorted.
     pub selectors: Vec<Selector>,
@@ -81,6 +82,7 @@ enum OutboundState {
 pub struct Found {
     pub local: IpAddr,
     pub remote: IpAddr,
+    pub protocol: IpsecProtocol,
     pub mode: Mode,
     pub selectors: Vec<Selector>,
     pub reqid: u32,
@@ -187,12 +189,15 @@ impl Tunnels {
             IkeMode::Tunnel => Mode::Tunnel,
             IkeMode::Transport => Mode::Transport,
         };
-        let id = self
-            .matching(child.local, child.remote, mode, &selectors)
-            .unwrap_or_else(|| {
-                let reqid = self.free_reqid();
-                self.insert(now, child.local, child.remote, mode, selectors, reqid)
-            });
+        let protocol = match child.protocol {
+            ChildProtocol::Esp => IpsecProtocol::Esp,
+            ChildProtocol::Ah => IpsecProtocol::Ah,
+        };
+        let (ends, kind) = ((child.local, child.remote), (protocol, mode));
+        let id = self.matching(ends, kind, &selectors).unwrap_or_else(|| {
+            let reqid = self.free_reqid();
+            self.insert(now, ends, kind, selectors, reqid)
+        });
         let pass_mark = self.pass_mark;
         let tunnel = self.by_id.get_mut(&id).expect("just found or inserted");
         tunnel.peer = Some(child.peer.clone());
@@ -304,9 +309,8 @@ impl Tunnels {
         selectors.sort_unstable();
         let id = self.insert(
             now,
-            found.local,
-            found.remote,
-            found.mode,
+            (found.local, found.remote),
+            (found.protocol, found.mode),
             selectors,
             found.reqid,
         );
@@ -367,25 +371,21 @@ impl Tunnels {
 
     fn matching(
         &self,
-        local: IpAddr,
-        remote: IpAddr,
-        mode: Mode,
+        ends: (IpAddr, IpAddr),
+        kind: (IpsecProtocol, Mode),
         selectors: &[Selector],
     ) -> Option<TunnelId> {
-        self.by_id
-            .values()
-            .find(|t| {
-                (t.local, t.remote, t.mode) == (local, remote, mode) && t.selectors == selectors
-            })
-            .map(|t| t.id)
+        let matches = |t: &&Tunnel| {
+            (t.local, t.remote) == ends && (t.protocol, t.mode) == kind && t.selectors == selectors
+        };
+        self.by_id.values().find(matches).map(|t| t.id)
     }
 
     fn insert(
         &mut self,
         now: Instant,
-        local: IpAddr,
-        remote: IpAddr,
-        mode: Mode,
+        (local, remote): (IpAddr, IpAddr),
+        (protocol, mode): (IpsecProtocol, Mode),
         selectors: Vec<Selector>,
         reqid: u32,
     ) -> TunnelId {
@@ -396,6 +396,7 @@ impl Tunnels {
             peer: None,
             local,
             remote,
+            protocol,
             mode,
             selectors,
             reqid,
@@ -496,7 +497,7 @@ impl Tunnel {
             Direction::In | Direction::Fwd => (outbound.reversed(), self.remote, self.local),
         };
         let template = Template {
-            protocol: IpsecProtocol::Esp,
+            protocol: self.protocol,
             mode: self.mode,
             level: Level::Required,
             src,
@@ -574,7 +575,15 @@ fn security_associations(child: &ChildSa, tunnel: &Tunnel) -> (Sa, Sa) {
     (incoming, outgoing)
 }
 
-/// The kernel's crypto API names.
+/// The kernel's crypto API name, and how many bits of the result go on the wire (RFC 4868 §2.6).
+fn hmac(hash: Sha2) -> (&'static str, u32) {
+    match hash {
+        Sha2::Sha256 => ("hmac(sha256)", 128),
+        Sha2::Sha384 => ("hmac(sha384)", 192),
+        Sha2::Sha512 => ("hmac(sha512)", 256),
+    }
+}
+
 fn algorithms(keys: &ChildKeys) -> Algorithms {
     match keys {
         ChildKeys::AesGcm16 { key } => Algorithms::Aead {
@@ -583,14 +592,18 @@ fn algorithms(keys: &ChildKeys) -> Algorithms {
             icv_bits: 128,
         },
         ChildKeys::AesCbcHmac { cipher, auth, hash } => {
-            let (name, truncation_bits) = match hash {
-                Sha2::Sha256 => ("hmac(sha256)", 128),
-                Sha2::Sha384 => ("hmac(sha384)", 192),
-                Sha2::Sha512 => ("hmac(sha512)", 256),
-            };
+            let (name, truncation_bits) = hmac(*hash);
             Algorithms::EncryptThenAuth {
                 cipher: "cbc(aes)",
                 cipher_key: cipher.clone(),
+                auth: name,
+                auth_key: auth.clone(),
+                truncation_bits,
+            }
+        }
+        ChildKeys::AhHmac { auth, hash } => {
+            let (name, truncation_bits) = hmac(*hash);
+            Algorithms::Ah {
                 auth: name,
                 auth_key: auth.clone(),
                 truncation_bits,

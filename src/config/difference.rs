@@ -161,6 +161,7 @@ fn same_peer(a: &Peer, b: &Peer) -> bool {
     a.psk.expose() == b.psk.expose()
         && a.may_protect == b.may_protect
         && a.may_protect_itself == b.may_protect_itself
+        && a.contact == b.contact
 }
 
 /// Of `[presence]`, what takes effect at once.
