@@ -157,11 +157,11 @@ impl fmt::Display for Difference {
 }
 
 fn same_peer(a: &Peer, b: &Peer) -> bool {
+    // Whether it is a contact's is told with the contacts.
     // Exposed to be compared with each other: both come from files that only root can choose.
     a.psk.expose() == b.psk.expose()
         && a.may_protect == b.may_protect
         && a.may_protect_itself == b.may_protect_itself
-        && a.contact == b.contact
 }
 
 /// Of `[presence]`, what takes effect at once.

@@ -1,6 +1,7 @@
 //! The file as a whole: which tables it has, and the settings that stand alone.
 
 use super::keys::{self, Keys, Shape};
+use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
@@ -10,6 +11,7 @@ use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
 use crate::kernel::desired::Mark;
 use crate::net::{Family, Identity, Secret};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +95,18 @@ impl<'r, 't> File<'r, 't> {
                 interception: &interception,
             },
         );
+        let speaking: HashSet<&Identity> = presence
+            .iter()
+            .flat_map(|presence| &presence.contacts)
+            .map(|contact| &contact.peer)
+            .collect();
+        let peers = peers
+            .into_iter()
+            .map(|ReadPeer { mut peer, .. }| {
+                peer.contact = speaking.contains(&peer.id);
+                peer
+            })
+            .collect();
         let settings = Settings {
             ike: self.ike(),
             discovery: self.discovery(),
@@ -100,7 +114,7 @@ impl<'r, 't> File<'r, 't> {
             presence,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
-            peers: peers.into_iter().map(|read| read.peer).collect(),
+            peers,
             max_prefixes,
             on_stop,
         };

@@ -291,6 +291,16 @@ fn contacts_are_unique_are_not_ourselves_and_have_a_peer() {
 }
 
 #[test]
+fn a_peer_that_speaks_for_a_contact_knows_it() {
+    let contacts = |tables: &str| -> Vec<bool> {
+        let loaded = load_text(&format!("{PRESENCE}{tables}{IDENTITY}{PROXY}{PEER}{BOB}"));
+        loaded.agent.peers.iter().map(|peer| peer.contact).collect()
+    };
+    assert_eq!(contacts(""), [false, false]);
+    assert_eq!(contacts(CONTACT), [false, true]);
+}
+
+#[test]
 fn contacts_sites_and_rules_need_to_know_whom_this_machine_speaks_for() {
     let text = format!(
         "{CONTACT}[[site]]\nlocation = \"office\"\naddresses = \"10.0.0.0/8\"\n\
