@@ -22,6 +22,9 @@ impl Agent {
                     error,
                 }),
             },
+            Command::Presence(_) | Command::Policy(_) | Command::Ask(_) => {
+                Reply::Failed("presence is not configured".to_owned())
+            }
         };
         self.effects.push_back(Effect::Reply { token, reply });
     }

@@ -1,5 +1,6 @@
 //! Everything that may enter the agent.
 
+use super::presence::commands::{Ask, PolicyCommand, PresenceCommand};
 use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
@@ -88,4 +89,7 @@ pub enum Command {
     Forget {
         prefix: Option<IpNet>,
     },
+    Presence(PresenceCommand),
+    Policy(PolicyCommand),
+    Ask(Ask),
 }
