@@ -25,7 +25,7 @@ mod tests;
 mod values;
 
 pub use file::{ReadSecret, parse};
-pub use values::show_duration;
+pub use values::{parse_duration, show_duration};
 
 use crate::agent::settings::Settings;
 use report::Problem;

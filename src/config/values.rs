@@ -189,7 +189,8 @@ pub(super) fn duration_or_never(
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Seconds without a unit; otherwise `250ms`, `30s`, `5m`, `1h` or `7d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
