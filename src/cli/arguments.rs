@@ -104,6 +104,8 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Look at presence and policies, live, and ask, judge and register in dialogs.
+    Tui,
     /// Read the configuration file again.
     Reload {
         #[command(flatten)]

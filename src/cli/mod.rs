@@ -10,6 +10,7 @@ pub mod doctor;
 mod figures;
 pub mod presence;
 pub mod render;
+pub mod tui;
 mod words;
 
 use crate::config;
@@ -29,6 +30,8 @@ use std::process::ExitCode;
 pub enum Error {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Tui(#[from] tui::Error),
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
     #[error("cannot write man pages to {}: {error}", path.display())]
@@ -133,6 +136,10 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
         Command::Policy(command) => presence::policy(socket, command, width),
         Command::Request { questions, output } => {
             presence::request(socket, &questions, output.json, width)
+        }
+        Command::Tui => {
+            tui::run(socket)?;
+            Ok(Verdict::Good)
         }
         Command::Events { output } => follow(socket, output.json),
         Command::Reload { output } => {
