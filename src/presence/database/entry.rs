@@ -96,7 +96,7 @@ impl Entry {
     /// Whether it is believed already, but for its time.
     pub(super) fn says(&self, now: Timestamp, presence: &Presence) -> bool {
         let believed = self.believed.as_ref().filter(|record| holds(record, now));
-        believed.is_some_and(|record| same_claim(&record.presence, presence))
+        believed.is_some_and(|record| record.presence.says_the_same(presence))
     }
 
     pub(super) fn change(&mut self, now: Timestamp) -> Result<(), Timestamp> {
@@ -116,7 +116,7 @@ impl Entry {
     /// A hint that is repeated holds for as long as its longest; none is shortened or replaced.
     pub(super) fn hint(&mut self, now: Timestamp, record: Record) {
         self.hints.retain(|hint| hint.presence.expires > now);
-        let same = |hint: &&mut Arc<Record>| same_claim(&hint.presence, &record.presence);
+        let same = |hint: &&mut Arc<Record>| hint.presence.says_the_same(&record.presence);
         if let Some(hint) = self.hints.iter_mut().find(same) {
             if record.presence.expires > hint.presence.expires {
                 *hint = Arc::new(record);
@@ -162,8 +162,4 @@ impl Entry {
 /// old it is.
 fn holds(record: &Record, now: Timestamp) -> bool {
     record.presence.expires > now && record.received <= now.after(CLOCK_SKEW)
-}
-
-fn same_claim(a: &Presence, b: &Presence) -> bool {
-    (&a.location, &a.user, &a.addresses) == (&b.location, &b.user, &b.addresses)
 }
