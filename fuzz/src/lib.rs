@@ -24,7 +24,7 @@ use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
 use xfrm_agent::kernel::{interception, statistics};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
-use xfrm_agent::presence::exchange::{Answer, MAX_LEN, Message};
+use xfrm_agent::presence::exchange::{self, Answer};
 use xfrm_agent::ted::interception::classify;
 use xfrm_agent::ted::proxies::Proxy;
 use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
@@ -278,14 +278,14 @@ pub fn xfrm_stat(octets: &[u8]) {
 
 /// What a peer says about policy and presence, inside IKE.
 pub fn policy_exchange(octets: &[u8]) {
-    if let Ok(message) = Message::decode(octets) {
+    if let Ok(message) = exchange::Message::decode(octets) {
         let encoded = message.encode();
-        assert!(encoded.len() <= MAX_LEN);
-        assert_eq!(Message::decode(&encoded), Ok(message));
+        assert!(encoded.len() <= exchange::MAX_LEN);
+        assert_eq!(exchange::Message::decode(&encoded), Ok(message));
     }
     if let Ok(answer) = Answer::decode(octets) {
         let encoded = answer.encode();
-        assert!(encoded.len() <= MAX_LEN);
+        assert!(encoded.len() <= exchange::MAX_LEN);
         assert_eq!(Answer::decode(&encoded), Ok(answer));
     }
 }
