@@ -28,10 +28,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn damaged(path: &Path, what: impl ToString) -> Self {
+    pub(super) fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.to_owned(),
-            what: what.to_string(),
+            what: what.into(),
         }
     }
 
@@ -55,7 +55,7 @@ impl StoreError {
             redb::Error::DatabaseAlreadyOpen => Self::InUse {
                 path: path.to_owned(),
             },
-            other => Self::damaged(path, other),
+            other => Self::damaged(path, other.to_string()),
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn guarded<T>(
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             match AT_WORK.with_borrow(Clone::clone) {
-                Some(path) => eprintln!("{}", StoreError::damaged(&path, panic)),
+                Some(path) => eprintln!("{}", StoreError::damaged(&path, panic.to_string())),
                 None => before(panic),
             }
         }));

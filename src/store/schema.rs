@@ -38,6 +38,10 @@ pub(super) fn prepare(path: &Path, database: &Database) -> Result<(), StoreError
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "called once, and made smaller by the caller"
+)]
 /// The schema found; `None` where this has just made the tables.
 fn tables(transaction: &WriteTransaction) -> Result<Option<u64>, redb::Error> {
     let made = transaction.list_tables()?.next().is_none();

@@ -370,7 +370,7 @@ fn a_hundred_thousand_records_cost_little() {
             .map(|n| Change::Believed(record(n, "office", sequence)))
             .collect();
         timed("all in one transaction", &mut || {
-            store.apply(&changes).unwrap()
+            store.apply(&changes).unwrap();
         });
     }
     timed("one of them", &mut || {
@@ -384,6 +384,6 @@ fn a_hundred_thousand_records_cost_little() {
     let mut store = Store::open(&path).unwrap();
     println!("open: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     timed("load", &mut || {
-        assert_eq!(store.load(ALL).unwrap().records.len() as u64, MANY)
+        assert_eq!(store.load(ALL).unwrap().records.len() as u64, MANY);
     });
 }

@@ -470,11 +470,11 @@ fn resident_kib() -> usize {
 #[test]
 #[ignore = "measures; needs a process of its own"]
 fn a_hundred_thousand_entities_cost_little() {
-    const MANY: u64 = 100_000;
-    let record = |n: u64, location, sequence| {
+    const MANY: u32 = 100_000;
+    let record = |n: u32, location, sequence| {
         let mut record = from_peer(presence(location, sequence));
         record.presence.entity = format!("user-{n}@example.com").parse().unwrap();
-        record.presence.addresses = vec![IpAddr::from((0x0a00_0000 + n as u32).to_be_bytes())];
+        record.presence.addresses = vec![IpAddr::from((0x0a00_0000 + n).to_be_bytes())];
         record
     };
     let mut database = Database::default();
@@ -493,7 +493,7 @@ fn a_hundred_thousand_entities_cost_little() {
         let now = resident_kib();
         println!(
             "{what}: {:.2} us each, {} MiB more",
-            took.as_secs_f64() * 1e6 / MANY as f64,
+            took.as_secs_f64() * 1e6 / f64::from(MANY),
             now.saturating_sub(kib) / 1024
         );
         kib = now;
@@ -502,6 +502,6 @@ fn a_hundred_thousand_entities_cost_little() {
     assert_eq!(database.expire(at(3600)).len(), MANY as usize);
     println!(
         "expiry: {:.2} us each",
-        start.elapsed().as_secs_f64() * 1e6 / MANY as f64
+        start.elapsed().as_secs_f64() * 1e6 / f64::from(MANY)
     );
 }

@@ -1,11 +1,16 @@
 //! Messages and answers to and from octets.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "every reader of a field has one shape"
+)]
+
 use super::cbor::{self, Fields, Map, unsigned};
 use super::{Answer, MAX_LEN, Malformed, Message, Refusal, Told, VERSION};
 use crate::net::{IpNet, Port, Protocol};
 use crate::presence::record::MAX_ADDRESSES;
 use crate::presence::row::{Action, Direction, Level, Mode};
-use crate::presence::{Presence, Protocols, Row, Timestamp};
+use crate::presence::{Presence, Protocols, Row, Timestamp, UserName};
 use ciborium::Value;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -250,7 +255,7 @@ fn presence_value(presence: &Presence) -> Value {
     Map::new()
         .with(0, presence.entity.as_str())
         .with(1, Value::Array(addresses.collect()))
-        .with_some(2, presence.user.as_ref().map(|user| user.as_str()))
+        .with_some(2, presence.user.as_ref().map(UserName::as_str))
         .with(3, presence.location.as_str())
         .with(4, presence.time.0)
         .with(5, presence.expires.0)

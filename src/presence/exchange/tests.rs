@@ -135,7 +135,7 @@ fn the_documents_answers_decode_and_encode_back() {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x} ")).collect()
+    format!("{octets:02x?}")
 }
 
 /// The codes of RFC 8949, by hand.

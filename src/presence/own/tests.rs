@@ -137,7 +137,7 @@ fn answers_to_nothing_prove_nothing() {
 #[test]
 fn whatever_may_have_moved_us_drops_proofs_and_questions_under_way() {
     let moves: [fn(&mut Own); 4] = [Own::link_changed, Own::clock_stepped, Own::resumed, |own| {
-        own.addresses_changed(&[ip(CAFE_ADDRESS)])
+        own.addresses_changed(&[ip(CAFE_ADDRESS)]);
     }];
     for moved in moves {
         let mut world = World::in_office();
