@@ -4,7 +4,9 @@
 //! own, which is used twice: in the first installation the kernel's tables still have to grow, in
 //! the second they have grown (they never shrink). The first round of each is left out.
 
-use nix::sched::{CloneFlags, unshare};
+mod common;
+
+use common::{Spread, in_namespace, machine};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -35,8 +37,7 @@ fn main() {
         nix::unistd::geteuid().is_root(),
         "needs root for network namespaces"
     );
-    println!("Linux {}", read("/proc/sys/kernel/osrelease"));
-    println!("{}", cpu());
+    println!("{}", machine());
     println!("{}", output("ip", &["-V"]));
     println!("{ROUNDS} rounds each; median (fastest - slowest) in milliseconds\n");
     println!("| policies | what | xfrm-agent | ip -batch | times |");
@@ -56,12 +57,12 @@ fn main() {
             }
         }
         for ((_, what), [ours, theirs]) in rows {
-            let (a, b) = (median(&ours), median(&theirs));
-            let times = b.as_secs_f64() / a.as_secs_f64();
+            let (ours, theirs) = (Spread::of(ours), Spread::of(theirs));
+            let times = theirs.median().as_secs_f64() / ours.median().as_secs_f64();
             println!(
                 "| {count} | {what} | {} | {} | {times:.1} |",
-                show(&ours),
-                show(&theirs)
+                ours.show(),
+                theirs.show()
             );
         }
     }
@@ -208,54 +209,10 @@ fn ip_round(count: usize) -> Measured {
     ]
 }
 
-fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
-            work()
-        });
-        thread.join().expect("the round ends")
-    })
-}
-
-fn median(times: &[Duration]) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    sorted[sorted.len() / 2]
-}
-
-fn show(times: &[Duration]) -> String {
-    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    let least = times.iter().min().copied().unwrap_or_default();
-    let most = times.iter().max().copied().unwrap_or_default();
-    format!(
-        "{:.1} ({:.1} - {:.1})",
-        ms(median(times)),
-        ms(least),
-        ms(most)
-    )
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .output()
         .expect("it is installed");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn cpu() -> String {
-    let info = read("/proc/cpuinfo");
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = info.matches("processor\t").count();
-    format!("{cores} x {}", model.map_or("?", |(_, name)| name))
 }

@@ -44,6 +44,7 @@ for what in nft_listing:nft xfrm_stat:xfrm_stat; do
     cp "$work/${what#*:}" "$out/${what%%:*}/lab"
 done
 seeds lines "$work/status" "$out/control_lines"
+seeds vectors "$repository/docs/policy-exchange.md" "$out/policy_exchange"
 mkdir -p "$out/configuration"
 cp "$(agent_folder 104)/agent.toml" "$out/configuration/lab"
 ls -R "$out"

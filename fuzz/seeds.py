@@ -6,6 +6,7 @@
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
   seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
+  seeds.py vectors PAGE FOLDER     the vectors of a page of docs/
 """
 
 import json
@@ -102,7 +103,17 @@ def payloads(folder):
         (44, bytes((1, 0, 0, 0)) + ends(1)),
         (45, bytes((1, 0, 0, 0)) + ends(2)),
     ]
-    for name, chain in ("auth", auth), ("delete", [(42, bytes.fromhex("0304000101020304"))]), ("rekey", [(41, bytes.fromhex("0304400901020304"))] + auth[4:]):
+    integrity = bytes.fromhex("030000080300000c") + bytes.fromhex("0000000805000001")
+    of_ah = struct.pack("!BBHBBBB", 0, 0, 12 + len(integrity), 1, 2, 4, 2) + bytes((1, 2, 3, 4)) + integrity
+    made = [
+        ("auth", auth),
+        ("delete", [(42, bytes.fromhex("0304000101020304"))]),
+        ("delete-ah", [(42, bytes.fromhex("0204000101020304"))]),
+        ("rekey", [(41, bytes.fromhex("0304400901020304"))] + auth[4:]),
+        ("rekey-ah", [(41, bytes.fromhex("0204400901020304")), (41, bytes.fromhex("00004007")), (33, of_ah)] + auth[5:]),
+        ("question", [(41, bytes.fromhex("0000a00a") + b"what do you apply to me?")]),
+    ]
+    for name, chain in made:
         kinds = [kind for kind, _ in chain] + [0]
         octets = b"".join(struct.pack("!BBH", kinds[at + 1], 0, 4 + len(body)) + body for at, (_, body) in enumerate(chain))
         write(folder, name, bytes(kinds[:1]) + octets)
@@ -119,6 +130,12 @@ def lines(path, folder):
     }
     for name, line in said.items():
         write(folder, name, json.dumps({"version": 1} | line).encode() + b"\n")
+
+
+def vectors(page, folder):
+    for section in open(page).read().split("### Vector ")[1:]:
+        block = section.split("```")[1].strip().splitlines()
+        write(folder, section.split(":")[0], bytes.fromhex("".join(line.split("  ")[0] for line in block)))
 
 
 if __name__ == "__main__":

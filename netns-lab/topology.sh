@@ -3,7 +3,8 @@
 #
 #   host NAME                    a node that does not forward
 #   gateway NAME, router NAME    nodes that forward; on a gateway an agent may run
-#   link A:ADDR[,ADDR...] B:ADDR[,ADDR...] [middle]
+#   switch NAME                  a node that joins its links to one Ethernet
+#   link A[:ADDR[,ADDR...]] B[:ADDR[,ADDR...]] [middle]
 #                                a veth pair, with the addresses of its two ends; at A the interface is called to-B.
 #                                `middle`: where `lab up --delay --loss` applies, in each direction
 #   route NODE default|PREFIX[,PREFIX...] via GATEWAY[,GATEWAY...]
@@ -28,6 +29,7 @@ namespaces() { ip netns list | awk -v prefix="xa-$lab-" 'index($1, prefix) == 1 
 build_topology() {
     local netem=("$@") file word rest number=0
     local -A batch=() # ip(8) commands of each node, run together at the end: one process instead of dozens
+    local -A switches=()
     file=$(topology_file "$lab")
     while read -r word rest; do
         number=$((number + 1))
@@ -38,6 +40,7 @@ build_topology() {
         case $word in
         host) add_node 0 $rest ;;
         gateway | router) add_node 1 $rest ;;
+        switch) add_switch $rest ;;
         link) add_link $rest ;;
         route) add_route $rest ;;
         blackhole) add_blackhole $rest ;;
@@ -63,20 +66,27 @@ add_node() {
     batch[$node]=$'link set lo up\n'
 }
 
-# add_link A:ADDR,... B:ADDR,... [middle]
+# add_switch NAME
+add_switch() {
+    add_node 0 "$1" || return
+    batch[$1]+=$'link add bridge type bridge mcast_snooping 0\nlink set bridge up\n'
+    switches[$1]=yes
+}
+
+# add_link A[:ADDR,...] B[:ADDR,...] [middle]
 add_link() {
     local a=${1%%:*} b=${2%%:*} place=${3:-}
     [[ -n ${batch[$a]:-} && -n ${batch[$b]:-} ]] || return
     ip -n "$(namespace "$a")" link add "to-$b" type veth peer name "to-$a" netns "$(namespace "$b")" || return
-    add_interface "$a" "to-$b" "${1#*:}"
-    add_interface "$b" "to-$a" "${2#*:}"
+    add_interface "$a" "to-$b" "${1:${#a}+1}"
+    add_interface "$b" "to-$a" "${2:${#b}+1}"
     if [[ $place == middle && ${#netem[@]} -gt 0 ]]; then
         tc -n "$(namespace "$a")" qdisc add dev "to-$b" root netem limit 100000 "${netem[@]}" || return
         tc -n "$(namespace "$b")" qdisc add dev "to-$a" root netem limit 100000 "${netem[@]}" || return
     fi
 }
 
-# add_interface NODE INTERFACE ADDR,...
+# add_interface NODE INTERFACE [ADDR,...]
 add_interface() {
     local node=$1 interface=$2 address
     for address in ${3//,/ }; do
@@ -86,6 +96,9 @@ add_interface() {
             batch[$node]+="address add $address dev $interface"$'\n'
         fi
     done
+    if [[ -n ${switches[$node]:-} ]]; then
+        batch[$node]+="link set $interface master bridge"$'\n'
+    fi
     batch[$node]+="link set $interface up"$'\n'
 }
 

@@ -253,6 +253,36 @@ fn after_a_kill_own_policies_are_found_and_only_those_not_wanted_any_more_are_re
 }
 
 #[test]
+fn what_others_do_between_the_start_and_the_first_change_does_not_go_unnoticed() {
+    let wanted = || {
+        vec![
+            trap("10.1.0.0/16", "10.2.0.0/16"),
+            trap("10.1.0.0/16", "10.3.0.0/16"),
+        ]
+    };
+    for meddling in [
+        "xfrm policy deleteall dst 10.3.0.0/16",
+        "xfrm policy flush",
+        "xfrm policy update src 10.1.0.0/16 dst 10.3.0.0/16 dir out action block priority 14927",
+    ] {
+        in_namespace(|| {
+            let mut kernel = Kernel::open();
+            kernel.put(wanted());
+            let directory = kernel.kill();
+            let mut kernel = Kernel::open_in(directory);
+            run("ip", meddling);
+            let _ = kernel.try_apply(Change {
+                put: wanted(),
+                ..Change::default()
+            });
+            let listed = policies();
+            let traps = listed.matches("mode transport").count();
+            assert_eq!(traps, 2, "{meddling}: {listed}");
+        });
+    }
+}
+
+#[test]
 fn a_foreign_policy_of_the_same_selector_is_named_and_ours_follows_when_it_goes() {
     in_namespace(|| {
         let mut kernel = Kernel::open();

@@ -15,7 +15,7 @@ use xfrm_agent::agent::settings::{
 use xfrm_agent::config;
 use xfrm_agent::control::protocol;
 use xfrm_agent::ike::endpoint::Endpoint;
-use xfrm_agent::ike::settings::{Connect, Mode, Peer, RequestId, Timing};
+use xfrm_agent::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId, Timing};
 use xfrm_agent::ike::wire::{Header, PayloadKind, Payloads};
 use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
@@ -24,6 +24,7 @@ use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
 use xfrm_agent::kernel::{interception, statistics};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
+use xfrm_agent::presence::exchange::{self, Answer};
 use xfrm_agent::ted::interception::classify;
 use xfrm_agent::ted::proxies::Proxy;
 use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
@@ -33,7 +34,7 @@ use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("control_lines", control_lines),
     ("nft_listing", nft_listing),
     ("xfrm_stat", xfrm_stat),
+    ("policy_exchange", policy_exchange),
 ];
 
 const US: &str = "192.0.2.104";
@@ -122,8 +124,11 @@ fn payloads(first: PayloadKind, body: &[u8]) {
             let _ = negotiation::choose_ike(proposals, spi_len, ke.unwrap_or_default());
         }
         let _ = negotiation::accept_ike(proposals, ke.unwrap_or_default());
-        let _ = negotiation::choose_esp(proposals, ke);
-        let _ = negotiation::accept_esp(proposals, ke);
+        let protocols = [ChildProtocol::Esp, ChildProtocol::Ah];
+        let _ = negotiation::choose_child(proposals, ke, &protocols);
+        for protocol in protocols {
+            let _ = negotiation::accept_child(proposals, ke, protocol);
+        }
     }
     if let (Some(local), Some(remote)) = (payloads.ts_i(), payloads.ts_r()) {
         narrowing::selectors(local, remote);
@@ -274,6 +279,20 @@ pub fn xfrm_stat(octets: &[u8]) {
     statistics::parse(&String::from_utf8_lossy(octets));
 }
 
+/// What a peer says about policy and presence, inside IKE.
+pub fn policy_exchange(octets: &[u8]) {
+    if let Ok(message) = exchange::Message::decode(octets) {
+        let encoded = message.encode();
+        assert!(encoded.len() <= exchange::MAX_LEN);
+        assert_eq!(exchange::Message::decode(&encoded), Ok(message));
+    }
+    if let Ok(answer) = Answer::decode(octets) {
+        let encoded = answer.encode();
+        assert!(encoded.len() <= exchange::MAX_LEN);
+        assert_eq!(Answer::decode(&encoded), Ok(answer));
+    }
+}
+
 // --- what the targets stand on --------------------------------------------------------------------
 
 /// Pieces of an input, at most 32: two octets of length, one of choice, and the octets.
@@ -312,6 +331,7 @@ fn peer() -> Peer {
         psk: Secret::from(&b"0123456789abcdef"[..]),
         may_protect: vec![net(PEERS_SITE)],
         may_protect_itself: false,
+        contact: false,
     }
 }
 
@@ -338,6 +358,8 @@ fn connect() -> Connect {
             ports: None,
         }),
         mode: Mode::Tunnel,
+        protocol: ChildProtocol::Esp,
+        transport_only: false,
         initial_contact: true,
     }
 }
@@ -358,6 +380,7 @@ fn settings() -> Settings {
         interception: InterceptionSettings::default(),
         max_prefixes: 256,
         on_stop: OnStop::Keep,
+        presence: None,
     }
 }
 

@@ -23,9 +23,9 @@ trial() {
     start_process 108 sink python3 "$lab_folder/benches/stream.py" receive
     eventually 20 grep -q listening "$work/sink.log" || fail "108 does not listen"
     sent=$(on 102 python3 "$lab_folder/benches/stream.py" send 10.2.0.108 "$rate" "$seconds")
-    sleep 0.5
-    end_process stopwatch INT
     wait_for sink
+    # A second after the last packet: tcpdump is handed what has come once a second, and what it has not read it forgets.
+    end_process stopwatch INT
     received=$(tail -n 1 "$work/sink.log")
     on 104 tcpdump -n -tt -r "$work/stopwatch" 2>/dev/null | awk -v name="$system $rate" -v rtt="$rtt" -v lost=$((sent - received)) -v sent="$sent" '
         released                                          { next }

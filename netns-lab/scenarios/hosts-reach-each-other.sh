@@ -7,6 +7,8 @@
 # topology: fig1-host-to-host
 # topology: fig1-middle
 # topology: fig1-nested-local
+# topology: presence-office
+# topology: presence-external
 
 for from in $(nodes host); do
     for to in $(nodes host); do

@@ -10,8 +10,8 @@ use crate::ted::proxies::ProxyId;
 use std::time::Instant;
 
 impl Agent {
-    pub(super) fn command(&mut self, now: Instant, token: Token, command: &Command) {
-        let reply = match *command {
+    pub(super) fn command(&mut self, now: Instant, token: Token, command: Command) {
+        let reply = match command {
             Command::Status => Reply::Status(Box::new(self.snapshot(now))),
             Command::Forget { prefix } => Reply::Forgotten(self.forget(prefix)),
             Command::Discover { flow } => match self.discover(now, token, flow) {
@@ -22,6 +22,9 @@ impl Agent {
                     error,
                 }),
             },
+            Command::Presence(command) => return self.presence_command(now, token, command),
+            Command::Policy(command) => return self.policy_command(now, token, command),
+            Command::Ask(ask) => return self.ask_command(now, token, ask),
         };
         self.effects.push_back(Effect::Reply { token, reply });
     }

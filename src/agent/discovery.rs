@@ -93,6 +93,11 @@ impl Agent {
     /// Blocks 202 to 208: packet P needs a tunnel; is there one?
     pub(super) fn acquire(&mut self, now: Instant, policy: PolicyKey, trap: bool, flow: Flow) {
         self.count("acquires");
+        if let Some(relations) = &mut self.relations
+            && relations.acquire(now, policy, flow, &mut self.wishes)
+        {
+            return;
+        }
         if let Some(tunnel) = self.tunnels.carrying(&flow).map(|t| t.id) {
             if trap {
                 // It came up while the kernel was telling us. The packet is in the trap's queue,

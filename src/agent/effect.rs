@@ -1,9 +1,11 @@
 //! Everything that may leave the agent. Drained with `Agent::poll_effect` after every input.
 
 use super::event::Token;
+use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
 use super::snapshot::{DiscoverReport, EventView, Snapshot};
 use crate::kernel::desired::Change;
 use crate::net::{IpNet, Selector};
+use crate::presence::Keep;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub enum Effect {
     },
     /// To be kept across restarts: `clear` never applies to these again.
     Remember(Vec<Selector>),
+    /// To be kept in the store.
+    Keep(Keep),
     Reply {
         token: Token,
         reply: Reply,
@@ -38,6 +42,14 @@ pub enum Reply {
     Discovered(DiscoverReport),
     /// The prefixes that were let go of.
     Forgotten(Vec<IpNet>),
+    Presence(Vec<PresenceEntry>),
+    Policies(Vec<PolicyEntry>),
+    /// The row's number.
+    Registered(u64),
+    /// `Err` where no peer answered at all; what it keeps to itself is in the report.
+    Asked(Result<AskReport, String>),
+    Done,
+    Failed(String),
 }
 
 /// Which of our addresses packets towards somebody leave from: a look-up in the routing table,

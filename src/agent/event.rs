@@ -1,10 +1,12 @@
 //! Everything that may enter the agent.
 
+use super::presence::commands::{Ask, PolicyCommand, PresenceCommand};
 use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use crate::kernel::desired::{Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::net::{Flow, IpNet};
+use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,6 +20,16 @@ pub enum Event {
     Transparent(TransparentPorts),
     /// Our own addresses, whenever they change.
     Addresses(Vec<IpAddr>),
+    /// What the wall clock says: at the start, now and then, and whenever something changed that
+    /// makes earlier answers doubtful.
+    WallClock {
+        unix: Timestamp,
+        /// Local time less UTC, in seconds.
+        offset: i32,
+        doubt: Option<Doubt>,
+    },
+    /// What the store has kept of earlier runs. Once, before presence is used.
+    Stored(Box<Kept>),
     /// A datagram on our IKE ports, without the non-ESP marker.
     Datagram {
         local: SocketAddr,
@@ -42,6 +54,16 @@ pub enum Event {
     Stop,
 }
 
+/// Why relaxations are withdrawn before anything else is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    ClockStepped,
+    /// The machine, or this process, stood still for a while.
+    Resumed,
+    /// A link came, went or changed.
+    LinkChanged,
+}
+
 #[derive(Debug)]
 pub enum KernelEvent {
     /// A packet met a policy and no SA.
@@ -58,6 +80,10 @@ pub enum KernelEvent {
     /// An SA of ours has vanished; its key is never used again.
     SaLost {
         sa: SaKey,
+    },
+    /// A policy came to the end of its lifetime: the kernel has dropped it.
+    PolicyExpired {
+        policy: PolicyKey,
     },
     Applied {
         revision: Revision,
@@ -88,4 +114,7 @@ pub enum Command {
     Forget {
         prefix: Option<IpNet>,
     },
+    Presence(PresenceCommand),
+    Policy(PolicyCommand),
+    Ask(Ask),
 }

@@ -23,7 +23,6 @@ use crate::net::masked::TooManyPrefixes;
 use crate::net::{Family, IpNet, Port, Protocol, Selector, intersect_nets};
 use crate::ted::proxies::Proxy;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Router and neighbour solicitation and advertisement, redirect (RFC 4861 §4).
 const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u16> = 133..=137;
@@ -41,13 +40,6 @@ const LINK_SCOPED: &[&str] = &[
 /// Seconds until the kernel raises another ACQUIRE for a flow whose tunnel is still missing.
 const ACQUIRE_EXPIRES: u32 = 2;
 
-pub(super) fn unspecified(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
 /// Matches packets that do not carry the pass mark.
 pub(super) fn without(pass: Mark) -> Mark {
     Mark {
@@ -59,7 +51,7 @@ pub(super) fn without(pass: Mark) -> Mark {
 /// The outbound policy that raises ACQUIRE: a transport-mode template, since with a tunnel-mode
 /// one a single larval SA would keep every further flow from being announced.
 pub(super) fn trap(selector: Selector, mark: Mark, band: Band) -> Policy {
-    let any = unspecified(selector.family());
+    let any = selector.family().unspecified();
     Policy {
         key: PolicyKey {
             direction: Direction::Out,
@@ -255,6 +247,7 @@ mod tests {
             interception: InterceptionSettings::default(),
             max_prefixes: 256,
             on_stop: OnStop::Keep,
+            presence: None,
         }
     }
 

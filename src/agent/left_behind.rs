@@ -42,12 +42,14 @@ fn between(template: &Template, sas: &[ObservedSa]) -> Found {
     Found {
         local,
         remote,
+        protocol: template.protocol,
         mode: template.mode,
         selectors: Vec::new(),
         reqid: template.reqid,
         sas: sas
             .iter()
             .filter(|sa| sa.reqid == template.reqid && sa.mode == template.mode)
+            .filter(|sa| sa.key.protocol == template.protocol)
             .filter_map(|sa| {
                 Some(FoundSa {
                     key: sa.key,

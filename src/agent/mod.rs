@@ -24,6 +24,7 @@ pub mod presence;
 mod protected;
 mod renumbering;
 mod restart;
+mod sas;
 pub mod settings;
 pub mod snapshot;
 mod tunnelling;
@@ -41,6 +42,7 @@ use effect::{Effect, Routes};
 use event::{Event, KernelEvent, Token};
 use held::Held;
 use negotiation::Negotiations;
+use presence::Relations;
 use protected::OnceProtected;
 use renumbering::Renumbering;
 use settings::Settings;
@@ -71,6 +73,8 @@ pub struct Agent {
     transparent: Option<crate::kernel::desired::TransparentPorts>,
     own: Vec<IpAddr>,
     renumbering: Renumbering,
+    /// `None` where the configuration has no `[presence]`.
+    relations: Option<Relations>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -134,6 +138,7 @@ impl Agent {
             transparent: None,
             own: Vec::new(),
             renumbering: Renumbering::default(),
+            relations: None,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -143,6 +148,7 @@ impl Agent {
             effects: VecDeque::new(),
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
+        agent.relate(now);
         Ok(agent)
     }
 
@@ -170,8 +176,14 @@ impl Agent {
             } => {
                 self.probe(now, local, remote, hop_limit, payload);
             }
+            Event::WallClock {
+                unix,
+                offset,
+                doubt,
+            } => self.wall_clock(now, unix, offset, doubt),
+            Event::Stored(kept) => self.stored(now, *kept),
             Event::Kernel(event) => self.kernel_event(now, event),
-            Event::Command { token, command } => self.command(now, token, &command),
+            Event::Command { token, command } => self.command(now, token, command),
             Event::Configuration(settings) => self.reconfigure(now, *settings),
             Event::Stop => self.stop(now),
         }
@@ -182,6 +194,9 @@ impl Agent {
         self.initiator.handle_timeout(now);
         self.ike.handle_timeout(now);
         self.held.handle_timeout(now, &mut self.wishes);
+        if let Some(relations) = &mut self.relations {
+            relations.handle_timeout(now, &mut self.wishes);
+        }
         while let Some(timer) = self.timers.expired(now) {
             match timer {
                 Timer::ChildGone(child) => self.tunnels.child_gone(child, &mut self.wishes),
@@ -198,6 +213,7 @@ impl Agent {
             self.initiator.poll_timeout(),
             self.ike.poll_timeout(),
             self.held.poll_timeout(),
+            self.relations.as_ref().and_then(Relations::poll_timeout),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -213,6 +229,7 @@ impl Agent {
             KernelEvent::Acquire { policy, trap, flow } => self.acquire(now, policy, trap, flow),
             KernelEvent::SaExpired { sa, hard } => self.sa_expired(now, sa, hard),
             KernelEvent::SaLost { sa } => self.sa_lost(now, sa),
+            KernelEvent::PolicyExpired { policy } => self.policy_expired(now, &policy),
             KernelEvent::Applied { revision } => self.applied(revision),
             KernelEvent::Refused { key, refusal } => self.refused(now, key, refusal),
             KernelEvent::Accepted { key } => self.accepted(now, &key),
@@ -227,6 +244,8 @@ impl Agent {
                 self.discovery_effect(now, effect);
             } else if let Some(effect) = self.ike.poll_effect() {
                 self.ike_effect(now, effect);
+            } else if let Some(effect) = self.relations.as_mut().and_then(Relations::poll_effect) {
+                self.relations_effect(now, effect);
             } else {
                 break;
             }
@@ -278,7 +297,7 @@ impl Agent {
         tracing::error!(attempt, error, advice, "the kernel refused an object");
         self.publish(now, "kernel-refused", format!("{attempt}: {error}"));
         if let Key::Sa(sa) = &key
-            && let Some(child) = self.tunnels.child_of_sa(sa)
+            && let Some(child) = self.child_of_sa(sa)
         {
             self.ike.child_refused(now, child);
         }

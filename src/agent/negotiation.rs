@@ -6,7 +6,7 @@
 
 use super::settings::{Settings, TunnelMode};
 use super::wishes::TunnelId;
-use crate::ike::settings::{Connect, Mode, Peer, RequestId};
+use crate::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId};
 use crate::net::{Flow, Identity, Selector, host};
 use crate::ted::initiator::DiscoveryId;
 use crate::ted::proxies::ProxyId;
@@ -132,6 +132,8 @@ impl Negotiations {
             selectors: negotiation.selectors.clone(),
             flow: negotiation.flow(),
             mode: negotiation.mode,
+            protocol: ChildProtocol::Esp,
+            transport_only: false,
             initial_contact,
         };
         self.running.insert(request, negotiation);

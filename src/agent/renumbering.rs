@@ -56,6 +56,9 @@ impl Agent {
     pub(super) fn addresses(&mut self, now: Instant, own: Vec<IpAddr>) {
         let before = std::mem::replace(&mut self.own, own);
         self.responder.set_own_addresses(self.own.clone());
+        if let Some(relations) = &mut self.relations {
+            relations.addresses(now, &self.own, &mut self.wishes);
+        }
         let gone = before.iter().filter(|addr| !self.own.contains(addr));
         for addr in gone.copied().collect::<Vec<_>>() {
             self.abandon_negotiations(now, addr);

@@ -1,5 +1,6 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
+use super::presence::settings::PresenceSettings;
 use crate::ike;
 use crate::kernel::desired::Mark;
 use crate::net::Identity;
@@ -18,6 +19,8 @@ pub struct Settings {
     /// A non-contiguous mask may stand for at most this many prefixes.
     pub max_prefixes: usize,
     pub on_stop: OnStop,
+    /// `None`: presence is off.
+    pub presence: Option<PresenceSettings>,
 }
 
 /// One `[[proxy]]` of the file: the cross product of its local and remote entries.

@@ -2,6 +2,7 @@
 
 use super::effect::Effect;
 use super::negotiation::{Negotiation, Purpose};
+use super::presence::Relations;
 use super::restart::ADOPTION;
 use super::settings::Settings;
 use super::tunnels::LINGER;
@@ -12,8 +13,9 @@ use crate::ike::effects::{
 };
 use crate::ike::settings::RequestId;
 use crate::kernel::desired::{Revision, SaKey};
-use crate::net::Selector;
 use crate::net::masked::TooManyPrefixes;
+use crate::net::{Identity, Selector};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -23,9 +25,15 @@ pub(super) fn config(settings: &Settings) -> Result<ike::settings::Settings, Too
     for (_, proxy) in super::foundation::proxies(settings) {
         protects.extend(proxy.selectors(settings.max_prefixes)?);
     }
+    let mut peers = settings.peers.clone();
+    let contacts = settings.presence.iter().flat_map(|p| &p.contacts);
+    let contacts: BTreeSet<&Identity> = contacts.map(|contact| &contact.peer).collect();
+    for peer in &mut peers {
+        peer.contact = contacts.contains(&peer.id);
+    }
     Ok(ike::settings::Settings {
         identity: settings.identity.clone(),
-        peers: settings.peers.clone(),
+        peers,
         protects,
         timing: settings.ike.clone(),
     })
@@ -39,16 +47,48 @@ impl Agent {
                 remote,
                 payload,
             } => self.transmit(local, remote, payload),
-            IkeEffect::IkeUp { peer, remote, .. } => {
+            IkeEffect::IkeUp {
+                ike,
+                peer,
+                local,
+                remote,
+                nat,
+            } => {
                 self.tell(now, "peer-up", format!("{peer} at {}", remote.ip()));
+                if let Some(relations) = &mut self.relations {
+                    relations.ike_up(now, ike, &peer, (local, remote), nat, &mut self.wishes);
+                }
             }
-            IkeEffect::IkeDown { peer, reason, .. } => {
+            IkeEffect::IkeDown { ike, peer, reason } => {
                 self.tell(now, "peer-down", format!("{peer}: {reason}"));
+                if let Some(relations) = &mut self.relations {
+                    relations.ike_down(now, ike, &peer, &mut self.wishes);
+                }
+            }
+            IkeEffect::ChildUp { child, outbound } if self.is_contacts(&child) => {
+                self.contact_child_up(now, &child, outbound);
             }
             IkeEffect::ChildUp { child, outbound } => self.child_up(now, &child, outbound),
+            IkeEffect::OutboundReady { child } if self.is_contacts_child(child) => {
+                self.contact_outbound_ready(child);
+            }
             IkeEffect::OutboundReady { child } => self.outbound_ready(now, child),
+            IkeEffect::ChildDown { child, .. } if self.is_contacts_child(child) => {
+                self.contact_child_down(now, child);
+            }
             IkeEffect::ChildDown { child, reason } => self.child_down(now, child, &reason),
             IkeEffect::Failed { request, error } => self.connect_failed(now, request, &error),
+            IkeEffect::Asked {
+                ike,
+                token,
+                peer,
+                local,
+                remote,
+                nat,
+                data,
+            } => self.asked(now, (ike, token), &peer, (local, remote), nat, &data),
+            IkeEffect::Answered { id, data } => self.answered(now, id, data.as_deref()),
+            IkeEffect::AskFailed { id, error } => self.ask_failed(now, id, &error),
         }
     }
 
@@ -149,6 +189,9 @@ impl Agent {
     }
 
     fn connect_failed(&mut self, now: Instant, request: RequestId, error: &ConnectError) {
+        if Relations::is_link_request(request) {
+            return self.link_failed(now, request, error);
+        }
         let Some(negotiation) = self.negotiations.finish(request) else {
             return;
         };
@@ -180,7 +223,7 @@ impl Agent {
     }
 
     pub(super) fn sa_expired(&mut self, now: Instant, sa: SaKey, hard: bool) {
-        let Some(child) = self.tunnels.child_of_sa(&sa) else {
+        let Some(child) = self.child_of_sa(&sa) else {
             return;
         };
         if hard {
@@ -192,7 +235,7 @@ impl Agent {
 
     /// Somebody deleted an SA of ours. Its key must not be used again, so the child goes too.
     pub(super) fn sa_lost(&mut self, now: Instant, sa: SaKey) {
-        if let Some(child) = self.tunnels.child_of_sa(&sa) {
+        if let Some(child) = self.child_of_sa(&sa) {
             self.count("sas-lost");
             self.ike.close_child(now, child, DownReason::Expired);
         }

@@ -13,14 +13,15 @@
 //! rekey.
 
 use super::foundation::without;
+use super::sas;
 use super::wishes::{Owner, TunnelId, Wishes};
-use crate::ike::effects::{ChildId, ChildKeys, ChildSa, Outbound, Sha2};
-use crate::ike::settings::Mode as IkeMode;
+use crate::ike::effects::{ChildId, ChildSa, Outbound};
+use crate::ike::settings::{ChildProtocol, Mode as IkeMode};
 use crate::kernel::desired::{
-    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Object,
-    Policy, PolicyKey, Sa, SaDirection, SaKey, Template, UdpEncapsulation,
+    Action, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, Object, Policy, PolicyKey, Sa,
+    SaDirection, SaKey, Template,
 };
-use crate::kernel::ownership::{Band, REQIDS};
+use crate::kernel::ownership::{Band, TUNNEL_REQIDS};
 use crate::net::{Flow, Identity, Selector};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +30,6 @@ use std::time::{Duration, Instant};
 
 /// How long packets of a closed child may still arrive.
 pub const LINGER: Duration = Duration::from_secs(2);
-
-/// Packets that may arrive out of order.
-const REPLAY_WINDOW: u32 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -52,6 +50,7 @@ pub struct Tunnel {
     pub peer: Option<Identity>,
     pub local: IpAddr,
     pub remote: IpAddr,
+    pub protocol: IpsecProtocol,
     pub mode: Mode,
     /// Outbound, sorted.
     pub selectors: Vec<Selector>,
@@ -81,6 +80,7 @@ enum OutboundState {
 pub struct Found {
     pub local: IpAddr,
     pub remote: IpAddr,
+    pub protocol: IpsecProtocol,
     pub mode: Mode,
     pub selectors: Vec<Selector>,
     pub reqid: u32,
@@ -115,7 +115,7 @@ impl Tunnels {
             children: BTreeMap::new(),
             by_sa: BTreeMap::new(),
             reqids: BTreeSet::new(),
-            next_reqid: REQIDS.start,
+            next_reqid: TUNNEL_REQIDS.start,
             next_id: 1,
         }
     }
@@ -187,16 +187,23 @@ impl Tunnels {
             IkeMode::Tunnel => Mode::Tunnel,
             IkeMode::Transport => Mode::Transport,
         };
-        let id = self
-            .matching(child.local, child.remote, mode, &selectors)
-            .unwrap_or_else(|| {
-                let reqid = self.free_reqid();
-                self.insert(now, child.local, child.remote, mode, selectors, reqid)
-            });
+        let protocol = match child.protocol {
+            ChildProtocol::Esp => IpsecProtocol::Esp,
+            ChildProtocol::Ah => IpsecProtocol::Ah,
+        };
+        let (ends, kind) = ((child.local, child.remote), (protocol, mode));
+        let id = self.matching(ends, kind, &selectors).unwrap_or_else(|| {
+            let reqid = self.free_reqid();
+            self.insert(now, ends, kind, selectors, reqid)
+        });
         let pass_mark = self.pass_mark;
         let tunnel = self.by_id.get_mut(&id).expect("just found or inserted");
         tunnel.peer = Some(child.peer.clone());
-        let (sa_in, sa_out) = security_associations(child, tunnel);
+        // Transport-mode SAs carry the inner addresses themselves, so the kernel is told them.
+        let inner = (tunnel.mode == Mode::Transport)
+            .then(|| tunnel.selectors.first().copied())
+            .flatten();
+        let (sa_in, sa_out) = sas::of_child(child, tunnel.mode, tunnel.reqid, inner);
         let keys = (sa_in.key(), sa_out.key());
         wishes.want_sa(sa_in);
         tunnel.want_policies(wishes, pass_mark, &[Direction::In, Direction::Fwd]);
@@ -304,9 +311,8 @@ impl Tunnels {
         selectors.sort_unstable();
         let id = self.insert(
             now,
-            found.local,
-            found.remote,
-            found.mode,
+            (found.local, found.remote),
+            (found.protocol, found.mode),
             selectors,
             found.reqid,
         );
@@ -367,25 +373,21 @@ impl Tunnels {
 
     fn matching(
         &self,
-        local: IpAddr,
-        remote: IpAddr,
-        mode: Mode,
+        ends: (IpAddr, IpAddr),
+        kind: (IpsecProtocol, Mode),
         selectors: &[Selector],
     ) -> Option<TunnelId> {
-        self.by_id
-            .values()
-            .find(|t| {
-                (t.local, t.remote, t.mode) == (local, remote, mode) && t.selectors == selectors
-            })
-            .map(|t| t.id)
+        let matches = |t: &&Tunnel| {
+            (t.local, t.remote) == ends && (t.protocol, t.mode) == kind && t.selectors == selectors
+        };
+        self.by_id.values().find(matches).map(|t| t.id)
     }
 
     fn insert(
         &mut self,
         now: Instant,
-        local: IpAddr,
-        remote: IpAddr,
-        mode: Mode,
+        (local, remote): (IpAddr, IpAddr),
+        (protocol, mode): (IpsecProtocol, Mode),
         selectors: Vec<Selector>,
         reqid: u32,
     ) -> TunnelId {
@@ -396,6 +398,7 @@ impl Tunnels {
             peer: None,
             local,
             remote,
+            protocol,
             mode,
             selectors,
             reqid,
@@ -413,10 +416,10 @@ impl Tunnels {
     fn free_reqid(&mut self) -> u32 {
         loop {
             let reqid = self.next_reqid;
-            self.next_reqid = if reqid + 1 < REQIDS.end {
+            self.next_reqid = if reqid + 1 < TUNNEL_REQIDS.end {
                 reqid + 1
             } else {
-                REQIDS.start
+                TUNNEL_REQIDS.start
             };
             if !self.reqids.contains(&reqid) {
                 return reqid;
@@ -496,7 +499,7 @@ impl Tunnel {
             Direction::In | Direction::Fwd => (outbound.reversed(), self.remote, self.local),
         };
         let template = Template {
-            protocol: IpsecProtocol::Esp,
+            protocol: self.protocol,
             mode: self.mode,
             level: Level::Required,
             src,
@@ -524,77 +527,5 @@ impl Tunnel {
             }
             sa.direction != which
         });
-    }
-}
-
-fn security_associations(child: &ChildSa, tunnel: &Tunnel) -> (Sa, Sa) {
-    let hard = Limits {
-        time: child.hard_lifetime,
-        ..Limits::default()
-    };
-    // Transport-mode SAs carry the inner addresses themselves, so the kernel is told them.
-    let inner = (tunnel.mode == Mode::Transport)
-        .then(|| tunnel.selectors.first().copied())
-        .flatten();
-    let incoming = Sa {
-        src: child.remote,
-        dst: child.local,
-        spi: child.spi_in,
-        direction: SaDirection::In,
-        mode: tunnel.mode,
-        reqid: tunnel.reqid,
-        algorithms: algorithms(&child.keys_in),
-        replay_window: REPLAY_WINDOW,
-        esn: child.esn,
-        encapsulation: child.encapsulation.map(|(local, remote)| UdpEncapsulation {
-            src_port: remote,
-            dst_port: local,
-        }),
-        lifetime: Lifetime {
-            soft: Limits::default(),
-            hard,
-        },
-        mark: Mark::default(),
-        if_id: 0,
-        selector: inner.map(|s| s.reversed()),
-    };
-    let outgoing = Sa {
-        src: child.local,
-        dst: child.remote,
-        spi: child.spi_out,
-        direction: SaDirection::Out,
-        algorithms: algorithms(&child.keys_out),
-        encapsulation: child.encapsulation.map(|(local, remote)| UdpEncapsulation {
-            src_port: local,
-            dst_port: remote,
-        }),
-        selector: inner,
-        ..incoming.clone()
-    };
-    (incoming, outgoing)
-}
-
-/// The kernel's crypto API names.
-fn algorithms(keys: &ChildKeys) -> Algorithms {
-    match keys {
-        ChildKeys::AesGcm16 { key } => Algorithms::Aead {
-            name: "rfc4106(gcm(aes))",
-            key: key.clone(),
-            icv_bits: 128,
-        },
-        ChildKeys::AesCbcHmac { cipher, auth, hash } => {
-            let (name, truncation_bits) = match hash {
-                Sha2::Sha256 => ("hmac(sha256)", 128),
-                Sha2::Sha384 => ("hmac(sha384)", 192),
-                Sha2::Sha512 => ("hmac(sha512)", 256),
-            };
-            Algorithms::EncryptThenAuth {
-                cipher: "cbc(aes)",
-                cipher_key: cipher.clone(),
-                auth: name,
-                auth_key: auth.clone(),
-                truncation_bits,
-            }
-        }
     }
 }

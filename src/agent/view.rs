@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::foundation;
+use super::presence::Relations;
 use super::settings::FailureAction;
 use super::snapshot::{
     DiscoveryView, FailureView, PolicyView, ProxyView, RefusedProbeView, SaView, Snapshot,
@@ -81,6 +82,7 @@ impl Agent {
             .chain(self.initiator.tables())
             .chain(self.responder.tables())
             .chain(self.ike.tables())
+            .chain(self.relations.iter().flat_map(Relations::tables))
     }
 
     fn proxy_views(&self) -> Vec<ProxyView> {
@@ -201,6 +203,7 @@ fn mode_name(mode: Mode) -> &'static str {
 fn policy_view(owner: Owner, policy: &Policy) -> PolicyView {
     let purpose = match owner {
         Owner::Bypass => "bypass",
+        Owner::Presence => "presence",
         Owner::Tunnel(_) => "tunnel",
         Owner::Failure => "failure",
         Owner::NarrowTrap => "trap",

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Owner {
     /// What the configuration always wants passed.
     Bypass,
+    /// What presence says of a contact.
+    Presence,
     /// The newest first: where a peer has moved, the tunnel to where it was still receives for a
     /// while, and must not keep out what comes through the one to where it is.
     Tunnel(Reverse<TunnelId>),
@@ -135,7 +137,8 @@ impl Wishes {
         }
     }
 
-    fn is_dirty(&self) -> bool {
+    /// Whether anything is wanted that no change has said yet.
+    pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty() || !self.release.is_empty()
     }
 

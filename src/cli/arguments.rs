@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::presence::arguments::{Policy, Presence, Questions};
 use crate::config;
 use crate::net::{IpNet, MaskedAddr, Protocol};
 use clap::{Args, Parser, Subcommand};
@@ -89,6 +90,22 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Who is where, and what to believe of it.
+    #[command(subcommand)]
+    Presence(Presence),
+    /// What packets need, as rows of the security policy database.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Ask the agent of a peer for its policy towards us and for its presence; both where neither
+    /// is named.
+    Request {
+        #[command(flatten)]
+        questions: Questions,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Look at presence and policies, live, and ask, judge and register in dialogs.
+    Tui,
     /// Read the configuration file again.
     Reload {
         #[command(flatten)]
@@ -144,7 +161,7 @@ pub struct Forgotten {
     pub all: bool,
 }
 
-fn prefix(text: &str) -> Result<IpNet, String> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     let masked: MaskedAddr = text.parse().map_err(|_| "use a prefix like 10.2.0.0/16")?;
     masked
         .to_prefix()
@@ -179,6 +196,15 @@ mod tests {
             "reload --json",
             "forget 10.2.0.0/16 --json",
             "doctor --json",
+            "presence list --json",
+            "presence show a@example.com --json",
+            "presence set a@example.com --location office --json",
+            "presence clear a@example.com --json",
+            "policy list --json",
+            "policy propose a@example.com --json",
+            "policy register --source 192.0.2.1 --destination 192.0.2.2 --action none --json",
+            "policy remove 3 --json",
+            "request 192.0.2.2 --json",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -6,7 +6,12 @@
 pub mod arguments;
 pub mod check;
 pub mod doctor;
+#[cfg(test)]
+mod figures;
+pub mod presence;
 pub mod render;
+pub mod tui;
+mod words;
 
 use crate::config;
 use crate::control::client::{ClientError, Occurrence};
@@ -26,6 +31,8 @@ pub enum Error {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
+    Tui(#[from] tui::Error),
+    #[error(transparent)]
     Daemon(#[from] daemon::Error),
     #[error("cannot write man pages to {}: {error}", path.display())]
     Man {
@@ -33,6 +40,8 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
+    #[error("{0}")]
+    Arguments(String),
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write the output as JSON: {0}")]
@@ -61,6 +70,7 @@ pub fn main() -> ExitCode {
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do where even this fails.
+            let error = render::escape::lines(&error.to_string());
             let _ = writeln!(io::stderr(), "xfrm-agent: {error}");
             ExitCode::FAILURE
         }
@@ -122,6 +132,15 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             let found = report.error.is_empty() && !report.answers.is_empty();
             Ok(Verdict::good_if(found))
         }
+        Command::Presence(command) => presence::presence(socket, command, width),
+        Command::Policy(command) => presence::policy(socket, command, width),
+        Command::Request { questions, output } => {
+            presence::request(socket, &questions, output.json, width)
+        }
+        Command::Tui => {
+            tui::run(socket)?;
+            Ok(Verdict::Good)
+        }
         Command::Events { output } => follow(socket, output.json),
         Command::Reload { output } => {
             let response = Client::connect(socket)?.call(&Request::Reload)?;
@@ -182,7 +201,8 @@ fn follow(socket: &Path, json: bool) -> Result<Verdict, Error> {
     for occurrence in Client::connect(socket)?.events()? {
         match occurrence? {
             Occurrence::Event(event) if json => {
-                writeln!(stdout, "{}", serde_json::to_string(&event)?)?;
+                let line = serde_json::to_string(&event)?;
+                writeln!(stdout, "{}", render::escape::json(&line))?;
             }
             Occurrence::Event(event) => writeln!(stdout, "{}", render::event(&event))?,
             Occurrence::Lost(count) if json => writeln!(stdout, "{{\"lost\":{count}}}")?,
@@ -195,7 +215,7 @@ fn follow(socket: &Path, json: bool) -> Result<Verdict, Error> {
 
 fn show(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
     let mut output = if json {
-        serde_json::to_string_pretty(value)?
+        render::escape::json(&serde_json::to_string_pretty(value)?)
     } else {
         text()
     };

@@ -1,6 +1,7 @@
 //! What a reload changes.
 
 use super::Loaded;
+use crate::agent::presence::settings::PresenceSettings;
 use crate::agent::settings::Settings;
 use crate::ike::settings::{Peer, Timing};
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::fmt;
 pub struct Difference {
     pub proxies: Changes,
     pub peers: Changes,
+    pub contacts: Changes,
     /// Other keys that take effect at once, as `table.key`.
     pub settings: Vec<&'static str>,
     /// Keys that differ and keep their old value until the agent is restarted.
@@ -59,7 +61,17 @@ impl Difference {
             let named = settings.peers.iter().map(|p| (p.id.to_string(), p.clone()));
             named.collect::<BTreeMap<_, _>>()
         };
+        let contacts = |settings: &Settings| {
+            let all = settings.presence.iter().flat_map(|p| &p.contacts);
+            let named = all.map(|c| (c.entity.to_string(), c.clone()));
+            named.collect::<BTreeMap<_, _>>()
+        };
         let (a, b) = (&old.agent, &new.agent);
+        // Where one of them has none, that alone is said.
+        let presence = a.presence.as_ref().zip(b.presence.as_ref());
+        let of_presence = |differs: fn(&PresenceSettings, &PresenceSettings) -> bool| {
+            presence.is_some_and(|(a, b)| differs(a, b))
+        };
         let differing = |keys: &[(&'static str, bool)]| {
             let keys = keys.iter().filter(|(_, differs)| *differs);
             keys.map(|(key, _)| *key).collect()
@@ -67,6 +79,10 @@ impl Difference {
         Self {
             proxies: Changes::between(&proxies(a), &proxies(b), PartialEq::eq),
             peers: Changes::between(&peers(a), &peers(b), same_peer),
+            contacts: match presence {
+                Some(_) => Changes::between(&contacts(a), &contacts(b), PartialEq::eq),
+                None => Changes::default(),
+            },
             settings: differing(&[
                 (
                     "agent.log-level",
@@ -76,6 +92,15 @@ impl Difference {
                 ("agent.max-prefixes", a.max_prefixes != b.max_prefixes),
                 ("ike", timing(&a.ike) != timing(&b.ike)),
                 ("discovery", a.discovery != b.discovery),
+                ("presence", of_presence(|a, b| general(a) != general(b))),
+                (
+                    "site",
+                    of_presence(|a, b| a.rulebook.sites != b.rulebook.sites),
+                ),
+                (
+                    "rule",
+                    of_presence(|a, b| a.rulebook.rules != b.rulebook.rules),
+                ),
             ]),
             needs_restart: differing(&[
                 ("identity.id", a.identity != b.identity),
@@ -92,6 +117,9 @@ impl Difference {
                     old.daemon.control_group != new.daemon.control_group,
                 ),
                 ("interception", a.interception != b.interception),
+                ("presence", a.presence.is_some() != b.presence.is_some()),
+                ("presence.entity", of_presence(|a, b| a.entity != b.entity)),
+                ("presence.mark", of_presence(|a, b| a.mark != b.mark)),
             ]),
         }
     }
@@ -108,7 +136,11 @@ impl fmt::Display for Difference {
             return f.write_str("nothing has changed");
         }
         let mut lines = Vec::new();
-        for (kind, changes) in [("proxy", &self.proxies), ("peer", &self.peers)] {
+        for (kind, changes) in [
+            ("proxy", &self.proxies),
+            ("peer", &self.peers),
+            ("contact", &self.contacts),
+        ] {
             for (what, names) in [
                 ("added", &changes.added),
                 ("removed", &changes.removed),
@@ -125,10 +157,20 @@ impl fmt::Display for Difference {
 }
 
 fn same_peer(a: &Peer, b: &Peer) -> bool {
+    // Whether it is a contact's is told with the contacts.
     // Exposed to be compared with each other: both come from files that only root can choose.
     a.psk.expose() == b.psk.expose()
         && a.may_protect == b.may_protect
         && a.may_protect_itself == b.may_protect_itself
+}
+
+/// Of `[presence]`, what takes effect at once.
+fn general(p: &PresenceSettings) -> impl PartialEq + use<'_> {
+    (
+        (&p.user, &p.location, p.rulebook.unknown),
+        p.rulebook.default_level,
+        (p.dwell, p.lifetime, p.expiry, p.max_contacts),
+    )
 }
 
 fn timing(t: &Timing) -> impl PartialEq + use<> {

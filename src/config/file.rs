@@ -1,15 +1,17 @@
 //! The file as a whole: which tables it has, and the settings that stand alone.
 
-use super::keys::{self, Keys};
+use super::keys::{self, Keys, Shape};
+use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
-use super::{CONTROL_SOCKET, peers, proxies, values};
+use super::{CONTROL_SOCKET, peers, presence, proxies, values};
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
 use crate::kernel::desired::Mark;
 use crate::net::{Family, Identity, Secret};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,13 +80,41 @@ impl<'r, 't> File<'r, 't> {
             .filter_map(|section| peers::read(self.report, section, read_secret))
             .collect();
         peers::check(self.report, &peers, identity.as_ref(), &groups);
+        let interception = self.interception();
+        let presence = presence::read(
+            self.report,
+            &presence::Tables {
+                presence: self.table(&keys::PRESENCE),
+                contacts: self.tables(&keys::CONTACT),
+                sites: self.tables(&keys::SITE),
+                rules: self.tables(&keys::RULE),
+            },
+            &presence::Surroundings {
+                identity: identity.as_ref(),
+                peers: peers.iter().map(|read| &read.peer.id).collect(),
+                interception: &interception,
+            },
+        );
+        let speaking: HashSet<&Identity> = presence
+            .iter()
+            .flat_map(|presence| &presence.contacts)
+            .map(|contact| &contact.peer)
+            .collect();
+        let peers = peers
+            .into_iter()
+            .map(|ReadPeer { mut peer, .. }| {
+                peer.contact = speaking.contains(&peer.id);
+                peer
+            })
+            .collect();
         let settings = Settings {
             ike: self.ike(),
             discovery: self.discovery(),
-            interception: self.interception(),
+            interception,
+            presence,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
-            peers: peers.into_iter().map(|read| read.peer).collect(),
+            peers,
             max_prefixes,
             on_stop,
         };
@@ -99,9 +129,10 @@ impl<'r, 't> File<'r, 't> {
                 continue;
             };
             let fits = match value.get_ref() {
-                DeValue::Table(_) => !keys.repeats,
+                DeValue::Table(_) => keys.shape == Shape::Once,
                 DeValue::Array(array) => {
-                    keys.repeats && array.iter().all(|element| element.get_ref().is_table())
+                    keys.shape == Shape::Repeated
+                        && array.iter().all(|element| element.get_ref().is_table())
                 }
                 _ => false,
             };
@@ -114,7 +145,8 @@ impl<'r, 't> File<'r, 't> {
             (&keys::PROXY, "nothing is protected"),
             (&keys::PEER, "nobody is believed, and no tunnel can come up"),
         ] {
-            if !self.root.contains_key(keys.table) {
+            let elsewhere = keys == &keys::PROXY && self.root.contains_key(keys::CONTACT.table);
+            if !self.root.contains_key(keys.table) && !elsewhere {
                 let message = format!("there is no {}: {consequence}", keys.heading());
                 self.report.warning(&(0..0), message);
             }
@@ -128,8 +160,8 @@ impl<'r, 't> File<'r, 't> {
         };
         let open = |table: &'r DeTable<'t>, at: Span| Section::open(self.report, keys, table, at);
         match value.get_ref() {
-            DeValue::Table(table) if !keys.repeats => vec![open(table, value.span())],
-            DeValue::Array(array) if keys.repeats => array
+            DeValue::Table(table) if keys.shape == Shape::Once => vec![open(table, value.span())],
+            DeValue::Array(array) if keys.shape == Shape::Repeated => array
                 .iter()
                 .filter_map(|element| Some(open(element.get_ref().as_table()?, element.span())))
                 .collect(),
@@ -316,20 +348,6 @@ impl<'r, 't> File<'r, 't> {
                 &section.span(at),
                 format!("{longer}: {b} is shorter than {shorter}, which is {a}"),
             );
-        }
-    }
-}
-
-impl Section<'_, '_> {
-    /// Leaves the default where the key is absent or its value was reported.
-    fn set<T>(
-        &self,
-        key: &'static str,
-        target: &mut T,
-        convert: impl FnOnce(&DeValue<'_>) -> Result<T, values::Reason>,
-    ) {
-        if let Some(value) = self.optional(key, convert) {
-            *target = value;
         }
     }
 }

@@ -5,20 +5,29 @@
 #[derive(Debug, PartialEq, Eq)]
 pub struct Keys {
     pub table: &'static str,
-    /// `[[table]]`, any number of times; otherwise `[table]`, once.
-    pub repeats: bool,
+    pub shape: Shape,
     pub names: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `[table]`.
+    Once,
+    /// `[[table]]`, any number of times.
+    Repeated,
+    /// `table = { … }` in another table.
+    Inline,
 }
 
 pub const IDENTITY: Keys = Keys {
     table: "identity",
-    repeats: false,
+    shape: Shape::Once,
     names: &["id"],
 };
 
 pub const PROXY: Keys = Keys {
     table: "proxy",
-    repeats: true,
+    shape: Shape::Repeated,
     names: &[
         "name",
         "local",
@@ -34,13 +43,13 @@ pub const PROXY: Keys = Keys {
 
 pub const PEER: Keys = Keys {
     table: "peer",
-    repeats: true,
+    shape: Shape::Repeated,
     names: &["id", "psk-file", "may-protect"],
 };
 
 pub const AGENT: Keys = Keys {
     table: "agent",
-    repeats: false,
+    shape: Shape::Once,
     names: &[
         "runtime-dir",
         "state-dir",
@@ -53,7 +62,7 @@ pub const AGENT: Keys = Keys {
 
 pub const IKE: Keys = Keys {
     table: "ike",
-    repeats: false,
+    shape: Shape::Once,
     names: &[
         "retransmit",
         "retransmit-max",
@@ -67,13 +76,13 @@ pub const IKE: Keys = Keys {
 
 pub const DISCOVERY: Keys = Keys {
     table: "discovery",
-    repeats: false,
+    shape: Shape::Once,
     names: &["retransmit", "timeout", "rate", "answer-rate", "addresses"],
 };
 
 pub const INTERCEPTION: Keys = Keys {
     table: "interception",
-    repeats: false,
+    shape: Shape::Once,
     names: &[
         "pass-mark",
         "divert-mark",
@@ -81,6 +90,80 @@ pub const INTERCEPTION: Keys = Keys {
         "rule-priority",
         "pass-rate",
     ],
+};
+
+pub const PRESENCE: Keys = Keys {
+    table: "presence",
+    shape: Shape::Once,
+    names: &[
+        "entity",
+        "user",
+        "location",
+        "unknown",
+        "default-level",
+        "dwell",
+        "lifetime",
+        "expiry",
+        "mark",
+        "max-contacts",
+    ],
+};
+
+pub const CONTACT: Keys = Keys {
+    table: "contact",
+    shape: Shape::Repeated,
+    names: &["entity", "peer", "address", "floor", "tell", "subscribe"],
+};
+
+pub const SITE: Keys = Keys {
+    table: "site",
+    shape: Shape::Repeated,
+    names: &[
+        "location",
+        "addresses",
+        "anchor",
+        "anchor-address",
+        "gateway-macs",
+    ],
+};
+
+pub const RULE: Keys = Keys {
+    table: "rule",
+    shape: Shape::Repeated,
+    names: &[
+        "location",
+        "entity",
+        "user",
+        "addresses",
+        "hours",
+        "weekdays",
+        "transport",
+        "port",
+        "own-port",
+        "action",
+        "protocol",
+        "mode",
+        "end-point",
+        "level",
+        "nat",
+    ],
+};
+
+/// What packets need, without the traffic that a `[[rule]]` names.
+const PROTECTION: &[&str] = &["action", "protocol", "level"];
+
+/// In `[presence]`.
+pub const UNKNOWN: Keys = Keys {
+    table: "unknown",
+    shape: Shape::Inline,
+    names: PROTECTION,
+};
+
+/// In `[[contact]]`.
+pub const FLOOR: Keys = Keys {
+    table: "floor",
+    shape: Shape::Inline,
+    names: PROTECTION,
 };
 
 /// In the order of the documentation.
@@ -92,15 +175,19 @@ pub const TABLES: &[&Keys] = &[
     &IKE,
     &DISCOVERY,
     &INTERCEPTION,
+    &PRESENCE,
+    &CONTACT,
+    &SITE,
+    &RULE,
 ];
 
 impl Keys {
     /// As it stands in the file.
     pub fn heading(&self) -> String {
-        if self.repeats {
-            format!("[[{}]]", self.table)
-        } else {
-            format!("[{}]", self.table)
+        match self.shape {
+            Shape::Once => format!("[{}]", self.table),
+            Shape::Repeated => format!("[[{}]]", self.table),
+            Shape::Inline => format!("`{} = {{ … }}`", self.table),
         }
     }
 }

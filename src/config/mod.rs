@@ -3,7 +3,7 @@
 //! ```text
 //! trusted ─→ section ─→ file ─→ Loaded ─→ difference (on reload)
 //! (owner,    (keys,     (proxies, peers,
-//!  mode)      spans)     timers, marks)
+//!  mode)      spans)     timers, marks, presence)
 //! ```
 //!
 //! Nothing is half accepted: either every key is known and every value allowed, and the result is
@@ -18,6 +18,7 @@ pub mod trusted;
 
 mod file;
 mod peers;
+mod presence;
 mod proxies;
 mod section;
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod tests;
 mod values;
 
 pub use file::{ReadSecret, parse};
-pub use values::show_duration;
+pub use values::{parse_duration, show_duration};
 
 use crate::agent::settings::Settings;
 use report::Problem;

@@ -54,6 +54,8 @@ pub(super) fn read(
         psk,
         may_protect: Vec::new(),
         may_protect_itself: false,
+        // `file` knows better, once the contacts are read.
+        contact: false,
     };
     for (entry, _) in may_protect {
         match entry {

@@ -82,8 +82,13 @@ impl<'t> Report<'t> {
         Position::of(self.text, at.start).line
     }
 
+    /// How many there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
     pub(super) fn has_errors(&self) -> bool {
-        !self.errors.borrow().is_empty()
+        self.errors() > 0
     }
 
     pub(super) fn into_errors(self) -> Vec<Problem> {

@@ -73,6 +73,32 @@ impl<'r, 't> Section<'r, 't> {
             .ok()
     }
 
+    /// The table that is the value of `key`; `None` where the key is absent or its value reported.
+    pub(super) fn inner(&self, key: &'static str, keys: &'static Keys) -> Option<Self> {
+        debug_assert!(self.keys.names.contains(&key), "{key} is not documented");
+        self.asked.borrow_mut().push(key);
+        let value = self.value(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            let expected = keys.heading();
+            let message = format!("{key}: a table is expected, written {expected}");
+            self.report.error(&value.span(), message);
+            return None;
+        };
+        Some(Self::open(self.report, keys, table, value.span()))
+    }
+
+    /// Leaves the default where the key is absent or its value was reported.
+    pub(super) fn set<T>(
+        &self,
+        key: &'static str,
+        target: &mut T,
+        convert: impl FnOnce(&DeValue<'_>) -> Result<T, Reason>,
+    ) {
+        if let Some(value) = self.optional(key, convert) {
+            *target = value;
+        }
+    }
+
     /// As [`Section::optional`], and an absent key is reported too.
     pub(super) fn required<T>(
         &self,

@@ -2,6 +2,7 @@
 //! allowed, what is.
 
 use crate::net::{Identity, IpNet, MaskedAddr, Port, Protocol};
+use crate::presence::InvalidName;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -37,6 +38,21 @@ fn parsed<T: FromStr<Err: ToString>>(value: &DeValue<'_>, what: &str) -> Result<
 
 pub(super) fn identity(value: &DeValue<'_>) -> Result<Identity, Reason> {
     parsed(value, "a host name, an IP address or the form user@host")
+}
+
+/// An entity, a user's name or a location.
+pub(super) fn name<T: FromStr<Err = InvalidName>>(value: &DeValue<'_>) -> Result<T, Reason> {
+    parsed(value, "a name")
+}
+
+pub(super) fn truth(value: &DeValue<'_>) -> Result<bool, Reason> {
+    value
+        .as_bool()
+        .ok_or_else(|| format!("true or false is expected, not {}", described(value)))
+}
+
+pub(super) fn net(value: &DeValue<'_>) -> Result<IpNet, Reason> {
+    prefix(text(value, "a prefix like \"10.1.0.0/16\"")?)
 }
 
 pub(super) fn masked(value: &DeValue<'_>) -> Result<MaskedAddr, Reason> {
@@ -189,7 +205,7 @@ pub(super) fn duration_or_never(
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

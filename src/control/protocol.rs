@@ -5,6 +5,9 @@
 //! ← {"version":1,"response":{"discovered":{…}}}
 //! ```
 
+use crate::agent::presence::commands::{
+    Ask, AskReport, PolicyCommand, PolicyEntry, PresenceCommand, PresenceEntry,
+};
 use crate::agent::snapshot::{DiscoverReport, EventView, Snapshot};
 use crate::net::IpNet;
 use serde::de::DeserializeOwned;
@@ -17,8 +20,9 @@ pub const VERSION: u32 = 1;
 /// Longest request in octets, its newline included.
 pub const MAX_REQUEST: usize = 4096;
 
-/// Longest response in octets: a status with 50,000 policies fits several times.
-pub const MAX_RESPONSE: usize = 64 << 20;
+/// Longest response in octets: the presence of 100,000 people fits, each with what is believed and
+/// a hint, and a status with 50,000 policies several times.
+pub const MAX_RESPONSE: usize = 128 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -27,16 +31,28 @@ pub enum Request {
     Discover(Discover),
     Forget(Forget),
     Reload,
+    Presence(PresenceCommand),
+    Policy(PolicyCommand),
+    /// Asks a peer's agent for its policy towards us, its presence, or both.
+    Ask(Ask),
     /// Answered by [`Response::Event`] for as long as the connection lasts.
     Events,
 }
 
 impl Request {
-    /// Whether it does anything but look. A discovery sends packets.
+    /// Whether it does anything but look. Discovering and asking a peer send packets.
     pub fn access(&self) -> Access {
         match self {
-            Self::Status | Self::Events => Access::Look,
-            Self::Discover(_) | Self::Forget(_) | Self::Reload => Access::Change,
+            Self::Status
+            | Self::Events
+            | Self::Presence(PresenceCommand::List | PresenceCommand::Show(_))
+            | Self::Policy(PolicyCommand::List | PolicyCommand::Propose(_)) => Access::Look,
+            Self::Discover(_)
+            | Self::Forget(_)
+            | Self::Reload
+            | Self::Presence(PresenceCommand::Set(_) | PresenceCommand::Clear(_))
+            | Self::Policy(PolicyCommand::Register(_) | PolicyCommand::Remove(_))
+            | Self::Ask(_) => Access::Change,
         }
     }
 
@@ -47,6 +63,15 @@ impl Request {
             Self::Discover(_) => "discover",
             Self::Forget(_) => "forget",
             Self::Reload => "reload",
+            Self::Presence(PresenceCommand::List) => "presence list",
+            Self::Presence(PresenceCommand::Show(_)) => "presence show",
+            Self::Presence(PresenceCommand::Set(_)) => "presence set",
+            Self::Presence(PresenceCommand::Clear(_)) => "presence clear",
+            Self::Policy(PolicyCommand::List) => "policy list",
+            Self::Policy(PolicyCommand::Propose(_)) => "policy propose",
+            Self::Policy(PolicyCommand::Register(_)) => "policy register",
+            Self::Policy(PolicyCommand::Remove(_)) => "policy remove",
+            Self::Ask(_) => "request",
             Self::Events => "events",
         }
     }
@@ -92,6 +117,13 @@ pub enum Response {
     Discovered(DiscoverReport),
     Forgotten(Forgotten),
     Reloaded(Reloaded),
+    Presence(Vec<PresenceEntry>),
+    Policies(Vec<PolicyEntry>),
+    /// Under this number.
+    Registered(u64),
+    Asked(AskReport),
+    /// What was to be done is, and nothing is to be told.
+    Done,
     Event(EventView),
     /// So many events were left out, because they came faster than they were read.
     Lost(u64),
@@ -215,6 +247,9 @@ fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, ProtocolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::presence::commands::{SetPresence, Told};
+    use crate::presence::exchange::Refusal;
+    use crate::presence::{Authenticity, Presence, Record, Source, Timestamp};
 
     fn discover() -> Request {
         Request::Discover(Discover {
@@ -251,6 +286,84 @@ mod tests {
         }
     }
 
+    fn set() -> SetPresence {
+        SetPresence {
+            entity: "bob@example.com".parse().unwrap(),
+            addresses: vec!["192.0.2.7".parse().unwrap()],
+            user: None,
+            location: "external".parse().unwrap(),
+            valid: Some(60),
+            hint: true,
+        }
+    }
+
+    #[test]
+    fn presence_and_policy_are_asked_as_documented() {
+        let row = r#"{"source":"192.168.1.1/32","source_port":"any","destination":"133.134.10.10/32","destination_port":"any","transport":"udp","direction":"out","action":"ipsec","protocols":{"ah":true,"esp":true},"level":"require"}"#;
+        for text in [
+            r#"{"presence":"list"}"#,
+            r#"{"presence":{"show":"bob@example.com"}}"#,
+            r#"{"presence":{"set":{"entity":"bob@example.com","location":"office"}}}"#,
+            r#"{"presence":{"clear":"bob@example.com"}}"#,
+            r#"{"policy":"list"}"#,
+            r#"{"policy":{"propose":"bob@example.com"}}"#,
+            &format!(r#"{{"policy":{{"register":{row}}}}}"#),
+            r#"{"policy":{"remove":3}}"#,
+            r#"{"ask":{"address":"192.0.2.7","policy":true,"presence":false}}"#,
+        ] {
+            let line = format!("{{\"version\":1,\"request\":{text}}}\n");
+            let request = decode_request(line.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(decode_request(&encode_request(&request)).unwrap(), request);
+        }
+        let escape = r#"{"version":1,"request":{"presence":{"set":{"entity":"a@b","location":"office","user":"\u001b[2J"}}}}"#;
+        assert!(decode_request(escape.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_longest_claim_fits_a_request() {
+        let longest = SetPresence {
+            entity: format!("{}@b", "\"".repeat(253)).parse().unwrap(),
+            addresses: vec!["2001:db8:1111:1111:1111:1111:1111:1111".parse().unwrap(); 8],
+            user: Some("\\".repeat(128).parse().unwrap()),
+            location: "x".repeat(64).parse().unwrap(),
+            ..set()
+        };
+        let line = encode_request(&Request::Presence(PresenceCommand::Set(longest)));
+        assert!(line.len() <= MAX_REQUEST, "{}", line.len());
+    }
+
+    /// With names and addresses longer than most.
+    #[test]
+    fn the_presence_of_a_hundred_thousand_fits_a_response() {
+        let record = Record {
+            presence: Presence {
+                entity: "firstname.familyname@department.example.com"
+                    .parse()
+                    .unwrap(),
+                addresses: vec!["2001:db8:1111:1111:1111:1111:1111:1111".parse().unwrap(); 2],
+                user: Some("Firstname Middlename Familyname".parse().unwrap()),
+                location: "headquarters-building-12".parse().unwrap(),
+                time: Timestamp(u64::MAX),
+                expires: Timestamp(u64::MAX),
+                sequence: u64::MAX,
+            },
+            source: Source::Peer,
+            authenticity: Authenticity::Authenticated(
+                "laptop-of-familyname.department.example.com".into(),
+            ),
+            received: Timestamp(u64::MAX),
+        };
+        let entry = PresenceEntry {
+            entity: record.presence.entity.clone(),
+            own: false,
+            believed: Some(record.clone()),
+            hint: Some(record),
+            history: Vec::new(),
+        };
+        let line = encode_response(&Response::Presence(vec![entry]));
+        assert!(line.len() * 100_000 <= MAX_RESPONSE, "{}", line.len());
+    }
+
     #[test]
     fn responses_are_read_back() {
         let snapshot = Snapshot {
@@ -260,6 +373,17 @@ mod tests {
         for response in [
             Response::Status(Box::new(snapshot)),
             Response::Lost(3),
+            Response::Presence(Vec::new()),
+            Response::Policies(Vec::new()),
+            Response::Registered(3),
+            Response::Asked(AskReport {
+                address: "192.0.2.7".parse().unwrap(),
+                peer: "bob.example".into(),
+                policy: Some(Told::Refused(Refusal::NotAllowed)),
+                more: false,
+                presence: None,
+            }),
+            Response::Done,
             Response::failed(FailureKind::Denied, "no"),
         ] {
             let line = encode_response(&response);
@@ -294,5 +418,27 @@ mod tests {
         assert_eq!(Request::Events.access(), Access::Look);
         assert_eq!(discover().access(), Access::Change);
         assert_eq!(Request::Reload.access(), Access::Change);
+        let entity = set().entity;
+        let presence = |command| Request::Presence(command).access();
+        assert_eq!(presence(PresenceCommand::List), Access::Look);
+        assert_eq!(
+            presence(PresenceCommand::Show(entity.clone())),
+            Access::Look
+        );
+        assert_eq!(presence(PresenceCommand::Set(set())), Access::Change);
+        assert_eq!(
+            presence(PresenceCommand::Clear(entity.clone())),
+            Access::Change
+        );
+        let policy = |command| Request::Policy(command).access();
+        assert_eq!(policy(PolicyCommand::List), Access::Look);
+        assert_eq!(policy(PolicyCommand::Propose(entity)), Access::Look);
+        assert_eq!(policy(PolicyCommand::Remove(3)), Access::Change);
+        let ask = Ask {
+            address: "192.0.2.7".parse().unwrap(),
+            policy: true,
+            presence: true,
+        };
+        assert_eq!(Request::Ask(ask).access(), Access::Change);
     }
 }

@@ -53,6 +53,9 @@ impl Calls {
                     return Meaning::Done;
                 }
             },
+            Request::Presence(command) => Command::Presence(command),
+            Request::Policy(command) => Command::Policy(command),
+            Request::Ask(ask) => Command::Ask(ask),
             // The server serves these itself.
             Request::Events => return Meaning::Done,
         };
@@ -70,6 +73,14 @@ impl Calls {
             }
             Reply::Discovered(report) => Response::Discovered(report),
             Reply::Forgotten(prefixes) => Response::Forgotten(Forgotten { prefixes }),
+            Reply::Presence(entries) => Response::Presence(entries),
+            Reply::Policies(entries) => Response::Policies(entries),
+            Reply::Registered(number) => Response::Registered(number),
+            Reply::Asked(Ok(report)) => Response::Asked(report),
+            Reply::Done => Response::Done,
+            Reply::Asked(Err(message)) | Reply::Failed(message) => {
+                Response::failed(FailureKind::Refused, message)
+            }
         };
         if let Some(caller) = self.waiting.remove(&token) {
             // A caller that has gone away does not need it.

@@ -6,6 +6,7 @@ use crate::agent::snapshot::RefusalView;
 use crate::kernel::events::{self, Limit};
 use crate::kernel::ownership::Band;
 use crate::kernel::writer::Report;
+use nix::net::if_::InterfaceFlags;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::sync::mpsc;
@@ -107,6 +108,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
             hard: limit == Limit::Hard,
         },
         events::KernelEvent::SaLost { key } => KernelEvent::SaLost { sa: key },
+        events::KernelEvent::PolicyExpired { key } => KernelEvent::PolicyExpired { policy: key },
         events::KernelEvent::AddressChanged => return own_addresses().map(Event::Addresses),
         events::KernelEvent::PolicyRepaired { key } => {
             tracing::warn!(?key, "somebody altered a policy of ours; it is as it was");
@@ -135,6 +137,23 @@ pub(super) fn own_addresses() -> Option<Vec<IpAddr>> {
     };
     let addresses = interfaces.filter_map(|interface| interface.address.and_then(address));
     Some(addresses.collect())
+}
+
+/// Name and state of an interface.
+pub(super) type Link = (String, bool);
+
+/// The interfaces that lead anywhere, and whether they are up and have a carrier; sorted.
+pub(super) fn links() -> Vec<Link> {
+    let flags = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    let mut links: Vec<Link> = nix::ifaddrs::getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(|i| !i.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+        .map(|i| (i.interface_name, i.flags.contains(flags)))
+        .collect();
+    links.sort_unstable();
+    links.dedup();
+    links
 }
 
 /// Local half of a datagram that is about to leave.

@@ -3,6 +3,7 @@
 mod clock;
 mod control;
 mod events;
+mod keeper;
 mod logging;
 mod memory;
 pub mod privileges;

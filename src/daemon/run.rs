@@ -9,14 +9,16 @@
 //!   → goodbye to peers, kernel objects kept or removed, sysctls given back
 //! ```
 
-use super::clock::WallClock;
+use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
+use super::events::{self, Link};
+use super::keeper::Keeper;
 use super::memory::{self, Memory};
 use super::sockets::{self, SourceAddresses};
 use super::wiring::{Sockets, System};
-use super::{events, logging, privileges};
+use super::{logging, privileges};
 use crate::agent::effect::Effect;
-use crate::agent::event::Event;
+use crate::agent::event::{Doubt, Event};
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
 use crate::agent::{Agent, left_behind};
@@ -27,6 +29,7 @@ use crate::kernel::monitor::Monitor;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
 use crate::net::masked::TooManyPrefixes;
+use crate::store::{Store, StoreError};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,6 +58,8 @@ pub enum Error {
     Memory(#[from] memory::Error),
     #[error(transparent)]
     Directory(#[from] trusted::Untrusted),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("left behind: {0}")]
     LeftBehind(Box<writer::Refusal>),
     #[error("cannot {what}: {source}")]
@@ -67,6 +72,10 @@ pub enum Error {
 /// Datagrams read and not handled yet; beyond it they wait in the sockets.
 const EVENTS_WAITING: usize = 256;
 const CALLS_WAITING: usize = 16;
+/// Records of the past that are remembered from before the start.
+const MOST_HISTORY: usize = 100_000;
+/// In the state directory.
+const STORE: &str = "presence.redb";
 /// How long after a restart a tunnel of before must have received something, or nothing is sent
 /// into it any more.
 const PROOF: Duration = Duration::from_secs(1);
@@ -102,8 +111,9 @@ struct Daemon {
     agent: Agent,
     writer: Writer,
     sockets: Sockets,
-    memory: Memory,
+    keeper: Keeper,
     clock: WallClock,
+    links: Vec<Link>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
 }
@@ -134,8 +144,17 @@ impl Daemon {
                         source,
                     })?;
                     if let Some(event) = events::of_kernel(event) {
+                        self.look_at_links(&event);
                         self.handle(event);
                     }
+                }
+                doubt = inputs.clock.changed() => {
+                    let doubt = doubt.map_err(|source| Error::Start {
+                        what: "go on watching the clock",
+                        source,
+                    })?;
+                    tracing::warn!(?doubt, "the clock is not what it was");
+                    self.handle(clock::reading(Some(doubt)));
                 }
                 Some(event) = inputs.datagrams.recv() => self.handle(event),
                 () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => {
@@ -144,7 +163,9 @@ impl Daemon {
                 Some(call) = inputs.calls.recv() => self.call(call),
                 _ = inputs.watchdog.tick() => {
                     notify(&[NotifyState::Watchdog]);
-                    self.remember_again();
+                    self.keeper.try_again();
+                    // Summer time comes without a step.
+                    self.handle(clock::reading(None));
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -160,17 +181,20 @@ impl Daemon {
         self.agent.handle(Instant::now(), event);
     }
 
-    /// Does everything that the agent wants done.
-    fn carry_out_all(&mut self) {
-        let mut last = None;
-        while let Some(effect) = self.agent.poll_effect() {
-            match effect {
-                // Nothing else waits for the disk.
-                Effect::Remember(_) => last = Some(effect),
-                effect => self.carry_out(effect),
+    /// A link that came, went or changed makes doubtful where this machine is.
+    fn look_at_links(&mut self, event: &Event) {
+        if matches!(event, Event::Addresses(_)) {
+            let links = events::links();
+            if links != self.links {
+                self.links = links;
+                self.handle(clock::reading(Some(Doubt::LinkChanged)));
             }
         }
-        if let Some(effect) = last {
+    }
+
+    /// Does everything that the agent wants done.
+    fn carry_out_all(&mut self) {
+        while let Some(effect) = self.agent.poll_effect() {
             self.carry_out(effect);
         }
     }
@@ -181,15 +205,8 @@ impl Daemon {
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
             // Nobody follows: nobody is told.
             Effect::Tell(line) => return drop(self.lines.send(line)),
-            Effect::Remember(selectors) => {
-                if let Err(error) = self.memory.keep(selectors) {
-                    tracing::error!(
-                        %error,
-                        "a restart would not know what was once protected; it is tried again"
-                    );
-                }
-                return;
-            }
+            Effect::Remember(selectors) => return self.keeper.keep(selectors),
+            Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::Send {
                 local,
                 remote,
@@ -204,15 +221,6 @@ impl Daemon {
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
-        }
-    }
-
-    /// What the state directory had no room for.
-    fn remember_again(&mut self) {
-        match self.memory.try_again() {
-            None => {}
-            Some(Ok(())) => tracing::info!("what was once protected is kept for a restart again"),
-            Some(Err(error)) => tracing::debug!(%error, "still not kept"),
         }
     }
 
@@ -247,7 +255,7 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
-                self.remember_again();
+                self.keeper.try_again();
             }
             None => tracing::error!(?response, "the configuration stays as it was"),
         }
@@ -258,9 +266,6 @@ impl Daemon {
     async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
         self.handle(Event::Stop);
         self.carry_out_all();
-        if let Some(Err(error)) = self.memory.try_again() {
-            tracing::error!(%error, "the next start will not know what was once protected");
-        }
         // Goodbyes that wait for the kernel leave when it has answered.
         let end = tokio::time::Instant::now() + GOODBYE;
         while let Ok(Some(report)) = tokio::time::timeout_at(end, reports.recv()).await {
@@ -276,6 +281,7 @@ impl Daemon {
         for refusal in self.writer.stop(how).await {
             tracing::error!(%refusal, "left behind");
         }
+        self.keeper.finish();
     }
 }
 
@@ -285,6 +291,7 @@ struct Inputs {
     monitor: Monitor,
     datagrams: mpsc::Receiver<Event>,
     calls: mpsc::Receiver<Call>,
+    clock: ClockWatch,
     watchdog: Interval,
     reload: Signal,
     terminate: Signal,
@@ -355,6 +362,14 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     warm_up().await;
     let sockets = sockets?;
     remembered?;
+    let mut store = open_store(&loaded)?;
+    if let Some(store) = &mut store {
+        agent.handle(
+            Instant::now(),
+            Event::Stored(Box::new(store.load(MOST_HISTORY)?)),
+        );
+    }
+    agent.handle(Instant::now(), clock::reading(None));
     let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
     sockets.read_all(&events);
     if adopting {
@@ -368,6 +383,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         monitor,
         datagrams,
         calls,
+        clock: ClockWatch::open().map_err(|source| Error::Start {
+            what: "watch the clock",
+            source,
+        })?,
         watchdog: watchdog(),
         reload: listen_for(SignalKind::hangup())?,
         terminate: listen_for(SignalKind::terminate())?,
@@ -383,14 +402,19 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut inputs.reports).await;
     let calls = Calls::default();
+    let keeper = Keeper::start(memory, store).map_err(|source| Error::Start {
+        what: "start the thread that keeps what the next start should know",
+        source,
+    })?;
     let mut daemon = Daemon {
         path,
         loaded,
         agent,
         writer,
         sockets,
-        memory,
+        keeper,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
+        links: events::links(),
         calls,
         lines,
     };
@@ -400,6 +424,13 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await
+}
+
+/// Where presence is configured.
+fn open_store(loaded: &Loaded) -> Result<Option<Store>, Error> {
+    let wanted = loaded.agent.presence.is_some();
+    let path = loaded.daemon.state_dir.join(STORE);
+    Ok(wanted.then(|| Store::open(&path)).transpose()?)
 }
 
 /// Says a second later what the tunnels that were found have carried since.

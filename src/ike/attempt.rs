@@ -24,7 +24,7 @@ pub(super) const MAX_CANDIDATES: usize = 4;
 const MAX_RESTARTS: usize = 5;
 /// When every candidate has failed to authenticate, an honest answer has this many retransmission
 /// intervals left to win.
-const GRACE: u32 = 4;
+pub(super) const GRACE: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -75,7 +75,16 @@ pub(super) struct Version {
 #[derive(Debug)]
 pub(super) struct PendingAuth {
     pub(super) datagram: Vec<u8>,
-    pub(super) offer: Offer,
+    /// `None` where the first child cannot be had through the NAT that seems to be there.
+    pub(super) offer: Option<Offer>,
+}
+
+impl PendingAuth {
+    fn give_back(&self, ctx: &mut Context) {
+        if let Some(offer) = &self.offer {
+            ctx.release_spi(offer.spi);
+        }
+    }
 }
 
 impl Attempt {
@@ -163,7 +172,7 @@ impl Attempt {
         let Some(pending) = self.candidates[at].pending.take() else {
             return;
         };
-        ctx.release_spi(pending.offer.spi);
+        pending.give_back(ctx);
         ctx.counters.authentication_failed += 1;
         self.explanation = Some(ConnectError::Authentication(self.peer.clone()));
         if self.candidates.iter().all(|c| c.pending.is_none()) {
@@ -181,7 +190,7 @@ impl Attempt {
         let mut unwanted = Vec::new();
         for candidate in self.candidates {
             if let Some(pending) = candidate.pending {
-                ctx.release_spi(pending.offer.spi);
+                pending.give_back(ctx);
                 unwanted.push(candidate.sa);
             }
         }

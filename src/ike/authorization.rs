@@ -1,7 +1,7 @@
 //! The peer authorization database (RFC 4301 §4.4.3): who is believed, and for which addresses.
 
-use super::settings::{Peer, Settings};
-use crate::net::{Identity, Selector};
+use super::settings::{Mode, Peer, Settings};
+use crate::net::{Identity, IpNet, Selector};
 use std::net::IpAddr;
 
 impl Settings {
@@ -21,6 +21,35 @@ impl Settings {
         let allowed = |s: &&Selector| !peer.is_some_and(|p| p.may_speak_for(s.dst, address));
         selectors.iter().find(allowed).map_or(Ok(()), |s| Err(*s))
     }
+
+    /// As [`Settings::authorize`], for a child between `local` and `remote`. A contact speaks for
+    /// its own address in transport mode.
+    pub(super) fn authorize_child(
+        &self,
+        id: &Identity,
+        (local, remote): (IpAddr, IpAddr),
+        mode: Mode,
+        selectors: &[Selector],
+    ) -> Result<(), Selector> {
+        if self.is_of_contact(id, (local, remote), mode, selectors) {
+            return Ok(());
+        }
+        self.authorize(id, remote, selectors)
+    }
+
+    /// Whether a child carries what a contact and we say to each other ourselves, and nothing else.
+    pub(super) fn is_of_contact(
+        &self,
+        id: &Identity,
+        (local, remote): (IpAddr, IpAddr),
+        mode: Mode,
+        selectors: &[Selector],
+    ) -> bool {
+        let (local, remote) = (IpNet::from(local), IpNet::from(remote));
+        mode == Mode::Transport
+            && self.peer(id).is_some_and(|peer| peer.contact)
+            && selectors.iter().all(|s| (s.src, s.dst) == (local, remote))
+    }
 }
 
 #[cfg(test)]
@@ -37,6 +66,7 @@ mod tests {
             psk: Secret::from(&b"psk"[..]),
             may_protect: may_protect.iter().map(|n| n.parse().unwrap()).collect(),
             may_protect_itself,
+            contact: false,
         };
         let settings = |peer| Settings {
             identity: "gw104.example".parse().unwrap(),
@@ -65,5 +95,44 @@ mod tests {
         let host = settings(peer(&[], true));
         assert!(host.authorize(&id, at, &to("192.0.2.6/32")).is_ok());
         assert!(host.authorize(&id, at, &to("192.0.2.7/32")).is_err());
+    }
+
+    #[test]
+    fn a_contact_speaks_for_its_own_address_in_transport_mode() {
+        let id: Identity = "bob.example".parse().unwrap();
+        let contact = |contact| Settings {
+            identity: "alice.example".parse().unwrap(),
+            peers: vec![Peer {
+                id: id.clone(),
+                psk: Secret::from(&b"psk"[..]),
+                may_protect: Vec::new(),
+                may_protect_itself: false,
+                contact,
+            }],
+            protects: Vec::new(),
+            timing: Timing::default(),
+        };
+        let ends: (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.6".parse().unwrap());
+        let between = |src: &str, dst: &str| {
+            [Selector::between(
+                src.parse().unwrap(),
+                dst.parse().unwrap(),
+            )]
+        };
+        let own = between("192.0.2.1/32", "192.0.2.6/32");
+        let allowed = |is_contact, mode, selectors: &[Selector]| {
+            let settings = contact(is_contact);
+            settings.authorize_child(&id, ends, mode, selectors).is_ok()
+        };
+        assert!(allowed(true, Mode::Transport, &own));
+        assert!(!allowed(true, Mode::Tunnel, &own));
+        assert!(!allowed(false, Mode::Transport, &own));
+        for other in [
+            between("192.0.2.1/32", "192.0.2.7/32"),
+            between("192.0.2.1/32", "192.0.2.6/31"),
+            between("192.0.2.2/32", "192.0.2.6/32"),
+        ] {
+            assert!(!allowed(true, Mode::Transport, &other), "{}", other[0]);
+        }
     }
 }

@@ -4,12 +4,13 @@ use super::context::{Context, Timer};
 use super::crypto::PrivateKey;
 use super::crypto::keymat::Nonces;
 use super::effects::{ChildId, ChildSa, ConnectError, DownReason, Effect, Outbound};
+use super::granting::{self, Grant};
 use super::narrowing;
-use super::negotiation::{self, EspSuite, Refusal};
+use super::negotiation::{self, ChildSuite, Refusal};
 use super::offer::{Offer, Purpose};
 use super::sa::IkeSa;
-use super::settings::Mode;
-use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal};
+use super::settings::{ChildProtocol, Mode};
+use super::wire::{Notify, NotifyKind, Payload, Payloads, Proposal, ProtocolId};
 use crate::net::{Family, Secret, Selector, Spi};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ pub(super) const MAX_CHILDREN: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) id: ChildId,
+    pub(super) protocol: ChildProtocol,
     pub(super) spi_in: Spi,
     pub(super) spi_out: Spi,
     pub(super) selectors: Vec<Selector>,
@@ -38,6 +40,22 @@ pub(super) struct Child {
     pub(super) closing: Option<DownReason>,
 }
 
+/// Half of a child, as the end that receives on it names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inbound {
+    pub(super) protocol: ChildProtocol,
+    pub(super) spi: Spi,
+}
+
+impl Child {
+    pub(super) fn inbound(&self) -> Inbound {
+        Inbound {
+            protocol: self.protocol,
+            spi: self.spi_in,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedBy {
     Us,
@@ -46,7 +64,7 @@ pub(super) enum AskedBy {
 
 /// What both ends have agreed on.
 struct Agreement {
-    suite: EspSuite,
+    suite: ChildSuite,
     spi_in: Spi,
     spi_out: Spi,
     selectors: Vec<Selector>,
@@ -80,9 +98,11 @@ impl IkeSa {
             initiator: &offer.nonce,
             responder: nonce,
         };
-        let (keys_out, keys_in) =
-            self.keys
-                .child(agreement.suite.cipher, agreement.shared.as_ref(), nonces);
+        let (keys_out, keys_in) = self.keys.child(
+            agreement.suite.protection,
+            agreement.shared.as_ref(),
+            nonces,
+        );
         let (request, replaces) = match offer.purpose {
             Purpose::New(wanted) => (wanted.request, None),
             Purpose::Replace { old, .. } => (None, Some(old)),
@@ -117,7 +137,7 @@ impl IkeSa {
         let ke = answer.key_exchange();
         let (spi_out, suite) = answer
             .proposals()
-            .and_then(|p| negotiation::accept_esp(p, ke.map(|(group, _)| group)))
+            .and_then(|p| negotiation::accept_child(p, ke.map(|(group, _)| group), offer.protocol))
             .ok_or(protocol("a choice of algorithms that we did not offer"))?;
         let shared = match (suite.group, &offer.key, ke) {
             (None, _, _) => None,
@@ -135,6 +155,23 @@ impl IkeSa {
             (_, None) => Mode::Tunnel,
             (Mode::Tunnel, Some(_)) => return Err(protocol("transport mode for a tunnel")),
         };
+        if offer.mode_fixed && mode != offer.mode {
+            return Err(Rejection {
+                error: ConnectError::TunnelOnly(self.peer.clone()),
+                delete: true,
+            });
+        }
+        // Somebody on the way may have hidden the NAT until the peer had authenticated.
+        let crosses_nat = match mode {
+            Mode::Tunnel => true,
+            Mode::Transport => offer.mode_fixed && !ctx.is_address_of_another(address, &self.peer),
+        };
+        if self.nat && (!crosses_nat || offer.protocol == ChildProtocol::Ah) {
+            return Err(Rejection {
+                error: ConnectError::BehindNat(address),
+                delete: true,
+            });
+        }
         let selectors = match (answer.ts_i(), answer.ts_r()) {
             (Some(local), Some(remote)) => narrowing::selectors(local, remote),
             _ => return Err(protocol("no traffic selectors")),
@@ -147,7 +184,11 @@ impl IkeSa {
             });
         }
         // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
-        if let Err(selector) = ctx.settings.authorize(&self.peer, address, &selectors) {
+        let ends = (self.local.ip(), address);
+        let allowed = ctx
+            .settings
+            .authorize_child(&self.peer, ends, mode, &selectors);
+        if let Err(selector) = allowed {
             ctx.counters.not_authorized += 1;
             let peer = self.peer.clone();
             return Err(Rejection {
@@ -185,24 +226,28 @@ impl IkeSa {
             return Err(refuse(NotifyKind::NO_ADDITIONAL_SAS));
         }
         let ke = request.key_exchange().filter(|_| init.is_none());
-        let chosen = negotiation::choose_esp(proposals, ke.map(|(group, _)| group))
+        let replaced = replaces.and_then(|old| self.children.get(&old));
+        let allowed = match replaced {
+            Some(old) => &[old.protocol][..],
+            // AH covers the addresses that a NAT translates (RFC 3948 §1).
+            None if self.nat => &[ChildProtocol::Esp],
+            None => &[ChildProtocol::Esp, ChildProtocol::Ah],
+        };
+        let chosen = negotiation::choose_child(proposals, ke.map(|(group, _)| group), allowed)
             .map_err(|refusal| refused(ctx, refusal))?;
         let spi_out = <[u8; 4]>::try_from(&chosen.spi[..]).map(u32::from_be_bytes);
         let Some(spi_out) = spi_out.ok().map(Spi).filter(|spi| spi.0 >= Spi::FIRST) else {
             return Err(refuse(NotifyKind::INVALID_SYNTAX));
         };
-        let selectors = self.narrow(ctx, ts_i, ts_r).map_err(refuse)?;
-
         let mut payloads = Vec::new();
-        let wants_transport = request
-            .notification(NotifyKind::USE_TRANSPORT_MODE)
-            .is_some();
-        let mode = if wants_transport && self.is_host_to_host(&selectors) {
+        let Grant {
+            selectors,
+            mode,
+            names,
+        } = self.grant(ctx, request, ts_i, ts_r).map_err(refuse)?;
+        if mode == Mode::Transport {
             payloads.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
-            Mode::Transport
-        } else {
-            Mode::Tunnel
-        };
+        }
         let (own_nonce, mut fresh) = (ctx.nonce(), Vec::new());
         let nonces = match init {
             Some(nonces) => nonces,
@@ -232,13 +277,13 @@ impl IkeSa {
             ..chosen.answer
         }]));
         payloads.append(&mut fresh);
-        let (local, remote) = narrowing::payloads(&selectors);
+        let (local, remote) = granting::payloads(&selectors, names);
         payloads.push(Payload::TsI(remote));
         payloads.push(Payload::TsR(local));
 
         let (keys_in, keys_out) = self
             .keys
-            .child(chosen.suite.cipher, shared.as_ref(), nonces);
+            .child(chosen.suite.protection, shared.as_ref(), nonces);
         let agreement = Agreement {
             suite: chosen.suite,
             spi_in,
@@ -260,35 +305,6 @@ impl IkeSa {
         Ok((self.adopt(ctx, now, child, outbound, origin), payloads))
     }
 
-    fn narrow(
-        &self,
-        ctx: &mut Context,
-        ts_i: &[super::wire::TrafficSelector],
-        ts_r: &[super::wire::TrafficSelector],
-    ) -> Result<Vec<Selector>, NotifyKind> {
-        let selectors = narrowing::narrow(ts_r, ts_i, &ctx.settings.protects);
-        if selectors.is_empty() {
-            ctx.counters.ts_unacceptable += 1;
-            return Err(NotifyKind::TS_UNACCEPTABLE);
-        }
-        let allowed = ctx
-            .settings
-            .authorize(&self.peer, self.remote.ip(), &selectors);
-        if allowed.is_err() {
-            ctx.counters.not_authorized += 1;
-            return Err(NotifyKind::TS_UNACCEPTABLE);
-        }
-        Ok(selectors)
-    }
-
-    /// Transport mode carries the packets of the two ends themselves, and no NAT may lie between.
-    fn is_host_to_host(&self, selectors: &[Selector]) -> bool {
-        !self.nat
-            && selectors
-                .iter()
-                .all(|s| s.src == self.local.ip().into() && s.dst == self.remote.ip().into())
-    }
-
     fn child_sa(
         &self,
         ctx: &mut Context,
@@ -305,6 +321,7 @@ impl IkeSa {
             local: self.local.ip(),
             remote: self.remote.ip(),
             encapsulation: self.nat.then(|| (self.local.port(), self.remote.port())),
+            protocol: agreement.suite.protection.protocol(),
             mode: agreement.mode,
             selectors: agreement.selectors,
             spi_in: agreement.spi_in,
@@ -345,6 +362,7 @@ impl IkeSa {
             id,
             Child {
                 id,
+                protocol: child.protocol,
                 spi_in: child.spi_in,
                 spi_out: child.spi_out,
                 selectors: child.selectors.clone(),
@@ -357,6 +375,9 @@ impl IkeSa {
             },
         );
         ctx.owners.insert(id, self.id);
+        if child.mode == Mode::Transport {
+            ctx.enter_address(child.remote, &self.peer);
+        }
         self.report_up(ctx);
         ctx.emit(Effect::ChildUp {
             child: Box::new(child),
@@ -411,7 +432,16 @@ impl IkeSa {
         ctx.timers.stop(&Timer::RedundantChild(id));
         ctx.release_spi(child.spi_in);
         ctx.owners.remove(&id);
+        if child.mode == Mode::Transport {
+            ctx.leave_address(self.remote.ip(), &self.peer);
+        }
         ctx.emit(Effect::ChildDown { child: id, reason });
+    }
+
+    /// The child whose other end receives on `spi`. ESP and AH number their SAs apart.
+    pub(super) fn child_sent_on(&self, protocol: ProtocolId, spi: Spi) -> Option<&Child> {
+        let mut all = self.children.values();
+        all.find(|c| c.spi_out == spi && c.protocol.id() == protocol)
     }
 
     /// Why the peer deletes a child of ours that it need not explain.

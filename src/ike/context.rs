@@ -6,7 +6,7 @@ use super::effects::{ChildId, ConnectError, Effect, IkeId};
 use super::settings::{Connect, RequestId, Settings};
 use crate::net::{Identity, Random, Spi, Timers};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Number of an attempt to set up an IKE SA; never on the wire.
@@ -37,6 +37,8 @@ pub(super) enum Timer {
     Expire(ChildId),
     /// Whoever asked for the child has had time to install it, though it never said so.
     Confirmed(ChildId),
+    /// The agent has not answered what a peer asked.
+    Answer(IkeId),
 }
 
 /// A wish and whether anybody still waits for it.
@@ -72,6 +74,10 @@ pub(super) struct Context {
     pub(super) owners: BTreeMap<ChildId, IkeId>,
     /// Identities with an established IKE SA, and how many.
     pub(super) in_contact: BTreeMap<Identity, usize>,
+    /// Who has children in transport mode at an address, and how many.
+    pub(super) at_address: BTreeMap<IpAddr, BTreeMap<Identity, usize>>,
+    /// Identities whose IKE SAs are not closed for want of children.
+    pub(super) held: BTreeSet<Identity>,
     last_id: u64,
 }
 
@@ -86,6 +92,8 @@ impl Context {
             spis: BTreeSet::new(),
             owners: BTreeMap::new(),
             in_contact: BTreeMap::new(),
+            at_address: BTreeMap::new(),
+            held: BTreeSet::new(),
             last_id: 0,
         }
     }
@@ -140,17 +148,46 @@ impl Context {
         self.spis.remove(&spi);
     }
 
+    /// Counts a child in transport mode between us and `address`.
+    pub(super) fn enter_address(&mut self, address: IpAddr, peer: &Identity) {
+        let there = self.at_address.entry(address).or_default();
+        *there.entry(peer.clone()).or_default() += 1;
+    }
+
+    pub(super) fn leave_address(&mut self, address: IpAddr, peer: &Identity) {
+        let Some(there) = self.at_address.get_mut(&address) else {
+            return;
+        };
+        if let Some(count) = there.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                there.remove(peer);
+            }
+        }
+        if there.is_empty() {
+            self.at_address.remove(&address);
+        }
+    }
+
+    /// Two hosts behind one translator have one address here, and nothing in a packet would tell
+    /// whose it is (RFC 3948 §5.2).
+    pub(super) fn is_address_of_another(&self, address: IpAddr, peer: &Identity) -> bool {
+        let there = self.at_address.get(&address);
+        there.is_some_and(|there| there.keys().any(|other| other != peer))
+    }
+
     /// `whole` less a random part of up to a tenth, so that two ends do not act at once.
     pub(super) fn jittered(&mut self, whole: Duration) -> Duration {
         let share = f64::from(self.rng.u32()) / f64::from(u32::MAX);
         whole.mul_f64(1.0 - share / 10.0)
     }
 
-    pub(super) fn tables(&self) -> [(&'static str, usize); 4] {
+    pub(super) fn tables(&self) -> [(&'static str, usize); 5] {
         [
             ("ike-children", self.owners.len()),
             ("ike-child-spis", self.spis.len()),
             ("ike-peers", self.in_contact.len()),
+            ("ike-addresses-of-hosts", self.at_address.len()),
             ("ike-timers", self.timers.len()),
         ]
     }

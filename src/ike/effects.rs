@@ -1,6 +1,6 @@
 //! What the endpoint wants done, in order.
 
-use super::settings::{Mode, RequestId};
+use super::settings::{ChildProtocol, Mode, QuestionId, RequestId};
 use crate::net::{Identity, Secret, Selector, Spi};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +10,10 @@ pub struct IkeId(pub u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChildId(pub u64);
+
+/// A peer's question that waits for `Endpoint::answer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
 
 /// Drained with `Endpoint::poll_effect` after every input. The order matters: a `Transmit` that
 /// follows a `ChildUp` must leave after that child's inbound SA is in the kernel.
@@ -22,12 +26,14 @@ pub enum Effect {
         remote: SocketAddr,
         payload: Vec<u8>,
     },
-    /// The peer has authenticated and is authorized for something.
+    /// The peer has authenticated, and is authorized for something or part of a question.
     IkeUp {
         ike: IkeId,
         peer: Identity,
         local: SocketAddr,
         remote: SocketAddr,
+        /// Addresses are translated on the way.
+        nat: bool,
     },
     /// Every child of it has been reported down before.
     IkeDown {
@@ -59,6 +65,29 @@ pub enum Effect {
         request: RequestId,
         error: ConnectError,
     },
+    /// What the peer says to a question of ours; `None` where it does not know what was asked.
+    Answered {
+        id: QuestionId,
+        data: Option<Vec<u8>>,
+    },
+    /// Whether the peer has heard the question is not known.
+    AskFailed {
+        id: QuestionId,
+        error: AskError,
+    },
+    /// An authenticated peer asks. Its exchange stays open until `Endpoint::answer`, a few seconds
+    /// at most; until then it can ask nothing else. A `Transmit` of the answer that follows other
+    /// effects waits for them as every other does.
+    Asked {
+        ike: IkeId,
+        token: Token,
+        peer: Identity,
+        local: SocketAddr,
+        remote: SocketAddr,
+        /// Addresses are translated on the way.
+        nat: bool,
+        data: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +110,7 @@ pub struct ChildSa {
     pub remote: IpAddr,
     /// Local and remote UDP port, where a NAT was found on the way.
     pub encapsulation: Option<(u16, u16)>,
+    pub protocol: ChildProtocol,
     pub mode: Mode,
     /// Outbound selectors (source local, destination remote): what both ends agreed on.
     pub selectors: Vec<Selector>,
@@ -103,6 +133,8 @@ pub enum ChildKeys {
         auth: Secret,
         hash: Sha2,
     },
+    /// AH with HMAC-SHA2 (RFC 4868).
+    AhHmac { auth: Secret, hash: Sha2 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,8 +177,12 @@ pub enum ConnectError {
     Authentication(Identity),
     #[error("{peer} is not allowed to protect {selector}")]
     NotAuthorized { peer: Identity, selector: Selector },
+    #[error("addresses are translated on the way to {0}, which AH does not survive")]
+    BehindNat(IpAddr),
     #[error("no common algorithms with {0}")]
     NoProposalChosen(IpAddr),
+    #[error("{0} does not agree to transport mode")]
+    TunnelOnly(Identity),
     #[error("{0} does not protect this traffic")]
     TrafficSelectors(Identity),
     #[error("{peer} refused: notification {code}")]
@@ -155,4 +191,17 @@ pub enum ConnectError {
     Protocol(IpAddr, &'static str),
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Why there is no answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("there is no IKE SA with {0} to ask over")]
+    NotInContact(Identity),
+    #[error("{0} octets are too many for a question")]
+    TooLong(usize),
+    #[error("too many questions to {0} wait already")]
+    Busy(Identity),
+    #[error("the IKE SA with {peer} ended: {reason}")]
+    Lost { peer: Identity, reason: DownReason },
 }

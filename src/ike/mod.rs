@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod effects;
 pub mod endpoint;
 mod exchanges;
+mod granting;
 mod half_open;
 pub mod narrowing;
 pub mod nat;

@@ -2,8 +2,9 @@
 //! (RFC 7296 §2.7, §3.3).
 
 use super::crypto::cipher::{Cipher, KeyBits};
-use super::crypto::{Group, Prf};
+use super::crypto::{Group, Prf, Protection};
 use super::effects::Sha2;
+use super::settings::ChildProtocol;
 use super::wire::{Proposal, ProtocolId, Transform, TransformKind};
 use crate::net::Spi;
 
@@ -17,8 +18,8 @@ pub struct IkeSuite {
 
 /// The algorithms of a child SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EspSuite {
-    pub cipher: Cipher,
+pub struct ChildSuite {
+    pub protection: Protection,
     /// A key exchange of its own; `None` derives from the IKE SA alone.
     pub group: Option<Group>,
     pub esn: bool,
@@ -88,6 +89,33 @@ fn offer(protocol: ProtocolId, spi: &[u8], common: &[Transform]) -> Vec<Proposal
     ]
 }
 
+impl ChildProtocol {
+    pub(super) fn id(self) -> ProtocolId {
+        match self {
+            Self::Esp => ProtocolId::ESP,
+            Self::Ah => ProtocolId::AH,
+        }
+    }
+
+    pub(super) fn from_id(id: ProtocolId) -> Option<Self> {
+        [Self::Esp, Self::Ah].into_iter().find(|p| p.id() == id)
+    }
+
+    /// What a proposal of it may consist of (RFC 7296 §3.3.3).
+    fn kinds(self) -> &'static [TransformKind] {
+        const ALL: [TransformKind; 4] = [
+            TransformKind::ENCR,
+            TransformKind::INTEG,
+            TransformKind::KE,
+            TransformKind::ESN,
+        ];
+        match self {
+            Self::Esp => &ALL,
+            Self::Ah => &ALL[1..],
+        }
+    }
+}
+
 /// For `IKE_SA_INIT`.
 pub fn offer_ike() -> Vec<Proposal> {
     let common = [
@@ -98,20 +126,37 @@ pub fn offer_ike() -> Vec<Proposal> {
 }
 
 /// For the child made within `IKE_AUTH`, which has no key exchange of its own (RFC 7296 §1.2).
-pub fn offer_first_child(spi: Spi) -> Vec<Proposal> {
+pub fn offer_first_child(protocol: ChildProtocol, spi: Spi) -> Vec<Proposal> {
     let common = transforms(TransformKind::ESN, ESN);
-    offer(ProtocolId::ESP, &spi.0.to_be_bytes(), &common)
+    offer_protection(protocol, spi, &common)
 }
 
 /// For `CREATE_CHILD_SA`: a key exchange is wanted, and not insisted upon, since a peer whose own
 /// proposals have none would refuse otherwise.
-pub fn offer_child(spi: Spi) -> Vec<Proposal> {
+pub fn offer_child(protocol: ChildProtocol, spi: Spi) -> Vec<Proposal> {
     let groups = Group::ALL.map(Group::id).into_iter().chain([NONE]);
     let common = [
         transforms(TransformKind::KE, groups),
         transforms(TransformKind::ESN, ESN),
     ];
-    offer(ProtocolId::ESP, &spi.0.to_be_bytes(), &common.concat())
+    offer_protection(protocol, spi, &common.concat())
+}
+
+fn offer_protection(protocol: ChildProtocol, spi: Spi, common: &[Transform]) -> Vec<Proposal> {
+    let spi = spi.0.to_be_bytes();
+    match protocol {
+        ChildProtocol::Esp => offer(ProtocolId::ESP, &spi, common),
+        ChildProtocol::Ah => vec![Proposal {
+            number: 1,
+            protocol: ProtocolId::AH,
+            spi: spi.to_vec(),
+            transforms: [
+                &transforms(TransformKind::INTEG, HASHES.map(integ_id)),
+                common,
+            ]
+            .concat(),
+        }],
+    }
 }
 
 /// A proposal while transforms are being chosen from it.
@@ -150,8 +195,18 @@ impl Choice<'_> {
             }
         }
         let bits = self.pick(TransformKind::ENCR, &KEYS.map(|k| (k, AES_CBC, k.bits())))?;
-        let hash = self.pick(TransformKind::INTEG, &HASHES.map(|h| (h, integ_id(h), 0)))?;
-        Some(Cipher::AesCbc(bits, hash))
+        Some(Cipher::AesCbc(bits, self.integrity()?))
+    }
+
+    fn integrity(&mut self) -> Option<Sha2> {
+        self.pick(TransformKind::INTEG, &HASHES.map(|h| (h, integ_id(h), 0)))
+    }
+
+    fn protection(&mut self) -> Option<Protection> {
+        match ChildProtocol::from_id(self.proposal.protocol)? {
+            ChildProtocol::Esp => self.cipher().map(Protection::Esp),
+            ChildProtocol::Ah => self.integrity().map(Protection::Ah),
+        }
     }
 
     /// The group of the key exchange that came along, if it will do.
@@ -185,22 +240,18 @@ impl Choice<'_> {
     }
 }
 
+fn consists_of(proposal: &Proposal, kinds: &[TransformKind]) -> bool {
+    proposal.transforms.iter().all(|t| kinds.contains(&t.kind))
+}
+
 /// The first proposal of the peer's that `choose` can use.
 fn choose<S>(
     proposals: &[Proposal],
-    protocol: ProtocolId,
-    spi_len: usize,
-    known: &[TransformKind],
+    understands: impl Fn(&Proposal) -> bool,
     choose: impl Fn(&mut Choice<'_>) -> Result<S, Refusal>,
 ) -> Result<Chosen<S>, Refusal> {
     let mut refusal = Refusal::NoProposalChosen;
-    for proposal in proposals {
-        let understood = proposal.protocol == protocol
-            && proposal.spi.len() == spi_len
-            && proposal.transforms.iter().all(|t| known.contains(&t.kind));
-        if !understood {
-            continue;
-        }
+    for proposal in proposals.iter().filter(|p| understands(p)) {
         let mut choice = Choice {
             proposal,
             chosen: Vec::new(),
@@ -229,7 +280,10 @@ pub fn choose_ike(
         TransformKind::INTEG,
         TransformKind::KE,
     ];
-    choose(proposals, ProtocolId::IKE, spi_len, &known, |choice| {
+    let understands = |p: &Proposal| {
+        p.protocol == ProtocolId::IKE && p.spi.len() == spi_len && consists_of(p, &known)
+    };
+    choose(proposals, understands, |choice| {
         let cipher = choice.cipher().ok_or(Refusal::NoProposalChosen)?;
         let wanted = HASHES.map(|h| (Prf(h), prf_id(h), 0));
         let prf = choice.pick(TransformKind::PRF, &wanted);
@@ -240,24 +294,27 @@ pub fn choose_ike(
     })
 }
 
-/// As the responder. `ke` is the group of the peer's KE payload, if there is one.
-pub fn choose_esp(proposals: &[Proposal], ke: Option<u16>) -> Result<Chosen<EspSuite>, Refusal> {
-    let known = [
-        TransformKind::ENCR,
-        TransformKind::INTEG,
-        TransformKind::KE,
-        TransformKind::ESN,
-    ];
-    choose(proposals, ProtocolId::ESP, 4, &known, |choice| {
-        let cipher = choice.cipher().ok_or(Refusal::NoProposalChosen)?;
+/// As the responder. `ke` is the group of the peer's KE payload, if there is one; `allowed` are
+/// the protocols that will do.
+pub fn choose_child(
+    proposals: &[Proposal],
+    ke: Option<u16>,
+    allowed: &[ChildProtocol],
+) -> Result<Chosen<ChildSuite>, Refusal> {
+    let understands = |p: &Proposal| {
+        let protocol = ChildProtocol::from_id(p.protocol).filter(|p| allowed.contains(p));
+        p.spi.len() == 4 && protocol.is_some_and(|protocol| consists_of(p, protocol.kinds()))
+    };
+    choose(proposals, understands, |choice| {
+        let protection = choice.protection().ok_or(Refusal::NoProposalChosen)?;
         let esn = choice.pick(TransformKind::ESN, &ESN.map(|id| (id == 1, id, 0)));
         // Every proposal should say (RFC 7296 §3.3.3); one that does not means the old numbers.
         if esn.is_none() && choice.offers(TransformKind::ESN) {
             return Err(Refusal::NoProposalChosen);
         }
         let group = choice.group(ke)?;
-        Ok(EspSuite {
-            cipher,
+        Ok(ChildSuite {
+            protection,
             group,
             esn: esn.unwrap_or(false),
         })
@@ -279,9 +336,13 @@ pub fn accept_ike(answer: &[Proposal], ke: u16) -> Option<IkeSuite> {
     is_single(answer).then_some(chosen.suite)
 }
 
-/// As the initiator. `ke` is the group of the answer's KE payload.
-pub fn accept_esp(answer: &[Proposal], ke: Option<u16>) -> Option<(Spi, EspSuite)> {
-    let chosen = choose_esp(answer, ke).ok()?;
+/// As the initiator, who offered `protocol`. `ke` is the group of the answer's KE payload.
+pub fn accept_child(
+    answer: &[Proposal],
+    ke: Option<u16>,
+    protocol: ChildProtocol,
+) -> Option<(Spi, ChildSuite)> {
+    let chosen = choose_child(answer, ke, &[protocol]).ok()?;
     let spi = Spi(u32::from_be_bytes(chosen.spi.try_into().ok()?));
     let sound = is_single(answer) && spi.0 >= Spi::FIRST && chosen.suite.group.map(Group::id) == ke;
     sound.then_some((spi, chosen.suite))
@@ -290,8 +351,12 @@ pub fn accept_esp(answer: &[Proposal], ke: Option<u16>) -> Option<(Spi, EspSuite
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ike::tests::hex;
+    use crate::ike::wire::{Payload, PayloadKind, Payloads};
 
     const SPI: Spi = Spi(0x0102_0304);
+    const ESP: ChildProtocol = ChildProtocol::Esp;
+    const AH: ChildProtocol = ChildProtocol::Ah;
 
     fn answer<S>(chosen: &Chosen<S>, spi: &[u8]) -> Vec<Proposal> {
         vec![Proposal {
@@ -343,26 +408,27 @@ mod tests {
             (Some(19), Some(Group::P256)),
             (None, None),
         ] {
-            let chosen = choose_esp(&offer_child(SPI), ke).unwrap();
+            let chosen = choose_child(&offer_child(ESP, SPI), ke, &[ESP]).unwrap();
             assert_eq!(chosen.suite.group, group);
             assert_eq!(chosen.spi, SPI.0.to_be_bytes());
             let answer = answer(&chosen, &SPI.0.to_be_bytes());
-            assert_eq!(accept_esp(&answer, ke), Some((SPI, chosen.suite)));
+            assert_eq!(accept_child(&answer, ke, ESP), Some((SPI, chosen.suite)));
+            assert_eq!(accept_child(&answer, ke, AH), None);
         }
-        let chosen = choose_esp(&offer_first_child(SPI), None).unwrap();
+        let chosen = choose_child(&offer_first_child(ESP, SPI), None, &[ESP]).unwrap();
         assert_eq!(chosen.suite.group, None);
         assert!(chosen.suite.esn);
     }
 
     #[test]
     fn a_peer_that_insists_on_a_key_exchange_is_told_which() {
-        let mut offer = offer_child(SPI);
+        let mut offer = offer_child(ESP, SPI);
         for proposal in &mut offer {
             proposal
                 .transforms
                 .retain(|t| t.kind != TransformKind::KE || t.id == 19);
         }
-        let refused = choose_esp(&offer, Some(31)).map(|c| c.suite);
+        let refused = choose_child(&offer, Some(31), &[ESP]).map(|c| c.suite);
         assert_eq!(refused, Err(Refusal::WrongGroup(Group::P256)));
     }
 
@@ -386,12 +452,56 @@ mod tests {
 
     #[test]
     fn integrity_beside_an_algorithm_that_has_its_own_must_be_none() {
-        let mut offer = offer_first_child(SPI);
+        let mut offer = offer_first_child(ESP, SPI);
         offer.truncate(1);
         let integ = |id| Transform::new(TransformKind::INTEG, id);
         offer[0].transforms.push(integ(12));
-        assert!(choose_esp(&offer, None).is_err());
+        assert!(choose_child(&offer, None, &[ESP]).is_err());
         offer[0].transforms.push(integ(NONE));
-        assert!(choose_esp(&offer, None).is_ok());
+        assert!(choose_child(&offer, None, &[ESP]).is_ok());
+    }
+
+    #[test]
+    fn ah_is_chosen_where_it_is_allowed_and_with_integrity_alone() {
+        for ke in [Some(31), None] {
+            let offer = offer_child(AH, SPI);
+            let chosen = choose_child(&offer, ke, &[ESP, AH]).unwrap();
+            let suite = ChildSuite {
+                protection: Protection::Ah(Sha2::Sha256),
+                group: ke.and_then(Group::from_id),
+                esn: true,
+            };
+            assert_eq!(chosen.suite, suite);
+            let answer = answer(&chosen, &SPI.0.to_be_bytes());
+            assert_eq!(accept_child(&answer, ke, AH), Some((SPI, suite)));
+            assert_eq!(accept_child(&answer, ke, ESP), None);
+            assert!(choose_child(&offer, ke, &[ESP]).is_err());
+        }
+        let mut offer = offer_first_child(AH, SPI);
+        let none = Transform::new(TransformKind::INTEG, NONE);
+        offer[0].transforms[..3].fill(none);
+        assert!(choose_child(&offer, None, &[AH]).is_err());
+        let mut encrypting = offer_first_child(AH, SPI);
+        let cipher = Transform::new(TransformKind::ENCR, AES_CBC).key_bits(128);
+        encrypting[0].transforms.push(cipher);
+        assert!(choose_child(&encrypting, None, &[AH]).is_err());
+    }
+
+    #[test]
+    fn of_two_protocols_the_peers_first_allowed_is_chosen() {
+        let both = [offer_first_child(AH, SPI), offer_first_child(ESP, SPI)].concat();
+        let chosen = |allowed: &[_]| choose_child(&both, None, allowed).unwrap().suite;
+        assert_eq!(chosen(&[ESP, AH]).protection.protocol(), AH);
+        assert_eq!(chosen(&[ESP]).protection.protocol(), ESP);
+    }
+
+    /// Written by hand from RFC 7296 §3.3: AH with the three integrity transforms of RFC 4868.
+    #[test]
+    fn an_offer_of_ah_has_these_octets() {
+        let payloads = Payloads(vec![Payload::Sa(offer_first_child(AH, SPI))]);
+        let octets = hex("00000038 00000034 01020405 01020304 \
+             03000008 0300000c 03000008 0300000d 03000008 0300000e \
+             03000008 05000001 00000008 05000000");
+        assert_eq!(payloads.encode(), (PayloadKind::SA, octets));
     }
 }

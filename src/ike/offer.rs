@@ -1,10 +1,10 @@
 //! What we ask a peer for when we want a child SA (RFC 7296 §1.2, §1.3).
 
-use super::child_sa::Child;
+use super::child_sa::{Child, Inbound};
 use super::context::{Context, Wanted};
 use super::crypto::{Group, PrivateKey};
 use super::effects::ChildId;
-use super::settings::{Mode, RequestId};
+use super::settings::{ChildProtocol, Mode, RequestId};
 use super::wire::{NotifyKind, Payload};
 use super::{narrowing, negotiation};
 use crate::net::{Flow, Selector, Spi};
@@ -16,6 +16,9 @@ pub(super) struct Offer {
     pub(super) selectors: Vec<Selector>,
     flow: Option<Flow>,
     pub(super) mode: Mode,
+    /// Another mode than this will not do.
+    pub(super) mode_fixed: bool,
+    pub(super) protocol: ChildProtocol,
     pub(super) spi: Spi,
     pub(super) nonce: Vec<u8>,
     /// Our half of a key exchange of its own; `IKE_AUTH` has none.
@@ -46,8 +49,15 @@ impl Offer {
         Self {
             selectors: connect.selectors.clone(),
             flow: connect.flow,
-            // Behind a NAT the two ends would disagree about the addresses (RFC 7296 §2.23.1).
-            mode: if nat { Mode::Tunnel } else { connect.mode },
+            // Behind a NAT the two ends do not agree about the addresses (RFC 7296 §2.23.1): only
+            // a contact puts its own in their place.
+            mode: if nat && !connect.transport_only {
+                Mode::Tunnel
+            } else {
+                connect.mode
+            },
+            mode_fixed: connect.transport_only,
+            protocol: connect.protocol,
             spi: ctx.reserve_spi(),
             key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
             nonce,
@@ -64,6 +74,8 @@ impl Offer {
             selectors: old.selectors.clone(),
             flow: None,
             mode: old.mode,
+            mode_fixed: true,
+            protocol: old.protocol,
             spi: ctx.reserve_spi(),
             nonce: ctx.nonce(),
             key: Some(PrivateKey::draw(group, &mut ctx.rng)),
@@ -86,6 +98,14 @@ impl Offer {
         }
     }
 
+    /// Where the child will receive.
+    pub(super) fn inbound(&self) -> Inbound {
+        Inbound {
+            protocol: self.protocol,
+            spi: self.spi,
+        }
+    }
+
     pub(super) fn group(&self) -> Option<Group> {
         self.key.as_ref().map(PrivateKey::group)
     }
@@ -96,9 +116,13 @@ impl Offer {
             list.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
         }
         match &self.key {
-            None => list.push(Payload::Sa(negotiation::offer_first_child(self.spi))),
+            None => {
+                let offer = negotiation::offer_first_child(self.protocol, self.spi);
+                list.push(Payload::Sa(offer));
+            }
             Some(key) => {
-                list.push(Payload::Sa(negotiation::offer_child(self.spi)));
+                let offer = negotiation::offer_child(self.protocol, self.spi);
+                list.push(Payload::Sa(offer));
                 list.push(Payload::Nonce(self.nonce.clone()));
                 list.push(Payload::Ke {
                     group: key.group().id(),

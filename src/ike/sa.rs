@@ -9,7 +9,8 @@ use super::child_sa::Child;
 use super::context::{Context, Timer, Wanted};
 use super::crypto::cipher::OpenError;
 use super::crypto::{Direction, IkeKeys};
-use super::effects::{ChildId, ConnectError, DownReason, Effect, IkeId};
+use super::effects::{AskError, ChildId, ConnectError, DownReason, Effect, IkeId};
+use super::exchanges::question::Deferred;
 use super::exchanges::{Awaiting, Task};
 use super::nat;
 use super::retransmission::{Backoff, Verdict};
@@ -79,12 +80,18 @@ pub(super) struct IkeSa {
     pub(super) expected: u32,
     /// The answer to the request before that.
     pub(super) last_response: Vec<u8>,
+    /// The expected request has come and waits for the agent.
+    pub(super) deferred: Option<Deferred>,
+    /// When either end last asked or was answered.
+    pub(super) last_question: Option<Instant>,
 }
 
 /// Where a message stands to the window of the peer's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Expected,
+    /// The expected one again, while its answer waits for the agent.
+    Deferred,
     /// The last one again: its answer was lost.
     Again,
     Outside,
@@ -206,7 +213,9 @@ impl IkeSa {
     // --- requests of the peer's -----------------------------------------------------------------
 
     pub(super) fn turn(&self, message_id: u32) -> Turn {
-        if message_id == self.expected {
+        if message_id == self.expected && self.deferred.is_some() {
+            Turn::Deferred
+        } else if message_id == self.expected {
             Turn::Expected
         } else if self.expected.checked_sub(1) == Some(message_id) && !self.last_response.is_empty()
         {
@@ -246,12 +255,21 @@ impl IkeSa {
         self.state == State::Established
     }
 
-    /// Nothing to carry, and nothing wanted.
+    /// Something waits to be said or answered.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.waiting.is_empty()
+            || !self.postponed.is_empty()
+            || self.in_flight.is_some()
+            || self.deferred.is_some()
+    }
+
+    /// Nothing to carry, and nothing wanted or asked.
     pub(super) fn is_idle(&self) -> bool {
-        let wanted = |task: &Task| matches!(task, Task::Create(_));
-        let asks = |f: &InFlight| matches!(f.awaiting, Awaiting::Child(_));
+        let wanted = |task: &Task| matches!(task, Task::Create(_) | Task::Ask(_));
+        let asks = |f: &InFlight| matches!(f.awaiting, Awaiting::Child(_) | Awaiting::Answer(_));
         self.children.is_empty()
             && self.postponed.is_empty()
+            && self.deferred.is_none()
             && !self.waiting.iter().any(wanted)
             && !self.in_flight.as_ref().is_some_and(asks)
     }
@@ -264,6 +282,7 @@ impl IkeSa {
                 peer: self.peer.clone(),
                 local: self.local,
                 remote: self.remote,
+                nat: self.nat,
             });
         }
     }
@@ -279,13 +298,22 @@ impl IkeSa {
             }
         }
         self.state = State::Closed;
+        self.deferred = None;
         let mut wanted = std::mem::take(&mut self.postponed);
-        for task in self.waiting.drain(..) {
-            wanted.extend(task.into_wanted());
-        }
+        let mut questions = Vec::new();
         if let Some(in_flight) = &mut self.in_flight {
             let abandoned = std::mem::replace(&mut in_flight.awaiting, Awaiting::Nothing);
+            questions.extend(abandoned.question());
             wanted.extend(abandoned.into_wanted(ctx));
+        }
+        for task in self.waiting.drain(..) {
+            questions.extend(task.question());
+            wanted.extend(task.into_wanted());
+        }
+        for id in questions {
+            let (peer, reason) = (self.peer.clone(), reason.clone());
+            let error = AskError::Lost { peer, reason };
+            ctx.emit(Effect::AskFailed { id, error });
         }
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
@@ -297,6 +325,7 @@ impl IkeSa {
             Timer::Idle,
             Timer::Redundant,
             Timer::Postponed,
+            Timer::Answer,
         ] {
             ctx.timers.stop(&timer(self.id));
         }

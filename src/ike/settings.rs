@@ -24,6 +24,9 @@ pub struct Peer {
     pub may_protect: Vec<IpNet>,
     /// `may-protect = ["self"]`: exactly the address that the IKE SA runs from.
     pub may_protect_itself: bool,
+    /// Its traffic with us is protected as its presence demands: transport mode between exactly its
+    /// address and ours is granted, whatever [`Settings::protects`] holds.
+    pub contact: bool,
 }
 
 impl Peer {
@@ -72,6 +75,25 @@ impl Default for Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// Chosen by the caller; comes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuestionId(pub u64);
+
+/// Something to be asked of the agent at the other end, over the established IKE SA with this peer
+/// between these addresses.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub id: QuestionId,
+    pub peer: Identity,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    /// At most [`MAX_DATA`] octets.
+    pub data: Vec<u8>,
+}
+
+/// Octets of a question or of its answer.
+pub const MAX_DATA: usize = 4096;
+
 /// A child SA that should exist. Runs over the established IKE SA with the same peer at the same
 /// address where there is one (`CREATE_CHILD_SA`), otherwise over a new one.
 #[derive(Clone, Debug)]
@@ -87,13 +109,34 @@ pub struct Connect {
     /// The packet that wants out; proposed first, so that narrowing keeps it (RFC 7296 §2.9).
     pub flow: Option<Flow>,
     pub mode: Mode,
+    pub protocol: ChildProtocol,
+    /// In transport mode or not at all, through a NAT too: between contacts. Otherwise a peer that
+    /// does not agree to it, or a NAT on the way, gives tunnel mode.
+    pub transport_only: bool,
     /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
     pub initial_contact: bool,
+}
+
+impl Connect {
+    /// Whether it can be had where addresses are translated on the way: AH covers them (RFC 3948
+    /// §1).
+    pub(super) fn crosses_nat(&self) -> bool {
+        self.protocol == ChildProtocol::Esp
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     Tunnel,
-    /// Asked for with `USE_TRANSPORT_MODE`; a peer that does not agree gives tunnel mode.
+    /// Asked for with `USE_TRANSPORT_MODE`.
     Transport,
+}
+
+/// What a child SA does to packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChildProtocol {
+    /// Encrypts and authenticates (RFC 4303).
+    Esp,
+    /// Authenticates, addresses included, and hides nothing (RFC 4302).
+    Ah,
 }

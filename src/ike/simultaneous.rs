@@ -38,7 +38,7 @@ fn covers(survivor: &IkeSa, redundant: &IkeSa) -> bool {
         child.selectors.iter().all(|selector| {
             survivor.children.values().any(|other| {
                 other.closing.is_none()
-                    && other.mode == child.mode
+                    && (other.protocol, other.mode) == (child.protocol, child.mode)
                     && other.selectors.iter().any(|s| s.contains(selector))
             })
         })
@@ -84,8 +84,7 @@ pub(super) fn close_if_covered(endpoint: &mut Endpoint, now: Instant, id: IkeId)
     let Some(sa) = endpoint.sas.get(&id) else {
         return;
     };
-    let busy = !sa.waiting.is_empty() || !sa.postponed.is_empty() || sa.in_flight.is_some();
-    if busy {
+    if sa.is_busy() {
         endpoint.ctx.set_timer(Timer::Redundant(id), now + DELAY);
     } else if is_redundant(endpoint, sa) {
         endpoint.end(now, id, &DownReason::Redundant);
@@ -95,7 +94,7 @@ pub(super) fn close_if_covered(endpoint: &mut Endpoint, now: Instant, id: IkeId)
 fn is_redundant_child(sa: &IkeSa, child: &Child) -> bool {
     let stays = |c: &Child| c.closing.is_none() && !c.replaced;
     let equals = |other: &Child| {
-        other.mode == child.mode
+        (other.protocol, other.mode) == (child.protocol, child.mode)
             && other.selectors.len() == child.selectors.len()
             && other.selectors.iter().all(|s| child.selectors.contains(s))
     };

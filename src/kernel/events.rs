@@ -17,6 +17,11 @@ pub enum KernelEvent {
     SaLost {
         key: SaKey,
     },
+    /// A policy of ours has come to the end of its lifetime. It is not wanted any more until it is
+    /// asked for again.
+    PolicyExpired {
+        key: PolicyKey,
+    },
     /// Somebody else deleted or altered one of our policies. It has been put right already.
     PolicyRepaired {
         key: PolicyKey,

@@ -12,6 +12,7 @@
 
 use super::desired::{Interception, Mark};
 use super::netlink::error::KernelError;
+use super::netlink::nftables;
 use super::ownership::NFT_TABLE;
 use crate::net::{Family, IpNet};
 use nix::errno::Errno;
@@ -174,15 +175,8 @@ pub fn counted(table: &[u8]) -> Result<Counters, KernelError> {
 }
 
 fn list() -> Result<Option<Vec<u8>>, KernelError> {
-    // A list of all tables succeeds whether or not ours is among them, so that any failure of the
-    // second call is one.
-    let tables = nft(&["-j", "list", "tables", "inet"], "")?;
-    let tables = understand(&tables)?;
-    let ours = |object: &serde_json::Value| object["table"]["name"] == NFT_TABLE;
-    if !tables["nftables"]
-        .as_array()
-        .is_some_and(|all| all.iter().any(ours))
-    {
+    // `nft` does not tell a table that is absent from any other failure.
+    if !nftables::has_inet_table(NFT_TABLE)? {
         return Ok(None);
     }
     nft(&["-j", "list", "table", "inet", NFT_TABLE], "").map(Some)

@@ -69,6 +69,11 @@ impl Observed {
         self.policies.get(key)
     }
 
+    /// Everybody's, in the order of their keys.
+    pub fn policies(&self) -> impl Iterator<Item = &ObservedPolicy> {
+        self.policies.values()
+    }
+
     /// Ours, in the order of their keys.
     pub fn own_policies(&self) -> impl Iterator<Item = &ObservedPolicy> {
         self.policies.values().filter(|p| ownership::owns_policy(p))
@@ -129,7 +134,16 @@ impl Observed {
     /// A new dump takes the place of all that was known of policies and SAs.
     pub fn replace(&mut self, policies: Vec<ObservedPolicy>, sas: Vec<ObservedSa>) {
         self.indices = policies.iter().map(|p| p.index).collect();
-        self.policies = policies.into_iter().map(|p| (p.policy.key, p)).collect();
+        // The kernel lists the newest first. Many that were put in at once, in the order of their
+        // keys and the directions in turns, are thus in order again and need no sorting: a seventh
+        // of the writer's own time in a profile of `benches/policies.rs`.
+        let mut directions: [Vec<_>; 3] = Default::default();
+        for policy in policies {
+            let key = policy.policy.key;
+            directions[key.direction as usize].push((key, policy));
+        }
+        let oldest_first = directions.map(|policies| policies.into_iter().rev());
+        self.policies = oldest_first.into_iter().flatten().collect();
         let before = std::mem::take(&mut self.sas);
         for sa in sas {
             self.sa_is(sa);

@@ -20,7 +20,13 @@ pub const INDICES: Range<u32> = 0x5800_0000..0x5c00_0000;
 const INDEX_STEP: u32 = 8;
 
 /// Requests that our SAs belong to. Other key daemons count theirs up from 1.
-pub const REQIDS: Range<u32> = 0x5800_0000..0x5810_0000;
+pub const REQIDS: Range<u32> = TUNNEL_REQIDS.start..CONTACT_REQIDS.end;
+
+/// One for each tunnel.
+pub const TUNNEL_REQIDS: Range<u32> = 0x5800_0000..0x5810_0000;
+
+/// One for each address of a contact.
+pub const CONTACT_REQIDS: Range<u32> = 0x5810_0000..0x5820_0000;
 
 /// `proto 88` in `ip route` and `ip rule`.
 pub const ROUTE_PROTOCOL: u8 = 88;
@@ -35,6 +41,11 @@ pub const NFT_TABLE: &str = "xfrm-agent";
 pub enum Band {
     /// Always in the clear: neighbour discovery, local to local.
     Bypass,
+    /// What presence says of the packets between us and a contact now.
+    Presence,
+    /// What holds between us and a contact where nothing better is known: lies underneath always,
+    /// so that it takes over by itself when a relaxation has run out.
+    PresenceStrict,
     Tunnel,
     /// What a failed discovery left: block, or clear for a while.
     Failure,
@@ -48,10 +59,12 @@ pub enum Band {
 
 impl Band {
     const WIDTH: u32 = 1000;
-    const FIRST: u32 = 10_000;
+    const FIRST: u32 = 8_000;
 
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Bypass,
+        Self::Presence,
+        Self::PresenceStrict,
         Self::Tunnel,
         Self::Failure,
         Self::NarrowTrap,

@@ -1,10 +1,11 @@
-//! What the kernel's settings were before the agent changed them, on disk, so that they can be
+//! What the kernel's settings were before the agent changed them, in a file, so that they can be
 //! given back even after `kill -9`.
 
 use super::desired::Sysctl;
 use super::netlink::spd::Thresholds;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -122,13 +123,25 @@ impl Remembered {
                 _ => Ok(()),
             };
         }
-        replace(&self.path, &serde_json::to_vec_pretty(&self.settings)?)
+        let text = serde_json::to_vec_pretty(&self.settings)?;
+        // A reboot empties the directory and resets the settings, so the disk need not be waited
+        // for: 4 to 50 ms on a busy one, three times in a first change.
+        write_beside(&self.path, &text, |_| Ok(()))
     }
 }
 
 /// Writes a file of the agent's own, whole or not at all: where there is no room, what was there
-/// before stays, and nothing else does.
+/// before stays, and nothing else does. It is on the disk afterwards.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_beside(path, content, File::sync_all)
+}
+
+/// `finish` comes before the new content takes the place of the old.
+fn write_beside(
+    path: &Path,
+    content: &[u8],
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     let write = || {
         let mut file = std::fs::OpenOptions::new()
@@ -138,7 +151,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
             .mode(0o600)
             .open(&unfinished)?;
         file.write_all(content)?;
-        file.sync_all()?;
+        finish(&file)?;
         std::fs::rename(&unfinished, path)
     };
     write().inspect_err(|_| {

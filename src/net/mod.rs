@@ -46,6 +46,14 @@ impl Family {
         }
     }
 
+    /// The address that stands for none, or for any.
+    pub fn unspecified(self) -> IpAddr {
+        match self {
+            Self::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            Self::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
     /// Length of an address in bits: 32 or 128.
     pub fn bits(self) -> u8 {
         match self {

@@ -11,6 +11,7 @@
 pub mod database;
 pub mod decisions;
 pub mod exchange;
+pub mod kept;
 pub mod names;
 pub mod own;
 pub mod protection;
@@ -19,6 +20,7 @@ pub mod row;
 pub mod rules;
 pub mod time;
 
+pub use kept::{Keep, Kept};
 pub use names::{Entity, InvalidName, Location, UserName};
 pub use protection::{Class, Demand, Protection, Protocols};
 pub use record::{Authenticity, Presence, Record, Source};

@@ -66,10 +66,10 @@ impl FromStr for UserName {
     }
 }
 
-/// Embeddings, overrides and isolates (Unicode Standard Annex 9), line and paragraph separators,
-/// and characters without width.
-fn changes_direction(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Marks, embeddings, overrides and isolates (Unicode Standard Annex 9), line and paragraph
+/// separators, and characters without width.
+pub fn changes_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 impl FromStr for Location {

@@ -2,6 +2,7 @@
 
 use crate::net::{Port, Protocol, Selector};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// In the order of strictness.
 #[derive(
@@ -108,6 +109,41 @@ impl Protection {
     /// Whether whoever asked for `other` is served by this.
     pub fn satisfies(self, other: Self) -> bool {
         self.join(other) == self
+    }
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Use => "use",
+            Self::Require => "require",
+            Self::Discard => "discard",
+        })
+    }
+}
+
+/// `ah+esp`; nothing where there is none.
+impl fmt::Display for Protocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(self.ah, "ah"), (self.esp, "esp"), (self.ipcomp, "ipcomp")];
+        let ticked: Vec<&str> = names
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, n)| *n)
+            .collect();
+        f.pad(&ticked.join("+"))
+    }
+}
+
+/// `require ah+esp`, `none`, `discard`.
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.protocols.is_empty() {
+            self.demand.fmt(f)
+        } else {
+            write!(f, "{} {}", self.demand, self.protocols)
+        }
     }
 }
 

@@ -25,6 +25,14 @@ pub struct Presence {
     pub sequence: u64,
 }
 
+impl Presence {
+    /// Whether only times and sequence tell the two apart.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.location, &self.user, &self.addresses)
+            == (&other.location, &other.user, &other.addresses)
+    }
+}
+
 /// Where a claim came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

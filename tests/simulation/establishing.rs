@@ -137,6 +137,7 @@ fn a_gateway_that_is_the_end_host_can_answer_the_first_packet_over_ipv6() {
         let id = format!("gw{name}.example");
         let known = Peer {
             may_protect_itself: true,
+            contact: false,
             ..peer(&format!("gw{other}.example"), "secret", &[])
         };
         let proxies = [proxy(own, "2001:db8::/64")];

@@ -147,6 +147,7 @@ fn a_tunnel_that_is_wanted_in_another_mode_after_a_restart_is_replaced_without_a
         for (name, own, other) in [("104", GW_W, GW_X), ("106", GW_X, GW_W)] {
             let known = Peer {
                 may_protect_itself: true,
+                contact: false,
                 ..peer(&format!("{other}.example"), "secret", &[])
             };
             let proxies = [proxy(own, other)];

@@ -38,6 +38,7 @@ pub fn peer(id: &str, psk: &str, may_protect: &[&str]) -> Peer {
         psk: Secret::from(psk.as_bytes()),
         may_protect: may_protect.iter().map(|net| net.parse().unwrap()).collect(),
         may_protect_itself: false,
+        contact: false,
     }
 }
 
@@ -62,6 +63,7 @@ pub fn settings(
         interception: InterceptionSettings::default(),
         max_prefixes: 256,
         on_stop: OnStop::Keep,
+        presence: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an administrator asks about presence and policies, and what is answered. These are the words
 //! of the control socket too.
 
+pub use crate::presence::exchange::Told;
 use crate::presence::{Entity, Location, Presence, Record, Row, UserName};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -93,14 +94,9 @@ pub struct AskReport {
     /// `None` where it was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Told<Vec<Row>>>,
+    /// The peer applies more rows than fitted in its answer.
+    #[serde(default)]
+    pub more: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<Told<Presence>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Told<T> {
-    Granted(T),
-    /// Its owner does not tell us.
-    Refused(String),
 }

@@ -1,6 +1,6 @@
 //! One list a command.
 
-use super::{Table, span};
+use super::{Table, escape, span};
 use crate::agent::snapshot::{
     DiscoverReport, DiscoveryView, EventView, FailureView, PolicyView, RefusedProbeView, SaView,
     TunnelView,
@@ -149,7 +149,8 @@ pub fn withdrawn(withdrawn: Withdrawn) -> String {
 
 /// Without a newline.
 pub fn event(event: &EventView) -> String {
-    format!("{:>10.3}  {:<16}  {}", event.at, event.kind, event.detail)
+    let (kind, detail) = (escape::safe(&event.kind), escape::safe(&event.detail));
+    format!("{:>10.3}  {kind:<16}  {detail}", event.at)
 }
 
 /// Without a newline.

@@ -3,14 +3,19 @@
 //! Plain text without colours. Nothing is cut off: where a line would be wider than the terminal,
 //! its last column goes on below.
 
+pub mod escape;
 mod lists;
+mod presence;
 mod status;
 mod table;
+mod time;
 
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
+pub use presence::{asked, network, policy_rows, presence, presence_of, protocols};
 pub use status::status;
 pub use table::Table;
 pub(super) use table::wrap;
+pub use time::{stamp, until};
 
 /// Columns of the terminal, from `COLUMNS`; 100 where that says nothing sensible.
 pub fn width(columns: Option<&str>) -> usize {

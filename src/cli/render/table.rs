@@ -75,8 +75,11 @@ impl Table {
 }
 
 fn push_line(out: &mut String, line: &str) {
-    out.push_str(line.trim_end());
-    out.push('\n');
+    let line = line.trim_end();
+    if !line.is_empty() {
+        out.push_str(line);
+        out.push('\n');
+    }
 }
 
 /// At blanks; a word longer than the width stays whole.

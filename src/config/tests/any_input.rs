@@ -33,6 +33,14 @@ fn value() -> impl Strategy<Value = String> {
         "{}",
         "{ a.b = 1 }",
         "[\"10.2.0.0/16\", \"::1\"]",
+        "\"a@b\"",
+        "\"office\"",
+        "\"10.0.0.1\"",
+        "\"esp\"",
+        "\"ipsec\"",
+        "\"09:00-17:30\"",
+        "{ action = \"none\" }",
+        "{ action = \"ipsec\", protocol = [\"ah\"], level = \"require\" }",
     ];
     prop::sample::select(VALUES).prop_map(str::to_owned)
 }

@@ -38,6 +38,21 @@ fn the_documented_defaults_are_the_defaults() {
     let minimal = load_text(&whole());
     let spelled_out = load_text(&format!("{}{defaults}", whole()));
     assert_eq!(format!("{minimal:?}"), format!("{spelled_out:?}"));
+    let (_, block) = DOCUMENTATION
+        .split_once("```toml\n# every default of presence\n")
+        .expect("a block of defaults");
+    let of_presence = block.split("```").next().unwrap();
+    let entity = "[presence]\nentity = \"peerA@example.com\"\n";
+    let minimal = load_text(&format!("{}{entity}", whole()));
+    let spelled_out = load_text(&format!("{}{entity}{of_presence}", whole()));
+    assert_eq!(format!("{minimal:?}"), format!("{spelled_out:?}"));
+    let optional = |name: &&&str| !["entity", "user"].contains(*name);
+    for name in keys::PRESENCE.names.iter().filter(optional) {
+        assert!(
+            format!("\n{of_presence}").contains(&format!("\n{name} = ")),
+            "{name} has no default"
+        );
+    }
     for table in [keys::AGENT, keys::IKE, keys::DISCOVERY, keys::INTERCEPTION] {
         for name in table.names.iter().filter(|name| **name != "control-group") {
             assert!(

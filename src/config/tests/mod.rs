@@ -3,6 +3,8 @@
 mod any_input;
 mod documentation;
 mod files;
+mod presence;
+mod rules;
 
 use super::difference::Difference;
 use super::secrets::BadSecret;
@@ -22,7 +24,9 @@ const PEER: &str =
 fn secret(name: &Path) -> Result<Secret, BadSecret> {
     match name.to_str() {
         Some("short") => Ok(Secret::from(&b"short"[..])),
-        Some("psk" | "gw106.psk") => Ok(Secret::from(&b"a key of more than 16 octets"[..])),
+        Some("psk" | "gw106.psk" | "bob.psk") => {
+            Ok(Secret::from(&b"a key of more than 16 octets"[..]))
+        }
         _ => Err(BadSecret::Empty(name.display().to_string())),
     }
 }

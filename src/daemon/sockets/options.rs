@@ -1,10 +1,15 @@
-//! The socket options that no safe wrapper knows. The only `unsafe` of this room.
-#![expect(unsafe_code, reason = "two setsockopt calls that nix has no type for")]
+//! What no safe wrapper does to a socket. The only `unsafe` of this room.
+#![expect(
+    unsafe_code,
+    reason = "two setsockopt calls that nix has no type for, and a registration for reading alone"
+)]
 
 use crate::net::Family;
 use std::io;
 use std::mem::size_of_val;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// `struct xfrm_userpolicy_info` of linux/xfrm.h, reduced to the two fields that differ from zero
 /// in a bypass. The rest is zero: selector "everything", no lifetime, action allow, no template.
@@ -46,6 +51,14 @@ pub(super) fn bypass_policies(socket: BorrowedFd<'_>, family: Family) -> io::Res
 /// Lets the kernel take ESP out of UDP on this socket and leave the rest to us (RFC 3948).
 pub(super) fn decapsulate_esp(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::IPPROTO_UDP, UDP_ENCAP, &UDP_ENCAP_ESPINUDP)
+}
+
+/// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that
+/// comes with every datagram that has left, while the peer may be answering already.
+pub(in crate::daemon) fn awaiting_input(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` owns the descriptor and gives it away to nobody, so that its number
+    // names the same open socket for as long as it is registered.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {

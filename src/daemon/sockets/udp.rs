@@ -13,6 +13,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Octets, as the kernel counts them: some nine hundred probes of 1,200 octets at once. The usual
 /// buffer holds a tenth of that.
@@ -31,7 +32,7 @@ pub enum Purpose {
 
 #[derive(Debug)]
 pub struct UdpSocket {
-    socket: tokio::net::UdpSocket,
+    socket: AsyncFd<OwnedFd>,
     port: u16,
 }
 
@@ -101,15 +102,12 @@ impl UdpSocket {
         let bound: SockaddrStorage =
             socket::getsockname(fd.as_raw_fd()).map_err(|e| failed("read the bound port", e))?;
         let port = to_std(&bound).map_or(port, |addr| addr.port());
-        let socket =
-            tokio::net::UdpSocket::from_std(std::net::UdpSocket::from(fd)).map_err(|source| {
-                Error::Open {
-                    port,
-                    family,
-                    what: "register the socket",
-                    source,
-                }
-            })?;
+        let socket = options::awaiting_input(fd).map_err(|source| Error::Open {
+            port,
+            family,
+            what: "register the socket",
+            source,
+        })?;
         Ok(Self { socket, port })
     }
 
@@ -121,7 +119,7 @@ impl UdpSocket {
     /// not tell, or that does not fit, is skipped.
     pub async fn receive(&self, buffer: &mut [u8]) -> Result<Received, Error> {
         loop {
-            let read = || receive(self.socket.as_fd(), self.port, buffer).map_err(Into::into);
+            let read = |fd: &OwnedFd| receive(fd.as_fd(), self.port, buffer).map_err(Into::into);
             match self.socket.async_io(Interest::READABLE, read).await {
                 Ok(Some(received)) => return Ok(received),
                 Ok(None) => {}

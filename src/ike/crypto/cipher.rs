@@ -1,6 +1,7 @@
 //! The encrypted payload (RFC 7296 §3.14, RFC 5282), and the algorithms it shares with ESP.
 
 use crate::ike::effects::Sha2;
+use crate::ike::settings::ChildProtocol;
 use crate::ike::wire::{Header, PayloadKind, Payloads, RawPayloads, WireError};
 use crate::net::{Random, Secret};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -35,6 +36,37 @@ impl KeyBits {
 
     pub fn octets(self) -> usize {
         usize::from(self.bits() / 8)
+    }
+}
+
+/// How a child SA protects packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protection {
+    Esp(Cipher),
+    /// HMAC, truncated as RFC 4868 says.
+    Ah(Sha2),
+}
+
+impl Protection {
+    pub fn protocol(self) -> ChildProtocol {
+        match self {
+            Self::Esp(_) => ChildProtocol::Esp,
+            Self::Ah(_) => ChildProtocol::Ah,
+        }
+    }
+
+    pub fn key_len(self) -> usize {
+        match self {
+            Self::Esp(cipher) => cipher.key_len(),
+            Self::Ah(_) => 0,
+        }
+    }
+
+    pub fn auth_len(self) -> usize {
+        match self {
+            Self::Esp(cipher) => cipher.auth_len(),
+            Self::Ah(hash) => hash.octets(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Key schedule (RFC 7296 §2.14, §2.17, §2.18).
 
-use super::{Cipher, Direction, Prf};
+use super::{Cipher, Direction, Prf, Protection};
 use crate::ike::effects::ChildKeys;
 use crate::net::Secret;
 
@@ -80,15 +80,15 @@ impl IkeKeys {
     /// (§2.17). Here the initiator is who began the exchange that makes the child.
     pub fn child(
         &self,
-        cipher: Cipher,
+        protection: Protection,
         shared: Option<&Secret>,
         nonces: Nonces<'_>,
     ) -> (ChildKeys, ChildKeys) {
         let shared = shared.map_or(&[][..], Secret::expose);
         let context = [shared, nonces.initiator, nonces.responder];
-        let total = 2 * (cipher.key_len() + cipher.auth_len());
+        let total = 2 * (protection.key_len() + protection.auth_len());
         let mut keys = Slices(self.prf.expand(&self.derive, &context, total), 0);
-        (keys.child(cipher), keys.child(cipher))
+        (keys.child(protection), keys.child(protection))
     }
 }
 
@@ -102,15 +102,17 @@ impl Slices {
         Secret::from(&self.0.expose()[start..self.1])
     }
 
-    fn child(&mut self, cipher: Cipher) -> ChildKeys {
-        let key = self.take(cipher.key_len());
-        match cipher {
-            Cipher::AesGcm16(_) => ChildKeys::AesGcm16 { key },
-            Cipher::AesCbc(_, hash) => ChildKeys::AesCbcHmac {
+    fn child(&mut self, protection: Protection) -> ChildKeys {
+        let key = self.take(protection.key_len());
+        let auth = self.take(protection.auth_len());
+        match protection {
+            Protection::Esp(Cipher::AesGcm16(_)) => ChildKeys::AesGcm16 { key },
+            Protection::Esp(Cipher::AesCbc(_, hash)) => ChildKeys::AesCbcHmac {
                 cipher: key,
-                auth: self.take(cipher.auth_len()),
+                auth,
                 hash,
             },
+            Protection::Ah(hash) => ChildKeys::AhHmac { auth, hash },
         }
     }
 }
@@ -154,7 +156,7 @@ mod tests {
     fn a_child_takes_encryption_then_integrity_and_the_initiators_direction_first() {
         let ike = keys(Sha2::Sha512, Cipher::AesGcm16(KeyBits::K256));
         let cipher = Cipher::AesCbc(KeyBits::K256, Sha2::Sha384);
-        let (first, second) = ike.child(cipher, None, NONCES);
+        let (first, second) = ike.child(Protection::Esp(cipher), None, NONCES);
         let all = ike.prf.expand(&ike.derive, &[&[1; 32], &[2; 32]], 160);
         for (keys, at) in [(first, 0), (second, 80)] {
             let ChildKeys::AesCbcHmac { cipher, auth, hash } = keys else {
@@ -167,12 +169,29 @@ mod tests {
     }
 
     #[test]
+    fn ah_takes_integrity_keys_alone() {
+        let ike = keys(Sha2::Sha256, Cipher::AesGcm16(KeyBits::K256));
+        for hash in [Sha2::Sha256, Sha2::Sha384, Sha2::Sha512] {
+            let (first, second) = ike.child(Protection::Ah(hash), None, NONCES);
+            let len = hash.octets();
+            let all = ike.prf.expand(&ike.derive, &[&[1; 32], &[2; 32]], 2 * len);
+            for (keys, at) in [(first, 0), (second, len)] {
+                let ChildKeys::AhHmac { auth, hash: of } = keys else {
+                    panic!("not AH");
+                };
+                assert_eq!(auth.expose(), &all.expose()[at..at + len]);
+                assert_eq!(of, hash);
+            }
+        }
+    }
+
+    #[test]
     fn a_key_exchange_of_its_own_changes_a_childs_keys() {
         let ike = keys(Sha2::Sha256, Cipher::AesGcm16(KeyBits::K128));
-        let cipher = Cipher::AesGcm16(KeyBits::K128);
-        let key = |shared: Option<&Secret>| match ike.child(cipher, shared, NONCES).0 {
+        let protection = Protection::Esp(Cipher::AesGcm16(KeyBits::K128));
+        let key = |shared: Option<&Secret>| match ike.child(protection, shared, NONCES).0 {
             ChildKeys::AesGcm16 { key } => key.expose().to_vec(),
-            ChildKeys::AesCbcHmac { .. } => panic!("not GCM"),
+            _ => panic!("not GCM"),
         };
         let plain = key(None);
         assert_eq!(plain.len(), 20);

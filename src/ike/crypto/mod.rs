@@ -7,7 +7,7 @@ pub mod group;
 pub mod keymat;
 pub mod prf;
 
-pub use cipher::{Cipher, Direction};
+pub use cipher::{Cipher, Direction, Protection};
 pub use group::{Group, PrivateKey};
 pub use keymat::IkeKeys;
 pub use prf::Prf;

@@ -178,6 +178,8 @@ impl Endpoint {
         }
         match sa.turn(header.message_id) {
             Turn::Outside => self.ctx.counters.out_of_window += 1,
+            // The agent has been asked.
+            Turn::Deferred => {}
             Turn::Again => {
                 self.ctx.counters.replayed += 1;
                 self.ctx.transmit(at.0, at.1, &sa.last_response);
@@ -206,6 +208,7 @@ impl Endpoint {
                 self.forget(id);
                 return;
             }
+            Awaiting::Answer(question) => sa.on_answer(&mut self.ctx, now, question, answer),
             Awaiting::Nothing => sa.confirm_own(&mut self.ctx),
         }
         self.settle(now, id);
@@ -245,11 +248,14 @@ impl Endpoint {
                 sa.respond(ctx, at, exchange, answer);
             }
             Exchange::INFORMATIONAL => {
-                let (answer, rest) = sa.on_informational(ctx, &request);
-                sa.respond(ctx, at, exchange, answer);
+                let (mut answer, rest) = sa.on_informational(ctx, &request);
                 if rest == Rest::DeletedByPeer {
+                    sa.respond(ctx, at, exchange, answer);
                     self.lose(now, id, &DownReason::DeletedByPeer);
                     return;
+                }
+                if !sa.defer(ctx, now, at, &request, &mut answer) {
+                    sa.respond(ctx, at, exchange, answer);
                 }
             }
             _ => sa.respond(ctx, at, exchange, refuse(NotifyKind::INVALID_SYNTAX, &[])),
@@ -304,6 +310,8 @@ impl Endpoint {
             next_request: sa.next_request,
             expected: sa.expected,
             last_response: std::mem::take(&mut sa.last_response),
+            deferred: None,
+            last_question: None,
         };
         sa.role = Role::Responder;
         sa.next_request = 0;

@@ -27,6 +27,7 @@ impl Endpoint {
                     }
                     self.settle(now, id);
                 }
+                Timer::Answer(id) => self.on_answer_timeout(now, id),
                 Timer::Redundant(id) => simultaneous::close_if_covered(self, now, id),
                 Timer::RedundantChild(child) => {
                     self.with_owner(now, child, |sa, _| {
@@ -98,7 +99,9 @@ impl Endpoint {
     fn on_idle_timeout(&mut self, now: Instant, id: IkeId) {
         match self.sas.get(&id) {
             Some(sa) if !sa.is_established() => self.forget(id),
-            Some(sa) if sa.is_idle() => self.end(now, id, &DownReason::Closed),
+            Some(sa) if sa.is_idle() && !self.ctx.held.contains(&sa.peer) => {
+                self.end(now, id, &DownReason::Closed);
+            }
             _ => {}
         }
     }

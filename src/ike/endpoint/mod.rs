@@ -12,6 +12,7 @@
 use super::attempt::Attempt;
 mod datagrams;
 mod deadlines;
+mod questions;
 mod views;
 
 pub use views::{ChildView, IkeView};
@@ -29,7 +30,10 @@ use super::{nat, simultaneous};
 use crate::net::{Identity, Random};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// An IKE SA on which something was asked is kept for what may be asked next.
+const FURTHER_QUESTIONS: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Endpoint {
@@ -193,9 +197,9 @@ impl Endpoint {
     pub fn close_child(&mut self, now: Instant, child: ChildId, reason: DownReason) {
         self.with_owner(now, child, |sa, ctx| {
             if let Some(c) = sa.children.get(&child) {
-                let spi = c.spi_in;
+                let inbound = c.inbound();
                 sa.drop_child(ctx, child, reason);
-                sa.waiting.push_back(Task::DeleteSpi(spi));
+                sa.waiting.push_back(Task::DeleteSpi(inbound));
             }
         });
     }
@@ -266,11 +270,13 @@ impl Endpoint {
             .values()
             .flat_map(|sa| sa.children.values().map(move |child| (sa, child)))
             .filter(|(sa, child)| {
+                let ends = (sa.local.ip(), sa.remote.ip());
+                let (mode, selectors) = (child.mode, &child.selectors);
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
-                !child.selectors.iter().all(own)
-                    || settings
-                        .authorize(&sa.peer, sa.remote.ip(), &child.selectors)
-                        .is_err()
+                let of_contact = settings.is_of_contact(&sa.peer, ends, mode, selectors);
+                let protected = of_contact || selectors.iter().all(own);
+                let allowed = settings.authorize_child(&sa.peer, ends, mode, selectors);
+                !protected || allowed.is_err()
             })
             .map(|(_, child)| child.id)
             .collect();
@@ -298,6 +304,7 @@ impl Endpoint {
             return;
         };
         let (remote, peer) = (sa.remote, sa.peer.clone());
+        sa.answer_nothing(&mut self.ctx);
         for wanted in sa.close(&mut self.ctx, reason) {
             self.ctx.fail(&wanted, end_of(reason, remote, &peer));
         }
@@ -361,6 +368,7 @@ impl Endpoint {
                 Timer::Liveness,
                 Timer::Idle,
                 Timer::Redundant,
+                Timer::Answer,
             ] {
                 self.ctx.timers.stop(&timer(id));
             }
@@ -386,8 +394,13 @@ impl Endpoint {
                 Role::Initiator => half_open,
                 Role::Responder => half_open * 2,
             };
-            match (sa.is_idle(), timers.deadline(&Timer::Idle(id))) {
-                (true, None) => timers.set(Timer::Idle(id), now + wait),
+            let asked_again = sa.last_question.map(|at| at + FURTHER_QUESTIONS);
+            let idle = sa.is_idle() && !self.ctx.held.contains(&sa.peer);
+            match (idle, timers.deadline(&Timer::Idle(id))) {
+                (true, None) => {
+                    let at = asked_again.map_or(now + wait, |asked| asked.max(now + wait));
+                    timers.set(Timer::Idle(id), at);
+                }
                 (false, Some(_)) => timers.stop(&Timer::Idle(id)),
                 _ => {}
             }

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use crate::ike::effects::{ChildId, IkeId};
 use crate::ike::sa::Role;
-use crate::ike::settings::Mode;
+use crate::ike::settings::{ChildProtocol, Mode};
 use crate::net::{Identity, Selector, Spi};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -30,6 +30,7 @@ pub struct ChildView<'a> {
     pub peer: &'a Identity,
     pub spi_in: Spi,
     pub spi_out: Spi,
+    pub protocol: ChildProtocol,
     pub mode: Mode,
     pub selectors: &'a [Selector],
 }
@@ -59,6 +60,7 @@ impl Endpoint {
                 peer: &sa.peer,
                 spi_in: child.spi_in,
                 spi_out: child.spi_out,
+                protocol: child.protocol,
                 mode: child.mode,
                 selectors: &child.selectors,
             })

@@ -5,6 +5,9 @@
 //!                               <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
 //! ```
 //!
+//! Where the first child cannot be had, since a NAT seems to be on the way, the exchange sets up the
+//! IKE SA alone (RFC 6023); once the peer has authenticated, it is known whether there is one.
+//!
 //! A peer that nobody knows and one that proves the wrong key are told the same, after the same
 //! work.
 
@@ -51,13 +54,16 @@ impl Attempt {
         let wanted = self.wanted.front()?;
         let initial_contact =
             wanted.connect.initial_contact && !ctx.in_contact.contains_key(&self.peer);
-        // The candidates share one wish; it is reported from `self.wanted`.
-        let wish = Wanted {
-            request: None,
-            connect: wanted.connect.clone(),
-            tries: 0,
-        };
-        let offer = Offer::new(ctx, wish, self.nonce.clone(), None, sa.nat);
+        let possible = !sa.nat || wanted.connect.crosses_nat();
+        let offer = possible.then(|| {
+            // The candidates share one wish; it is reported from `self.wanted`.
+            let wish = Wanted {
+                request: None,
+                connect: wanted.connect.clone(),
+                tries: 0,
+            };
+            Offer::new(ctx, wish, self.nonce.clone(), None, sa.nat)
+        });
         let mut payloads = vec![Payload::IdI(id)];
         if initial_contact {
             payloads.push(Payload::notify(NotifyKind::INITIAL_CONTACT, []));
@@ -67,7 +73,7 @@ impl Attempt {
             method: SHARED_KEY,
             data: proof.expose().to_vec(),
         });
-        payloads.extend(offer.payloads());
+        payloads.extend(offer.iter().flat_map(Offer::payloads));
         let datagram = sa.request(ctx, Exchange::IKE_AUTH, payloads);
         Some(PendingAuth { datagram, offer })
     }
@@ -150,14 +156,15 @@ impl Attempt {
         let (mut sa, nonce) = (candidate.sa, candidate.nonce);
         sa.heard = now;
         sa.established = now;
-        let request = wanted.pop_front().and_then(|w| w.request);
-        let further = wanted.into_iter().map(super::Task::Create);
-        let Some(PendingAuth { mut offer, .. }) = candidate.pending else {
-            sa.waiting.extend(further);
+        let Some(mut offer) = candidate.pending.and_then(|p| p.offer) else {
+            let still_wanted = wanted.into_iter().filter(|w| w.request.is_some());
+            sa.waiting.extend(still_wanted.map(super::Task::Create));
             return Established { sa, unwanted };
         };
+        let request = wanted.pop_front().and_then(|w| w.request);
+        let further = wanted.into_iter().map(super::Task::Create);
         offer.set_request(request);
-        let spi = offer.spi;
+        let inbound = offer.inbound();
         let result = match answer.error() {
             Some(notify) => Err(Rejection {
                 error: meaning_of(notify, &sa),
@@ -168,7 +175,7 @@ impl Attempt {
         match result {
             Ok(_) if sa.ours => sa.waiting.push_back(super::Task::Probe),
             Ok(_) => {}
-            Err(rejection) => sa.reject(ctx, now, spi, request, None, rejection),
+            Err(rejection) => sa.reject(ctx, now, inbound, request, None, rejection),
         }
         sa.waiting.extend(further);
         Established { sa, unwanted }
@@ -315,6 +322,8 @@ impl HalfOpen {
             next_request: 0,
             expected: MESSAGE_ID,
             last_response: Vec::new(),
+            deferred: None,
+            last_question: None,
         };
         let mut payloads = vec![
             Payload::IdR(id),
@@ -327,10 +336,13 @@ impl HalfOpen {
             initiator: &self.nonce_i,
             responder: &self.nonce_r,
         };
-        // An IKE SA without a child lives on (§1.2): the next exchange may ask for another.
-        match sa.answer_child(ctx, now, request, Some(nonces), None) {
-            Ok((_, child)) => payloads.extend(child),
-            Err(refusal) => payloads.push(Payload::Notify(refusal)),
+        // An IKE SA without a child lives on (§1.2): the next exchange may ask for another. Nor is
+        // one always asked for (RFC 6023 §3).
+        if request.proposals().is_some() || request.ts_i().is_some() || request.ts_r().is_some() {
+            match sa.answer_child(ctx, now, request, Some(nonces), None) {
+                Ok((_, child)) => payloads.extend(child),
+                Err(refusal) => payloads.push(Payload::Notify(refusal)),
+            }
         }
         sa.respond(ctx, at, Exchange::IKE_AUTH, payloads);
         sa

@@ -10,13 +10,13 @@
 //! lowest of the four nonces belongs to is deleted by the end that asked for it (§2.8.1).
 
 use super::{Awaiting, Task};
-use crate::ike::child_sa::{Rejection, meaning_of};
+use crate::ike::child_sa::{Inbound, Rejection, meaning_of};
 use crate::ike::context::{Context, Timer, Wanted};
 use crate::ike::crypto::Group;
 use crate::ike::effects::{ChildId, ConnectError, DownReason, Outbound};
 use crate::ike::offer::{Offer, Purpose};
 use crate::ike::sa::IkeSa;
-use crate::ike::wire::{Exchange, Notify, NotifyKind, Payload, Payloads, ProtocolId};
+use crate::ike::wire::{Exchange, Notify, NotifyKind, Payload, Payloads};
 use std::time::{Duration, Instant};
 
 /// A replacement that failed is tried again after this (less a random tenth), until the child's
@@ -36,6 +36,10 @@ impl IkeSa {
     // --- asking ---------------------------------------------------------------------------------
 
     pub(super) fn ask_for_child(&mut self, ctx: &mut Context, now: Instant, wanted: Wanted) {
+        if self.nat && !wanted.connect.crosses_nat() {
+            ctx.fail(&wanted, ConnectError::BehindNat(self.remote.ip()));
+            return;
+        }
         let nonce = ctx.nonce();
         let offer = Offer::new(ctx, wanted, nonce, Some(Group::ALL[0]), self.nat);
         self.send_offer(ctx, now, offer);
@@ -59,7 +63,7 @@ impl IkeSa {
                 ctx.release_spi(offer.spi);
                 return;
             };
-            let rekey = Notify::about(NotifyKind::REKEY_SA, old.spi_in);
+            let rekey = Notify::about(NotifyKind::REKEY_SA, old.protocol.id(), old.spi_in);
             payloads.push(Payload::Notify(rekey));
         }
         payloads.extend(offer.payloads());
@@ -108,9 +112,10 @@ impl IkeSa {
             return;
         };
         let lowest = nonce.min(&offer.nonce).to_vec();
-        let (spi, request, old, rival) = match &offer.purpose {
-            Purpose::New(wanted) => (offer.spi, wanted.request, None, None),
-            Purpose::Replace { old, rival } => (offer.spi, None, Some(*old), rival.clone()),
+        let inbound = offer.inbound();
+        let (request, old, rival) = match &offer.purpose {
+            Purpose::New(wanted) => (wanted.request, None, None),
+            Purpose::Replace { old, rival } => (None, Some(*old), rival.clone()),
         };
         let rival = rival.filter(|(id, _)| self.children.contains_key(id));
         let lost = rival.as_ref().is_some_and(|(_, theirs)| lowest < *theirs);
@@ -120,7 +125,7 @@ impl IkeSa {
             Outbound::Now
         };
         match self.complete_child(ctx, now, offer, answer, nonce, outbound) {
-            Err(rejection) => self.reject(ctx, now, spi, request, old, rejection),
+            Err(rejection) => self.reject(ctx, now, inbound, request, old, rejection),
             Ok(new) if lost => {
                 // Installed only because the peer may already be sending on it.
                 self.never_confirm(ctx, new);
@@ -179,7 +184,7 @@ impl IkeSa {
             Purpose::New(wanted) => (wanted.request, None),
             Purpose::Replace { old, .. } => (None, Some(*old)),
         };
-        self.reject(ctx, now, offer.spi, request, old, rejection);
+        self.reject(ctx, now, offer.inbound(), request, old, rejection);
     }
 
     /// No child came of an offer.
@@ -187,14 +192,14 @@ impl IkeSa {
         &mut self,
         ctx: &mut Context,
         now: Instant,
-        spi: crate::net::Spi,
+        inbound: Inbound,
         request: Option<crate::ike::settings::RequestId>,
         old: Option<ChildId>,
         rejection: Rejection,
     ) {
-        ctx.release_spi(spi);
+        ctx.release_spi(inbound.spi);
         if rejection.delete {
-            self.waiting.push_back(Task::DeleteSpi(spi));
+            self.waiting.push_back(Task::DeleteSpi(inbound));
         }
         if let Some(request) = request {
             let error = rejection.error;
@@ -246,12 +251,12 @@ impl IkeSa {
 
     fn child_to_replace(&self, notify: &Notify) -> Result<ChildId, Notify> {
         let child = notify
-            .esp_spi()
-            .and_then(|spi| self.children.values().find(|c| c.spi_out == spi));
+            .child_spi()
+            .and_then(|spi| self.child_sent_on(notify.protocol, spi));
         match child {
             // §2.25: it no longer exists here, or is about to.
             None => Err(Notify {
-                protocol: ProtocolId::ESP,
+                protocol: notify.protocol,
                 spi: notify.spi.clone(),
                 kind: NotifyKind::CHILD_SA_NOT_FOUND,
                 data: Vec::new(),

@@ -6,11 +6,12 @@
 //! ```
 
 use super::{Awaiting, Task};
+use crate::ike::child_sa::Inbound;
 use crate::ike::context::Context;
 use crate::ike::effects::{ChildId, DownReason};
 use crate::ike::sa::IkeSa;
 use crate::ike::wire::notify::Delete;
-use crate::ike::wire::{Exchange, NotifyKind, Payload, Payloads};
+use crate::ike::wire::{Exchange, NotifyKind, Payload, Payloads, ProtocolId};
 use crate::net::Spi;
 use std::time::Instant;
 
@@ -19,6 +20,15 @@ use std::time::Instant;
 pub(in crate::ike) enum Rest {
     Lives,
     DeletedByPeer,
+}
+
+impl From<Inbound> for Delete {
+    fn from(inbound: Inbound) -> Self {
+        Self::Child {
+            protocol: inbound.protocol.id(),
+            spis: vec![inbound.spi],
+        }
+    }
 }
 
 impl IkeSa {
@@ -40,12 +50,12 @@ impl IkeSa {
         let Some(child) = self.children.get(&id) else {
             return;
         };
-        let delete = Delete::Esp(vec![child.spi_in]);
+        let delete = child.inbound().into();
         self.inform(ctx, now, Some(delete), Awaiting::ChildDeleted(id, reason));
     }
 
-    pub(super) fn delete_spi(&mut self, ctx: &mut Context, now: Instant, spi: Spi) {
-        self.inform(ctx, now, Some(Delete::Esp(vec![spi])), Awaiting::Nothing);
+    pub(super) fn delete_spi(&mut self, ctx: &mut Context, now: Instant, inbound: Inbound) {
+        self.inform(ctx, now, Some(inbound.into()), Awaiting::Nothing);
     }
 
     pub(super) fn delete_ike(&mut self, ctx: &mut Context, now: Instant) {
@@ -73,13 +83,20 @@ impl IkeSa {
         ctx: &mut Context,
         request: &Payloads,
     ) -> (Vec<Payload>, Rest) {
-        let mut ours = Vec::new();
+        let mut ours: Vec<Delete> = Vec::new();
         let mut rest = Rest::Lives;
         for delete in request.deletes() {
             match delete {
                 Delete::Ike => rest = Rest::DeletedByPeer,
-                Delete::Esp(spis) => {
-                    ours.extend(spis.iter().filter_map(|spi| self.peer_deletes(ctx, *spi)));
+                Delete::Child { protocol, spis } => {
+                    let deleted = spis.iter();
+                    let spis: Vec<Spi> = deleted
+                        .filter_map(|spi| self.peer_deletes(ctx, *protocol, *spi))
+                        .collect();
+                    if !spis.is_empty() {
+                        let protocol = *protocol;
+                        ours.push(Delete::Child { protocol, spis });
+                    }
                 }
                 Delete::Other { .. } => {}
             }
@@ -93,15 +110,16 @@ impl IkeSa {
             rest = Rest::DeletedByPeer;
         }
         // An answer to the deletion of the IKE SA itself is empty (§1.4.1).
-        let answer =
-            (!ours.is_empty() && rest == Rest::Lives).then_some(Payload::Delete(Delete::Esp(ours)));
-        (answer.into_iter().collect(), rest)
+        if rest == Rest::DeletedByPeer {
+            ours.clear();
+        }
+        (ours.into_iter().map(Payload::Delete).collect(), rest)
     }
 
     /// The peer no longer receives on `spi`. The other half of the pair goes as well; our SPI, to
     /// be named in the answer unless our own Delete has named it already (§1.4.1).
-    fn peer_deletes(&mut self, ctx: &mut Context, spi: Spi) -> Option<Spi> {
-        let child = self.children.values().find(|c| c.spi_out == spi)?;
+    fn peer_deletes(&mut self, ctx: &mut Context, protocol: ProtocolId, spi: Spi) -> Option<Spi> {
+        let child = self.child_sent_on(protocol, spi)?;
         let (id, own, reason) = (child.id, child.spi_in, self.reason_of_delete(child));
         let named = self.in_flight.as_ref().is_some_and(
             |f| matches!(f.awaiting, Awaiting::ChildDeleted(deleted, _) if deleted == id),

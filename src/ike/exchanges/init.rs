@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! HDR, [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*_IP), V  -->
-//!                   <--  HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*_IP), V
+//!                   <--  HDR, SAr1, KEr, Nr, N(CHILDLESS_IKEV2_SUPPORTED),
+//!                             N(NAT_DETECTION_*_IP), V
 //!          or       <--  HDR, N(COOKIE)                    (§2.6)
 //!          or       <--  HDR, N(INVALID_KE_PAYLOAD)        (§1.2)
 //! ```
@@ -10,7 +11,7 @@
 //! Nothing here is authenticated. The responder says as little as the request: what it adds
 //! beyond the choice answers something that the request brought.
 
-use crate::ike::attempt::{Attempt, Candidate, MAX_CANDIDATES, Version};
+use crate::ike::attempt::{Attempt, Candidate, GRACE, MAX_CANDIDATES, Version};
 use crate::ike::context::{Context, Timer};
 use crate::ike::cookies::Cookies;
 use crate::ike::crypto::keymat::Nonces;
@@ -173,6 +174,19 @@ impl Attempt {
             ctx.counters.candidates_ignored += 1;
             return Some(());
         }
+        let first = &self.wanted.front()?.connect;
+        let childless = answer
+            .notification(NotifyKind::CHILDLESS_IKEV2_SUPPORTED)
+            .is_some();
+        if version.nat && !first.crosses_nat() && !childless {
+            // Nothing can be asked of it. As anybody may have said so, another answer has its
+            // chance.
+            self.explanation = Some(ConnectError::BehindNat(self.remote.ip()));
+            let timing = &ctx.settings.timing;
+            self.backoff.give_up_by(now + timing.retransmit * GRACE);
+            self.restart_timer(ctx, now);
+            return Some(());
+        }
         let (key, request) = self.request_in(suite.group)?;
         let shared = key.agree(public).ok()?;
         let nonces = Nonces {
@@ -203,6 +217,8 @@ impl Attempt {
             next_request: 1,
             expected: 0,
             last_response: Vec::new(),
+            deferred: None,
+            last_question: None,
         };
         if version.nat {
             sa.move_behind_nat();
@@ -330,6 +346,7 @@ impl Responder<'_> {
                 data: key.public().to_vec(),
             },
             Payload::Nonce(own_nonce.clone()),
+            Payload::notify(NotifyKind::CHILDLESS_IKEV2_SUPPORTED, []),
         ];
         if request
             .notification(NotifyKind::NAT_DETECTION_SOURCE_IP)

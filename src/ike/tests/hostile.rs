@@ -5,7 +5,7 @@ use super::network::{A, B, CLEAN, Network, Packet, ROUGH, address, between, conn
 use crate::ike::VENDOR_ID;
 use crate::ike::crypto::{Group, PrivateKey};
 use crate::ike::effects::ConnectError;
-use crate::ike::settings::RequestId;
+use crate::ike::settings::{ChildProtocol, RequestId};
 use crate::ike::wire::payload::tests::payload;
 use crate::ike::wire::{Exchange, Header, NotifyKind, Payload, Payloads};
 use crate::ike::{narrowing, negotiation};
@@ -303,7 +303,14 @@ fn plausible_payload() -> impl Strategy<Value = Payload> {
     let spi = any::<u32>().prop_map(crate::net::Spi);
     prop_oneof![
         payload(),
-        spi.prop_map(|spi| Payload::Sa(negotiation::offer_child(spi))),
+        (any::<bool>(), spi).prop_map(|(ah, spi)| {
+            let protocol = if ah {
+                ChildProtocol::Ah
+            } else {
+                ChildProtocol::Esp
+            };
+            Payload::Sa(negotiation::offer_child(protocol, spi))
+        }),
         any::<u8>().prop_map(|n| Payload::Nonce(vec![n; 32])),
         any::<[u8; 32]>().prop_map(|public| Payload::Ke {
             group: 31,

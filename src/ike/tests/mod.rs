@@ -9,6 +9,9 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+mod asking;
+mod authenticating;
+mod contacts;
 mod ending;
 mod establishing;
 mod hostile;

@@ -2,10 +2,12 @@
 //! reorders and duplicates; and what the kernels of those hosts would hold.
 
 use crate::ike::effects::{
-    ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound,
+    AskError, ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound, Token,
 };
 use crate::ike::endpoint::Endpoint;
-use crate::ike::settings::{Connect, Mode, Peer, RequestId, Settings, Timing};
+use crate::ike::settings::{
+    ChildProtocol, Connect, Mode, Peer, Question, QuestionId, RequestId, Settings, Timing,
+};
 use crate::net::random::Seeded;
 use crate::net::{Flow, Identity, IpNet, Random, Secret, Selector, Spi};
 use std::collections::BTreeMap;
@@ -21,6 +23,11 @@ pub(super) fn address(host: usize) -> IpAddr {
 
 pub(super) fn name(host: usize) -> Identity {
     format!("gw{host}.example").parse().unwrap()
+}
+
+/// What a host behind the translator is called outside.
+pub(super) fn outside() -> IpAddr {
+    "203.0.113.9".parse().unwrap()
 }
 
 /// What host `host` protects: 10.HOST.0.0/16.
@@ -42,6 +49,7 @@ pub(super) fn settings(host: usize, hosts: usize) -> Settings {
                 psk: Secret::from(&b"swordfish"[..]),
                 may_protect: vec![site(other)],
                 may_protect_itself: true,
+                contact: false,
             })
             .collect(),
         protects: vec![
@@ -66,7 +74,49 @@ pub(super) fn connect(request: u64, from: usize, to: usize) -> Connect {
             ports: Some((40_000, 80)),
         }),
         mode: Mode::Tunnel,
+        protocol: ChildProtocol::Esp,
+        transport_only: false,
         initial_contact: false,
+    }
+}
+
+pub(super) fn question(id: u64, from: usize, to: usize) -> Question {
+    Question {
+        id: QuestionId(id),
+        peer: name(to),
+        local: address(from),
+        remote: address(to),
+        data: format!("question {id}").into_bytes(),
+    }
+}
+
+/// A question that came.
+pub(super) struct Asked {
+    pub(super) ike: IkeId,
+    pub(super) token: Token,
+    pub(super) peer: Identity,
+    pub(super) data: Vec<u8>,
+}
+
+/// What hosts answer that answer at once: the question backwards.
+pub(super) fn backwards(question: &[u8]) -> Vec<u8> {
+    question.iter().rev().copied().collect()
+}
+
+/// For what two hosts say themselves.
+pub(super) fn hosts_alone(
+    request: u64,
+    from: usize,
+    to: usize,
+    protocol: ChildProtocol,
+) -> Connect {
+    Connect {
+        selectors: vec![Selector::between(address(from).into(), address(to).into())],
+        flow: None,
+        mode: Mode::Transport,
+        protocol,
+        transport_only: true,
+        ..connect(request, from, to)
     }
 }
 
@@ -81,6 +131,11 @@ pub(super) struct Host {
     pub(super) failures: Vec<(RequestId, ConnectError)>,
     /// When the last child came up.
     pub(super) up_at: Option<Instant>,
+    pub(super) asked: Vec<Asked>,
+    /// Otherwise the test does.
+    pub(super) answers_at_once: bool,
+    pub(super) answers: Vec<(QuestionId, Option<Vec<u8>>)>,
+    pub(super) ask_failures: Vec<(QuestionId, AskError)>,
 }
 
 impl Host {
@@ -94,6 +149,10 @@ impl Host {
             ike_downs: Vec::new(),
             failures: Vec::new(),
             up_at: None,
+            asked: Vec::new(),
+            answers_at_once: false,
+            answers: Vec::new(),
+            ask_failures: Vec::new(),
         }
     }
 
@@ -181,6 +240,20 @@ impl Network {
         self.act(from, |e| e.connect(now, connect));
     }
 
+    pub(super) fn ask(&mut self, from: usize, question: Question) {
+        let now = self.now;
+        self.act(from, |e| e.ask(now, question));
+    }
+
+    /// Answers the newest question that came to a host.
+    pub(super) fn answer(&mut self, host: usize, data: Option<&[u8]>) {
+        let asked = self.hosts[host].asked.last().expect("nobody asked");
+        let (now, ike, token) = (self.now, asked.ike, asked.token);
+        self.act(host, |e| {
+            e.answer(now, ike, token, data.map(<[u8]>::to_vec));
+        });
+    }
+
     pub(super) fn act(&mut self, host: usize, act: impl FnOnce(&mut Endpoint)) {
         act(&mut self.hosts[host].endpoint);
         self.drain(host);
@@ -224,6 +297,27 @@ impl Network {
                     host.downs.push((child, reason));
                 }
                 Effect::Failed { request, error } => host.failures.push((request, error)),
+                Effect::Answered { id, data } => host.answers.push((id, data)),
+                Effect::AskFailed { id, error } => host.ask_failures.push((id, error)),
+                Effect::Asked {
+                    ike,
+                    token,
+                    peer,
+                    data,
+                    ..
+                } => {
+                    assert_eq!(host.ikes.get(&ike), Some(&peer), "asked by nobody known");
+                    if host.answers_at_once {
+                        let answer = Some(backwards(&data));
+                        host.endpoint.answer(self.now, ike, token, answer);
+                    }
+                    host.asked.push(Asked {
+                        ike,
+                        token,
+                        peer,
+                        data,
+                    });
+                }
             }
         }
     }
@@ -247,6 +341,37 @@ impl Network {
                 self.inject(Duration::from_millis(delay), packet);
             }
         }
+    }
+
+    /// From now on a translator changes the ports of what A sends: enough to be seen. The address
+    /// stays.
+    pub(super) fn translate(&mut self) {
+        let inside = address(A);
+        self.filter = Box::new(move |packet| {
+            if packet.from.ip() == inside {
+                packet.from.set_port(packet.from.port() + 20_000);
+            } else {
+                packet.to.set_port(packet.to.port() - 20_000);
+            }
+            true
+        });
+    }
+
+    /// From now on hosts A and C stand behind one translator: B sees one address of both.
+    pub(super) fn translate_addresses(&mut self) {
+        let outside = outside();
+        self.filter = Box::new(move |packet| {
+            if packet.from.ip() != address(B) {
+                let host = if packet.from.ip() == address(A) { 1 } else { 2 };
+                packet.from.set_port(packet.from.port() + host * 10_000);
+                packet.from.set_ip(outside);
+            } else if packet.to.ip() == outside {
+                let host = if packet.to.port() < 20_000 { A } else { 2 };
+                packet.to.set_port(packet.to.port() % 10_000);
+                packet.to.set_ip(address(host));
+            }
+            true
+        });
     }
 
     /// Puts a packet on the way that nobody of the hosts sent.
@@ -339,6 +464,7 @@ pub(super) fn key_octets(keys: &ChildKeys) -> Vec<u8> {
     match keys {
         ChildKeys::AesGcm16 { key } => key.expose().to_vec(),
         ChildKeys::AesCbcHmac { cipher, auth, .. } => [cipher.expose(), auth.expose()].concat(),
+        ChildKeys::AhHmac { auth, .. } => auth.expose().to_vec(),
     }
 }
 
@@ -347,7 +473,7 @@ pub(super) fn assert_twins(a: &ChildSa, b: &ChildSa) {
     assert_eq!(key_octets(&a.keys_in), key_octets(&b.keys_out));
     assert_eq!(key_octets(&a.keys_out), key_octets(&b.keys_in));
     assert_ne!(key_octets(&a.keys_in), key_octets(&a.keys_out));
-    assert_eq!((a.mode, a.esn), (b.mode, b.esn));
+    assert_eq!((a.protocol, a.mode, a.esn), (b.protocol, b.mode, b.esn));
     let mut mirrored: Vec<Selector> = b.selectors.iter().map(Selector::reversed).collect();
     let mut own = a.selectors.clone();
     mirrored.sort();

@@ -2,13 +2,15 @@
 //! known one.
 
 macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident($repr:ty) { $($konst:ident = $value:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident($repr:ty) {
+        $($(#[$about:meta])* $konst:ident = $value:literal),+ $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub $repr);
 
         impl $name {
-            $(pub const $konst: Self = Self($value);)+
+            $($(#[$about])* pub const $konst: Self = Self($value);)+
         }
 
         impl std::fmt::Debug for $name {
@@ -102,6 +104,11 @@ codes! {
         COOKIE = 16390,
         USE_TRANSPORT_MODE = 16391,
         REKEY_SA = 16393,
+        /// RFC 6023.
+        CHILDLESS_IKEV2_SUPPORTED = 16418,
+        /// Of private use, between peers that show our vendor ID: a question between agents, and
+        /// its answer.
+        QUESTION = 40970,
     }
 }
 

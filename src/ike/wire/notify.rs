@@ -24,20 +24,20 @@ impl Notify {
         }
     }
 
-    /// About the ESP SA with which its receiver sends.
-    pub fn about(kind: NotifyKind, spi: Spi) -> Self {
+    /// About the child SA with which its receiver sends.
+    pub fn about(kind: NotifyKind, protocol: ProtocolId, spi: Spi) -> Self {
         Self {
-            protocol: ProtocolId::ESP,
+            protocol,
             spi: spi.0.to_be_bytes().to_vec(),
             kind,
             data: Vec::new(),
         }
     }
 
-    /// The ESP SPI that it is about.
-    pub fn esp_spi(&self) -> Option<Spi> {
+    /// The SPI of the child SA that it is about; its protocol stands beside it.
+    pub fn child_spi(&self) -> Option<Spi> {
         let octets = <[u8; 4]>::try_from(&self.spi[..]).ok()?;
-        (self.protocol == ProtocolId::ESP).then(|| Spi(u32::from_be_bytes(octets)))
+        Some(Spi(u32::from_be_bytes(octets)))
     }
 
     pub fn decode(octets: &[u8]) -> Result<Self, WireError> {
@@ -67,8 +67,12 @@ impl Notify {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete {
     Ike,
-    Esp(Vec<Spi>),
-    /// AH, or a protocol of later times.
+    /// Of one protocol: ESP or AH.
+    Child {
+        protocol: ProtocolId,
+        spis: Vec<Spi>,
+    },
+    /// A protocol of later times.
     Other {
         protocol: ProtocolId,
         spi_len: u8,
@@ -88,13 +92,15 @@ impl Delete {
         }
         Ok(match (protocol, spi_len) {
             (ProtocolId::IKE, 0) if count == 0 => Self::Ike,
-            (ProtocolId::ESP, 4) => Self::Esp(
-                spis.as_chunks()
+            (ProtocolId::ESP | ProtocolId::AH, 4) => Self::Child {
+                protocol,
+                spis: spis
+                    .as_chunks()
                     .0
                     .iter()
                     .map(|spi| Spi(u32::from_be_bytes(*spi)))
                     .collect(),
-            ),
+            },
             // A zero-length SPI of another protocol names nothing; its count is not kept.
             (_, 0) if count != 0 => return Err(WireError::Length("delete")),
             _ => Self::Other {
@@ -108,9 +114,9 @@ impl Delete {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let (protocol, spi_len, spis) = match self {
             Self::Ike => (ProtocolId::IKE, 0, Vec::new()),
-            Self::Esp(spis) => {
+            Self::Child { protocol, spis } => {
                 let octets = spis.iter().flat_map(|spi| spi.0.to_be_bytes());
-                (ProtocolId::ESP, 4, octets.collect())
+                (*protocol, 4, octets.collect())
             }
             Self::Other {
                 protocol,

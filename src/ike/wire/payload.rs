@@ -352,7 +352,10 @@ pub(in crate::ike) mod tests {
             (any::<u8>(), octets(0..70)).prop_map(|(method, data)| Payload::Auth { method, data }),
             octets(16..257).prop_map(Payload::Nonce),
             notify.prop_map(Payload::Notify),
-            spis.prop_map(|spis| Payload::Delete(Delete::Esp(spis))),
+            (any::<bool>(), spis).prop_map(|(ah, spis)| {
+                let protocol = if ah { ProtocolId::AH } else { ProtocolId::ESP };
+                Payload::Delete(Delete::Child { protocol, spis })
+            }),
             Just(Payload::Delete(Delete::Ike)),
             octets(0..40).prop_map(Payload::Vendor),
             vec(traffic_selector(), 0..5).prop_map(Payload::TsI),
@@ -429,11 +432,19 @@ pub(in crate::ike) mod tests {
                 ports: (80, 80),
                 addrs: ("10.1.0.0".parse().unwrap(), "10.1.255.255".parse().unwrap()),
             }]),
-            Payload::Delete(Delete::Esp(vec![Spi(0x0102_0304)])),
+            Payload::Delete(Delete::Child {
+                protocol: ProtocolId::ESP,
+                spis: vec![Spi(0x0102_0304)],
+            }),
+            Payload::Delete(Delete::Child {
+                protocol: ProtocolId::AH,
+                spis: vec![Spi(0x0506_0708)],
+            }),
             Payload::Delete(Delete::Ike),
         ]);
         let octets = hex("2a000018 01000000 07060010 00500050 0a010000 0a01ffff \
              2a00000c 03040001 01020304 \
+             2a00000c 02040001 05060708 \
              00000008 01000000");
         assert_eq!(payloads.encode(), (PayloadKind::TS_I, octets.clone()));
         assert_eq!(Payloads::decode(PayloadKind::TS_I, &octets), Ok(payloads));

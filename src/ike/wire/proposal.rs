@@ -15,7 +15,7 @@ const MORE_TRANSFORMS: u8 = 3;
 pub struct Proposal {
     pub number: u8,
     pub protocol: ProtocolId,
-    /// Empty for the first IKE SA; 4 octets for ESP; 8 to replace an IKE SA.
+    /// Empty for the first IKE SA; 4 octets for ESP and AH; 8 to replace an IKE SA.
     pub spi: Vec<u8>,
     pub transforms: Vec<Transform>,
 }

@@ -2,10 +2,11 @@
 //! The others lie in trees and lists, which are slower to change and to search.
 
 use super::error::KernelError;
-use super::message::attributes_after;
+use super::message::{Attributes, attributes_after};
 use super::socket::Requests;
 use netlink_packet_xfrm::constants::{
-    XFRM_MSG_GETSPDINFO, XFRM_MSG_NEWSPDINFO, XFRMA_SPD_IPV4_HTHRESH, XFRMA_SPD_IPV6_HTHRESH,
+    XFRM_MSG_GETSPDINFO, XFRM_MSG_NEWSPDINFO, XFRMA_SPD_HINFO, XFRMA_SPD_IPV4_HTHRESH,
+    XFRMA_SPD_IPV6_HTHRESH,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,20 +24,34 @@ pub struct Thresholds {
 }
 
 pub fn thresholds(requests: &mut Requests) -> Result<Thresholds, KernelError> {
+    fetch(requests, |attributes| {
+        let threshold = |kind| match attributes.find(kind) {
+            Some(&[local, remote, ..]) => Some(Threshold { local, remote }),
+            _ => None,
+        };
+        Some(Thresholds {
+            v4: threshold(XFRMA_SPD_IPV4_HTHRESH)?,
+            v6: threshold(XFRMA_SPD_IPV6_HTHRESH)?,
+        })
+    })
+}
+
+/// Of the table that finds policies by index.
+pub fn index_buckets(requests: &mut Requests) -> Result<u32, KernelError> {
+    // `struct xfrmu_spdhinfo` begins with the mask.
+    fetch(requests, |info| {
+        Some(info.find_u32(XFRMA_SPD_HINFO)?.saturating_add(1))
+    })
+}
+
+fn fetch<T>(
+    requests: &mut Requests,
+    read: impl Fn(&Attributes<'_>) -> Option<T>,
+) -> Result<T, KernelError> {
     requests.fetch(
         XFRM_MSG_GETSPDINFO,
         |payload| payload.put_bytes(&u32::MAX.to_ne_bytes()),
-        |message| {
-            let attributes = attributes_after(message.payload, 4);
-            let threshold = |kind| match attributes.find(kind) {
-                Some(&[local, remote, ..]) => Some(Threshold { local, remote }),
-                _ => None,
-            };
-            Some(Thresholds {
-                v4: threshold(XFRMA_SPD_IPV4_HTHRESH)?,
-                v6: threshold(XFRMA_SPD_IPV6_HTHRESH)?,
-            })
-        },
+        |message| read(&attributes_after(message.payload, 4)),
     )
 }
 

@@ -14,7 +14,7 @@ use super::desired::{
 };
 use super::observed::{Observed, ObservedInterception, ObservedPolicy, ObservedSa};
 use super::ownership::{self, Band};
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
@@ -139,6 +139,8 @@ pub struct Plan<'a> {
     pub clashes: Vec<&'a ObservedPolicy>,
     /// Wanted, but vanished from the kernel.
     pub lost: Vec<SaKey>,
+    /// By direction, until they are among the steps.
+    new_policies: [Vec<&'a Policy>; 3],
 }
 
 impl Plan<'_> {
@@ -162,15 +164,9 @@ pub fn plan<'a>(
                 plan.key(*key, desired, observed);
             }
         }
-        Scope::Everything => {
-            for key in desired.keys() {
-                plan.key(*key, desired, observed);
-            }
-            for key in own_keys(observed).filter(|key| !desired.contains_key(key)) {
-                plan.key(key, desired, observed);
-            }
-        }
+        Scope::Everything => plan.everything(desired, observed),
     }
+    plan.add_policies();
     for key in release {
         if let (Some(Object::Policy(policy)), Some(there)) =
             (desired.get(&Key::Policy(*key)), observed.policy(key))
@@ -180,21 +176,21 @@ pub fn plan<'a>(
             plan.push(Stage::Release, Step::UpdatePolicy { policy, index });
         }
     }
-    // The last stage undoes the first from its end.
-    plan.steps.sort_by_key(|(stage, step)| {
-        let backwards = (*stage == Stage::CleanUp).then(|| Reverse(step.key()));
-        (*stage, backwards)
+    plan.steps.sort_by(|(a, step_a), (b, step_b)| {
+        a.cmp(b).then_with(|| match a {
+            // The last stage undoes the first from its end.
+            Stage::CleanUp => step_b.key().cmp(&step_a.key()),
+            _ => Ordering::Equal,
+        })
     });
     plan
 }
 
+/// Of all kinds but policies.
 fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
-    let policies = observed.own_policies().map(|p| Key::Policy(p.policy.key));
     let sas = observed.own_sas().map(|sa| Key::Sa(sa.key));
     let intercepting = observed.interception != ObservedInterception::Absent;
-    policies
-        .chain(sas)
-        .chain(intercepting.then_some(Key::Interception))
+    sas.chain(intercepting.then_some(Key::Interception))
         .chain(observed.rules.iter().map(|key| Key::Rule(*key)))
         .chain(observed.routes.iter().map(|key| Key::Route(*key)))
         .chain(observed.altered.iter().map(|name| Key::Sysctl(*name)))
@@ -203,6 +199,26 @@ fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
 impl<'a> Plan<'a> {
     fn push(&mut self, stage: Stage, step: Step<'a>) {
         self.steps.push((stage, step));
+    }
+
+    /// One walk along both sides' policies, which are in the order of their keys: looking each up
+    /// on the other side takes longer than all the rest of a plan that finds nothing to do.
+    fn everything(&mut self, desired: &'a Desired, observed: &'a Observed) {
+        let mut there = observed.policies().peekable();
+        for object in desired.values() {
+            let Object::Policy(wanted) = object else {
+                self.wanted(object, observed);
+                continue;
+            };
+            while let Some(before) = there.next_if(|t| t.policy.key < wanted.key) {
+                self.unwanted_policy(before);
+            }
+            self.wanted_policy(wanted, there.next_if(|t| t.policy.key == wanted.key));
+        }
+        there.for_each(|after| self.unwanted_policy(after));
+        for key in own_keys(observed).filter(|key| !desired.contains_key(key)) {
+            self.unwanted(key, observed);
+        }
     }
 
     fn key(&mut self, key: Key, desired: &'a Desired, observed: &'a Observed) {
@@ -250,16 +266,20 @@ impl<'a> Plan<'a> {
                     self.lost.push(*key);
                 }
             }
-            Object::Policy(policy) => match observed.policy(&policy.key) {
-                None => self.push(stage_of_new(policy), Step::AddPolicy(policy)),
-                Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
-                Some(there) if there.policy == *policy => {}
-                Some(there) => {
-                    let index = there.index;
-                    let stage = stage_of_change(&there.policy, policy);
-                    self.push(stage, Step::UpdatePolicy { policy, index });
-                }
-            },
+            Object::Policy(policy) => self.wanted_policy(policy, observed.policy(&policy.key)),
+        }
+    }
+
+    fn wanted_policy(&mut self, policy: &'a Policy, there: Option<&'a ObservedPolicy>) {
+        match there {
+            None => self.new_policies[policy.key.direction as usize].push(policy),
+            Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
+            Some(there) if there.policy == *policy => {}
+            Some(there) => {
+                let index = there.index;
+                let stage = stage_of_change(&there.policy, policy);
+                self.push(stage, Step::UpdatePolicy { policy, index });
+            }
         }
     }
 
@@ -283,19 +303,36 @@ impl<'a> Plan<'a> {
                 }
             }
             Key::Policy(key) => {
-                let there = observed.policy(&key);
-                if let Some(there) = there.filter(|p| ownership::owns_policy(p)) {
-                    let stage = if there.policy.action.is_clear() {
-                        Stage::Tighten
-                    } else {
-                        Stage::Unprotect
-                    };
-                    let index = there.index;
-                    self.push(stage, Step::DeletePolicy { key, index });
+                if let Some(there) = observed.policy(&key) {
+                    self.unwanted_policy(there);
                 }
             }
             _ => {}
         }
+    }
+
+    /// The directions in turns: the kernel has a table for each, and has to enlarge them meanwhile.
+    fn add_policies(&mut self) {
+        let new = std::mem::take(&mut self.new_policies);
+        self.steps.reserve(new.iter().map(Vec::len).sum());
+        for turn in 0..new.iter().map(Vec::len).max().unwrap_or_default() {
+            for policy in new.iter().filter_map(|direction| direction.get(turn)) {
+                self.push(stage_of_new(policy), Step::AddPolicy(policy));
+            }
+        }
+    }
+
+    fn unwanted_policy(&mut self, there: &ObservedPolicy) {
+        if !ownership::owns_policy(there) {
+            return;
+        }
+        let stage = if there.policy.action.is_clear() {
+            Stage::Tighten
+        } else {
+            Stage::Unprotect
+        };
+        let (key, index) = (there.policy.key, there.index);
+        self.push(stage, Step::DeletePolicy { key, index });
     }
 }
 

@@ -451,3 +451,26 @@ fn somebody_elses_policy_with_our_selector_is_a_clash_and_stays() {
     assert!(plan.steps.is_empty());
     assert_eq!(plan.clashes[0].index, 9);
 }
+
+#[test]
+fn new_policies_of_the_three_directions_take_turns() {
+    let policies = [Direction::In, Direction::Out, Direction::Fwd]
+        .into_iter()
+        .flat_map(|direction| {
+            ["10.2.0.0/16", "10.3.0.0/16"].map(|dst| PolicyKey {
+                direction,
+                ..out("10.1.0.0/16", dst)
+            })
+        })
+        .map(|key| policy(key, Action::Block, Band::Enforce.priority(32)))
+        .collect();
+    let (desired, observed) = (desire(policies), Observed::default());
+    let plan = everything(&desired, &observed);
+    let directions: Vec<_> = plan.steps.iter().map(|(_, step)| step.key()).collect();
+    let directions = directions.iter().filter_map(|key| match key {
+        Key::Policy(key) => Some(key.direction),
+        _ => None,
+    });
+    let turn = [Direction::In, Direction::Out, Direction::Fwd];
+    assert_eq!(directions.collect::<Vec<_>>(), [turn, turn].concat());
+}

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use super::kernel_state::{Sockets, Table, read_sysctl, write_sysctl};
+use super::room::Room;
 use crate::kernel::desired::{Key, PolicyKey, Sysctl};
 use crate::kernel::interception;
 use crate::kernel::netlink::error::KernelError;
@@ -52,6 +53,7 @@ pub(super) fn carry_out(
         outcome: Outcome::default(),
         queued: Vec::new(),
         uncovered: Vec::new(),
+        room: Room::default(),
     };
     for clash in &plan.clashes {
         run.outcome.refusals.push(Refusal::clash(clash));
@@ -76,6 +78,7 @@ struct Run<'a, 'k> {
     queued: Vec<(Stage, Step<'a>)>,
     /// Policies that should protect and were refused.
     uncovered: Vec<PolicyKey>,
+    room: Room,
 }
 
 impl<'a> Run<'a, '_> {
@@ -106,6 +109,7 @@ impl<'a> Run<'a, '_> {
                     return Ok(());
                 };
                 policy::put(xfrm.batch(), Write::Add, wanted, index);
+                self.room.written(wanted.key.direction);
             }
             Step::UpdatePolicy { policy, index } => {
                 policy::put(xfrm.batch(), Write::Update, policy, index);
@@ -122,9 +126,7 @@ impl<'a> Run<'a, '_> {
         self.queued.push((stage, step));
         if self.kit.sockets.xfrm.batch().is_full() {
             self.flush()?;
-            // The kernel doubles its policy tables on a worker of the processor that asked for it,
-            // and each insertion searches a table that is too small the longer.
-            std::thread::yield_now();
+            self.room.await_growth(&mut self.kit.sockets.xfrm);
         }
         Ok(())
     }
@@ -173,7 +175,7 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         }
         let refused = self.kit.sockets.xfrm.flush()?;
-        let queued = std::mem::take(&mut self.queued);
+        let mut queued = std::mem::take(&mut self.queued);
         for (position, error) in refused {
             if let Some((stage, step)) = queued.get(position)
                 && !is_done(step, &error)
@@ -181,6 +183,8 @@ impl<'a> Run<'a, '_> {
                 self.refuse(*stage, *step, error);
             }
         }
+        queued.clear();
+        self.queued = queued;
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub(super) enum By {
 pub(super) enum Seen {
     Policy(ObservedPolicy),
     PolicyGone(PolicyKey),
+    /// Its own lifetime has ended.
+    PolicyExpired(PolicyKey),
     Sa(ObservedSa),
     SaGone(SaKey),
     /// Somebody flushed, or events were lost: everything has to be listed again.
@@ -86,7 +88,7 @@ impl Sockets {
         }
     }
 
-    /// Lists everything again, except for interception.
+    /// Lists policies and SAs again; events tell what becomes of them from then on.
     pub(super) fn list(&mut self, observed: &mut Observed) -> Result<(), StartError> {
         let failed = |what| move |error| StartError::Dump(what, error);
         let joined = self.events.join(XFRMNLGRP_POLICY);
@@ -96,8 +98,7 @@ impl Sockets {
         let sas = self.xfrm.dump(XFRM_MSG_GETSA, &[], sa::read);
         let sas = sas.map_err(failed("SAs"))?;
         observed.replace(policies, sas);
-        self.list_routes(observed)
-            .map_err(failed("routes and rules"))
+        Ok(())
     }
 
     pub(super) fn list_routes(&mut self, observed: &mut Observed) -> Result<(), KernelError> {
@@ -112,7 +113,7 @@ fn decode(message: &Message<'_>) -> Option<Seen> {
         XFRM_MSG_NEWPOLICY | XFRM_MSG_UPDPOLICY => policy::read(message).map(Seen::Policy),
         XFRM_MSG_DELPOLICY => policy::read(message).map(|p| Seen::PolicyGone(p.policy.key)),
         XFRM_MSG_POLEXPIRE if policy::is_hard_expiry(message) => {
-            policy::read(message).map(|p| Seen::PolicyGone(p.policy.key))
+            policy::read(message).map(|p| Seen::PolicyExpired(p.policy.key))
         }
         XFRM_MSG_NEWSA | XFRM_MSG_UPDSA => sa::read(message).map(Seen::Sa),
         XFRM_MSG_DELSA => sa::read(message).map(|sa| Seen::SaGone(sa.key)),

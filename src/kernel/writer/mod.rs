@@ -15,6 +15,7 @@ mod carry_out;
 mod grace_periods;
 mod kernel_state;
 mod refusal;
+mod room;
 mod task;
 
 pub use refusal::Refusal;

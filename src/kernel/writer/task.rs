@@ -39,6 +39,8 @@ pub(super) struct Task {
     indices: Indices,
     desired: Desired,
     observed: Observed,
+    /// Whether events were missed since policies and SAs were listed.
+    out_of_date: bool,
     revision: Revision,
     pending: Pending,
     refused: Refused,
@@ -50,7 +52,7 @@ struct Pending {
     /// In any order and possibly more than once.
     keys: Vec<Key>,
     release: BTreeSet<PolicyKey>,
-    /// List everything again and plan it.
+    /// Plan everything, and not only `keys`.
     everything: bool,
     /// A change came whose revision has to be answered.
     changed: bool,
@@ -87,6 +89,7 @@ impl Task {
             indices: Indices::default(),
             desired: Desired::default(),
             observed,
+            out_of_date: false,
             revision: Revision::default(),
             pending: Pending::default(),
             refused: Refused::default(),
@@ -136,7 +139,8 @@ impl Task {
             }
         }
         // Emptied before the queue is read, so that no wish is slept over.
-        while matches!((&self.woken).read(&mut [0; 64]), Ok(n) if n > 0) {}
+        let mut wakes = [0; 64];
+        while matches!((&self.woken).read(&mut wakes), Ok(n) if n == wakes.len()) {}
         true
     }
 
@@ -159,6 +163,9 @@ impl Task {
         }
         self.revision = self.revision.max(change.revision);
         self.pending.changed = true;
+        self.pending
+            .keys
+            .reserve(change.remove.len() + change.put.len());
         for key in change.remove {
             self.desired.remove(&key);
             if let Key::Sa(key) = &key {
@@ -206,6 +213,11 @@ impl Task {
 
     fn before_the_first_change(&mut self) {
         self.pending.everything = true;
+        // Policies and SAs have been followed since the start.
+        if let Err(error) = self.look_at_what_has_no_events() {
+            tracing::error!(%error, "the kernel cannot be listed");
+            self.out_of_date = true;
+        }
         if let Err(error) = self.set_thresholds() {
             // Slower with many policies, and otherwise the same.
             tracing::warn!(%error, "policy hash thresholds stay as they are");
@@ -233,17 +245,17 @@ impl Task {
         }
         self.pending.keys.extend(self.refused.again(now));
         let mut pending = std::mem::take(&mut self.pending);
-        pending.keys.sort_unstable();
-        pending.keys.dedup();
-        if pending.everything
+        if self.out_of_date
             && let Err(error) = self.look_at_everything()
         {
             tracing::error!(%error, "the kernel cannot be listed");
             return self.follow_later(pending);
         }
-        let scope = if pending.everything {
+        let scope = if pending.everything || pending.keys.len() > BULK {
             Scope::Everything
         } else {
+            pending.keys.sort_unstable();
+            pending.keys.dedup();
             Scope::Keys(&pending.keys)
         };
         let outcome = match self.carry_out(scope, &pending.release) {
@@ -284,13 +296,20 @@ impl Task {
         std::thread::sleep(RETRY);
         pending.everything = true;
         self.pending = pending;
+        self.out_of_date = true;
+    }
+
+    /// Events were missed: everything has to be listed again, and planned.
+    fn lose_track(&mut self) {
+        self.out_of_date = true;
+        self.pending.everything = true;
     }
 
     fn listen(&mut self) {
         if let Err(error) = self.sockets.listen() {
             tracing::error!(%error, "kernel events cannot be read");
             std::thread::sleep(RETRY);
-            self.pending.everything = true;
+            self.lose_track();
         }
         self.digest();
     }
@@ -313,18 +332,14 @@ impl Task {
             remembered: &mut self.remembered,
             indices: &mut self.indices,
         };
-        let bulk = plan.steps.len() > BULK;
-        if bulk {
-            kit.sockets.stop_listening()?;
+        if plan.steps.len() <= BULK {
+            return carry_out::carry_out(&plan, &self.observed, &mut kit);
         }
-        if bulk {
-            grace_periods::shorten(kit.remembered);
-        }
+        kit.sockets.stop_listening()?;
+        grace_periods::shorten(kit.remembered);
         let outcome = carry_out::carry_out(&plan, &self.observed, &mut kit);
-        if bulk {
-            grace_periods::restore(kit.remembered);
-        }
-        self.pending.everything |= bulk;
+        grace_periods::restore(kit.remembered);
+        self.lose_track();
         outcome
     }
 
@@ -349,13 +364,21 @@ impl Task {
     }
 
     fn look_at_everything(&mut self) -> Result<(), StartError> {
+        let looked = self.look_at_what_has_no_events();
+        looked.map_err(|error| StartError::Dump("routes and rules", error))?;
+        self.sockets.list(&mut self.observed)?;
+        self.out_of_date = false;
+        Ok(())
+    }
+
+    fn look_at_what_has_no_events(&mut self) -> Result<(), KernelError> {
         self.look_at_sysctls();
         match self.table.observe() {
             Ok(interception) => self.observed.interception = interception,
             // Without nft there is no table; if one is wanted, its refusal says so.
             Err(error) => tracing::debug!(%error, "interception cannot be listed"),
         }
-        self.sockets.list(&mut self.observed)
+        self.sockets.list_routes(&mut self.observed)
     }
 
     fn look_at_sysctls(&mut self) {
@@ -392,6 +415,7 @@ impl Task {
                     }
                     self.observed.policy_is_gone(&key);
                 }
+                Seen::PolicyExpired(key) => self.policy_expired(key),
                 Seen::Sa(sa) => self.observed.sa_is(sa),
                 Seen::SaGone(key) => {
                     let was_ours = self.observed.sa(&key).is_some();
@@ -403,10 +427,25 @@ impl Task {
                     }
                 }
                 Seen::Unknown => {
-                    self.pending.everything = true;
+                    self.lose_track();
                     self.report(Report::Event(KernelEvent::Overrun));
                 }
             }
+        }
+    }
+
+    /// Wanted for so long and no longer: it is not put back, which would be the opposite of what
+    /// its lifetime is for.
+    fn policy_expired(&mut self, key: PolicyKey) {
+        self.observed.policy_is_gone(&key);
+        let wanted = self.desired.get(&Key::Policy(key));
+        match wanted {
+            Some(Object::Policy(policy)) if policy.lifetime.hard.time.is_some() => {
+                self.desired.remove(&Key::Policy(key));
+                self.report(Report::Event(KernelEvent::PolicyExpired { key }));
+            }
+            Some(_) => self.pending.keys.push(Key::Policy(key)),
+            None => {}
         }
     }
 
@@ -466,7 +505,8 @@ impl Task {
 }
 
 /// From so many steps on, listing everything afterwards costs less than an event for each, which
-/// might not fit their socket either.
+/// might not fit their socket either; and from so many keys on, walking along everything costs less
+/// than looking each of them up.
 const BULK: usize = 1000;
 
 /// A socket that fails again and again must not keep a processor busy.

@@ -1,0 +1,67 @@
+//! What the benches share: network namespaces, spreads, and what machine this is.
+
+use nix::sched::{CloneFlags, unshare};
+use std::time::Duration;
+
+pub fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+            work()
+        });
+        thread.join().expect("the round ends")
+    })
+}
+
+/// Measured durations, never empty.
+#[derive(Clone, Debug)]
+pub struct Spread(Vec<Duration>);
+
+impl Spread {
+    pub fn of(mut times: Vec<Duration>) -> Self {
+        assert!(!times.is_empty(), "something was measured");
+        times.sort_unstable();
+        Self(times)
+    }
+
+    /// In milliseconds; of 0 the fastest, of 100 the slowest.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let at = (self.0.len() - 1) * percent / 100;
+        self.0[at].as_secs_f64() * 1000.0
+    }
+
+    pub fn median(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
+
+    /// Median (fastest - slowest) in milliseconds.
+    pub fn show(&self) -> String {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        format!(
+            "{:.1} ({:.1} - {:.1})",
+            ms(self.median()),
+            self.percentile(0),
+            self.percentile(100)
+        )
+    }
+}
+
+pub fn machine() -> String {
+    let info = read("/proc/cpuinfo");
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = info.matches("processor\t").count();
+    format!(
+        "Linux {}\n{cores} x {}",
+        read("/proc/sys/kernel/osrelease"),
+        model.map_or("?", |(_, name)| name)
+    )
+}
+
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}

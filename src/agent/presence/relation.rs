@@ -1,0 +1,299 @@
+//! How we stand to one address of a contact, and how that changes without losing a packet.
+//!
+//! ```text
+//!  stricter:  what we send, at once ──→ the peer is told ──→ acknowledged, or GRACE over:
+//!                                                            what we accept
+//!  weaker:    what we accept, at once ──→ the peer is told ──→ it says that it accepts it too:
+//!                                                              what we send
+//! ```
+//!
+//! What we send is the join of our own judgement and of what the peer last said that it demands.
+//! So nothing has to be negotiated: each end says what it demands whenever that changes, and sends
+//! no less than the other demands.
+
+use super::super::wishes::{Owner, Wishes};
+use super::policies::Ground;
+use crate::kernel::desired::{Direction, Policy, PolicyKey};
+use crate::presence::decisions::Decision;
+use crate::presence::exchange::Posture;
+use crate::presence::rules::{Clause, Verdict, protection_of};
+use crate::presence::{Class, Demand, Protection, Timestamp};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long clear packets are still accepted after we have become stricter, while the peer has not
+/// said that it knows.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Relation {
+    pub ground: Ground,
+    pub decision: Decision,
+    /// What the peer demands of what we send: nothing, until it has said.
+    pub demanded: Vec<(Class, Protection)>,
+    /// The epochs of the posture in which it said so, and of the last that we have told.
+    heard: u64,
+    told: u64,
+    /// What was accepted before we became stricter, until the peer knows, or until then.
+    lagging: Option<(Vec<Clause>, Instant)>,
+    /// When time alone may change the judgement.
+    pub valid_until: Option<Timestamp>,
+    /// A former address: nobody knows who has it now.
+    pub former: bool,
+    installed: BTreeMap<PolicyKey, Policy>,
+}
+
+impl Relation {
+    pub(super) fn new(ground: Ground, decision: Decision) -> Self {
+        Self {
+            ground,
+            decision,
+            demanded: Vec::new(),
+            heard: 0,
+            told: 0,
+            lagging: None,
+            valid_until: None,
+            former: false,
+            installed: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a new judgement. Whether anything that we demand has changed.
+    pub(super) fn judged(&mut self, now: Instant, dwell: Duration, verdict: Verdict) -> bool {
+        self.valid_until = verdict.valid_until;
+        self.changing(now, |decision| decision.want(now, dwell, verdict.clauses))
+    }
+
+    /// A weaker judgement has stood for long enough.
+    pub(super) fn dwelt(&mut self, now: Instant) -> bool {
+        self.changing(now, |decision| decision.handle_timeout(now))
+    }
+
+    /// Whatever was relaxed is not any more, whoever has said so.
+    pub(super) fn withdraw(&mut self, now: Instant, strict: &[Clause]) -> bool {
+        self.changing(now, |decision| decision.withdraw(strict))
+    }
+
+    fn changing(&mut self, now: Instant, change: impl FnOnce(&mut Decision) -> bool) -> bool {
+        let before = self.accepts().to_vec();
+        let changed = change(&mut self.decision);
+        if changed {
+            self.lagging = (!satisfies(&before, self.decision.applied()))
+                .then_some((before, now + GRACE))
+                .or(self.lagging.take());
+        }
+        changed
+    }
+
+    /// The peer says what it demands. Whether that is news: an answer that was lost and comes again
+    /// may be older than what it has said since.
+    pub(super) fn heard(&mut self, posture: Posture) -> bool {
+        let news = posture.epoch >= self.heard;
+        if news {
+            self.heard = posture.epoch;
+            self.demanded = posture.demands;
+        }
+        news
+    }
+
+    /// It cannot be asked any more: nobody knows what it demands, nor how it will count.
+    pub(super) fn fell_silent(&mut self) {
+        self.heard = 0;
+        self.demanded.clear();
+    }
+
+    /// What we demand is on its way.
+    pub(super) fn tell(&mut self, epoch: u64) -> Posture {
+        self.told = epoch;
+        let demands = self.demands();
+        Posture { epoch, demands }
+    }
+
+    /// The peer knows a posture of ours. Whether it is the last.
+    pub(super) fn acknowledged(&mut self, epoch: u64) -> bool {
+        let last = epoch == self.told;
+        if last {
+            self.lagging = None;
+        }
+        last
+    }
+
+    pub(super) fn lags_until(&self) -> Option<Instant> {
+        self.lagging.as_ref().map(|(_, until)| *until)
+    }
+
+    pub(super) fn stop_lagging(&mut self) {
+        self.lagging = None;
+    }
+
+    fn accepts(&self) -> &[Clause] {
+        match &self.lagging {
+            Some((before, _)) => before,
+            None => self.decision.applied(),
+        }
+    }
+
+    /// What the peer has to do with what it sends us, in its own eyes.
+    pub(super) fn demands(&self) -> Vec<(Class, Protection)> {
+        let applied = self.decision.applied().iter();
+        applied
+            .map(|clause| (mirrored(clause.class), clause.protection))
+            .collect()
+    }
+
+    /// What we do with what we send.
+    pub(super) fn sends(&self) -> Vec<Clause> {
+        joined(self.decision.applied(), &self.demanded)
+    }
+
+    /// Brings what is wanted of the kernel up to date.
+    pub(super) fn install(&mut self, wishes: &mut Wishes) {
+        let out = self.ground.policies(Direction::Out, &self.sends());
+        let into = self.ground.policies(Direction::In, self.accepts());
+        let wanted: BTreeMap<PolicyKey, Policy> = out
+            .into_iter()
+            .chain(into)
+            .map(|policy| (policy.key, policy))
+            .collect();
+        for key in self.installed.keys() {
+            if !wanted.contains_key(key) {
+                wishes.withdraw_policy(Owner::Presence, *key);
+            }
+        }
+        for (key, policy) in &wanted {
+            if self.installed.get(key) != Some(policy) {
+                wishes.want_policy(Owner::Presence, policy.clone());
+            }
+        }
+        self.installed = wanted;
+    }
+
+    pub(super) fn uninstall(&mut self, wishes: &mut Wishes) {
+        for key in std::mem::take(&mut self.installed).into_keys() {
+            wishes.withdraw_policy(Owner::Presence, key);
+        }
+    }
+
+    /// The kernel counts the lifetimes of relaxed policies from now.
+    pub(super) fn renew(&self, wishes: &mut Wishes) {
+        for (key, policy) in &self.installed {
+            if policy.lifetime.hard.time.is_some() {
+                wishes.release(*key);
+            }
+        }
+    }
+
+    /// SAs have come: what the kernel holds is looked up again.
+    pub(super) fn release(&self, wishes: &mut Wishes) {
+        for key in self.installed.keys() {
+            if key.direction == Direction::Out {
+                wishes.release(*key);
+            }
+        }
+    }
+
+    /// The policy that decides about packets of a class, while it is there.
+    pub(super) fn policy(&self, direction: Direction, class: Class) -> Option<&Policy> {
+        let selector = self.ground.selector(direction, class);
+        let of_class = self.installed.values().filter(|policy| {
+            policy.key.direction == direction && policy.key.selector.contains(&selector)
+        });
+        of_class.min_by_key(|policy| policy.priority)
+    }
+
+    pub(super) fn installed(&self) -> impl Iterator<Item = &Policy> {
+        self.installed.values()
+    }
+
+    /// The kernel has dropped a policy whose lifetime was over.
+    pub(super) fn expired(&mut self, key: &PolicyKey, wishes: &mut Wishes) {
+        self.installed.remove(key);
+        wishes.withdraw_policy(Owner::Presence, *key);
+    }
+
+    pub(super) fn is_relaxed(&self) -> bool {
+        let weak = |clause: &Clause| clause.protection.demand < Demand::Require;
+        self.decision.applied().iter().any(weak)
+    }
+
+    /// Which IPsec protocols are to be at hand: everything that may be demanded.
+    pub(super) fn protocols(&self) -> crate::presence::Protocols {
+        let demanded = self.demanded.iter().map(|(_, protection)| *protection);
+        let applied = self.decision.applied().iter().map(|c| c.protection);
+        let all = applied
+            .chain(demanded)
+            .fold(self.ground.strict.protocols, |all, p| {
+                all.union(p.protocols)
+            });
+        if self.ground.nat {
+            return crate::presence::Protocols::ESP;
+        }
+        all
+    }
+}
+
+fn mirrored(class: Class) -> Class {
+    Class {
+        protocol: class.protocol,
+        own_port: class.peer_port,
+        peer_port: class.own_port,
+    }
+}
+
+/// Whether whoever accepts by `a` refuses all that `b` refuses.
+fn satisfies(a: &[Clause], b: &[Clause]) -> bool {
+    classes(a.iter().chain(b).map(|clause| clause.class))
+        .into_iter()
+        .all(|class| protection_of(a, class).satisfies(protection_of(b, class)))
+}
+
+/// The classes, and what any two have in common: the narrower first.
+fn classes(of: impl Iterator<Item = Class>) -> Vec<Class> {
+    let mut all: Vec<Class> = of.collect();
+    let pairs: Vec<Class> = all
+        .iter()
+        .enumerate()
+        .flat_map(|(at, a)| all[at + 1..].iter().filter_map(|b| a.intersect(*b)))
+        .collect();
+    all.extend(pairs);
+    all.push(Class::ANY);
+    all.sort_unstable();
+    all.dedup();
+    let breadth = |class: &Class| {
+        usize::from(class.protocol == Class::ANY.protocol)
+            + usize::from(class.own_port == Class::ANY.own_port)
+            + usize::from(class.peer_port == Class::ANY.peer_port)
+    };
+    all.sort_by_key(breadth);
+    all
+}
+
+fn joined(clauses: &[Clause], demanded: &[(Class, Protection)]) -> Vec<Clause> {
+    if demanded.is_empty() {
+        return clauses.to_vec();
+    }
+    let named = clauses.iter().map(|c| c.class);
+    let asked = demanded.iter().map(|(class, _)| *class);
+    let of_peer = |class: Class| {
+        let first = demanded.iter().find(|(asked, _)| asked.contains(class));
+        first.map_or(Protection::CLEAR, |(_, protection)| *protection)
+    };
+    classes(named.chain(asked))
+        .into_iter()
+        .filter_map(|class| {
+            let own = clauses.iter().find(|c| c.class.contains(class))?;
+            let protection = own.protection.join(of_peer(class));
+            let because = if protection == own.protection {
+                own.because.clone()
+            } else {
+                "the peer demands it".to_owned()
+            };
+            Some(Clause {
+                class,
+                protection,
+                because,
+                ..own.clone()
+            })
+        })
+        .collect()
+}

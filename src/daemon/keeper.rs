@@ -1,0 +1,182 @@
+//! The thread that waits for the disk, so that no peer and no packet does: the answer to IKE_AUTH
+//! leaves while what it protects is still being synced.
+
+use super::memory::Memory;
+use crate::net::Selector;
+use crate::presence::Keep;
+use crate::store::Store;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Dropping it without [`Keeper::finish`] leaves the thread to the end of the process.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    orders: Arc<Orders>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+}
+
+/// However slow the disk is, no more waits than the newest.
+#[derive(Debug, Default)]
+struct Waiting {
+    newest: Option<Vec<Selector>>,
+    /// For the store, in order.
+    presence: Vec<Keep>,
+    try_again: bool,
+    finish: bool,
+}
+
+impl Keeper {
+    pub(super) fn start(memory: Memory, store: Option<Store>) -> io::Result<Self> {
+        let orders = Arc::new(Orders::default());
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn({
+            let orders = orders.clone();
+            move || carry_out(memory, store, &orders)
+        })?;
+        Ok(Self { orders, thread })
+    }
+
+    /// Replaces what was kept.
+    pub(super) fn keep(&self, selectors: Vec<Selector>) {
+        self.order(|waiting| waiting.newest = Some(selectors));
+    }
+
+    /// Where presence is configured.
+    pub(super) fn keep_presence(&self, keep: Keep) {
+        self.order(|waiting| waiting.presence.push(keep));
+    }
+
+    /// What the state directory had no room for.
+    pub(super) fn try_again(&self) {
+        self.order(|waiting| waiting.try_again = true);
+    }
+
+    /// Returns when all is kept, or tried once more in vain.
+    pub(super) fn finish(self) {
+        self.order(|waiting| waiting.finish = true);
+        if self.thread.join().is_err() {
+            tracing::error!("the next start may not know what was once protected");
+        }
+    }
+
+    fn order(&self, give: impl FnOnce(&mut Waiting)) {
+        give(&mut self.orders.lock());
+        self.orders.came.notify_one();
+    }
+}
+
+impl Orders {
+    /// Nobody panics while holding it, and half an order cannot be given.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Waiting {
+        let nothing = |w: &mut Waiting| {
+            w.newest.is_none() && w.presence.is_empty() && !w.try_again && !w.finish
+        };
+        let waiting = self.came.wait_while(self.lock(), nothing);
+        std::mem::take(&mut *waiting.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn carry_out(mut memory: Memory, mut store: Option<Store>, orders: &Orders) {
+    let mut presence = Vec::new();
+    loop {
+        let mut order = orders.next();
+        presence.append(&mut order.presence);
+        if let Some(store) = &mut store {
+            keep_presence(store, &mut presence);
+        }
+        let try_again = order.try_again && order.newest.is_none();
+        if let Some(selectors) = order.newest
+            && let Err(error) = memory.keep(selectors)
+        {
+            tracing::error!(
+                %error,
+                "a restart would not know what was once protected; it is tried again"
+            );
+        }
+        if try_again {
+            match memory.try_again() {
+                None => {}
+                Some(Ok(())) => {
+                    tracing::info!("what was once protected is kept for a restart again");
+                }
+                Some(Err(error)) => tracing::debug!(%error, "still not kept"),
+            }
+        }
+        if order.finish {
+            if let Some(Err(error)) = memory.try_again() {
+                tracing::error!(%error, "the next start will not know what was once protected");
+            }
+            return;
+        }
+    }
+}
+
+/// More than so much, while the disk has no room, is not waited with for better times: a restart
+/// knows less then, and less is stricter.
+const MOST_WAITING: usize = 100_000;
+
+/// In one transaction: all or nothing, and later again.
+fn keep_presence(store: &mut Store, waiting: &mut Vec<Keep>) {
+    if waiting.is_empty() {
+        return;
+    }
+    match store.apply(waiting) {
+        Ok(()) => waiting.clear(),
+        Err(error) => {
+            tracing::error!(%error, "a restart would not know what was learnt; it is tried again");
+            let surplus = waiting.len().saturating_sub(MOST_WAITING);
+            waiting.drain(..surplus);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use std::fs;
+
+    fn towards(remote: &str) -> Vec<Selector> {
+        let (src, dst) = ("10.1.0.0/16".parse().unwrap(), remote.parse().unwrap());
+        vec![Selector::between(src, dst)]
+    }
+
+    #[test]
+    fn nobody_waits_for_a_disk_that_stands_still_and_the_newest_is_kept_when_it_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        // Opening a pipe for writing lasts until somebody reads it; syncing it fails.
+        let unfinished = dir.path().join("once-protected.new");
+        nix::unistd::mkfifo(&unfinished, Mode::S_IRWXU).unwrap();
+        let keeper = Keeper::start(Memory::new(dir.path()), None).unwrap();
+        for remote in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"] {
+            keeper.keep(towards(remote));
+        }
+        keeper.try_again();
+        drop(fs::File::open(&unfinished).unwrap());
+        keeper.finish();
+        let kept = Memory::new(dir.path()).load().unwrap();
+        assert_eq!(kept, towards("10.4.0.0/16"));
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_tried_again_when_told_and_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("missing");
+        let keeper = Keeper::start(Memory::new(&state), None).unwrap();
+        keeper.keep(towards("10.2.0.0/16"));
+        fs::create_dir(&state).unwrap();
+        keeper.finish();
+        let kept = Memory::new(&state).load().unwrap();
+        assert_eq!(kept, towards("10.2.0.0/16"));
+    }
+}

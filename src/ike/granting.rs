@@ -1,0 +1,141 @@
+//! What a peer that asks for a child is granted: which of the traffic, and in which mode.
+
+use super::context::Context;
+use super::narrowing;
+use super::sa::IkeSa;
+use super::settings::Mode;
+use super::wire::{NotifyKind, Payloads, TrafficSelector};
+use crate::net::Selector;
+use std::net::IpAddr;
+
+/// What a contact behind a NAT, or we behind ours, are called by it: our address and its own.
+type Names = (IpAddr, IpAddr);
+
+pub(super) struct Grant {
+    pub(super) selectors: Vec<Selector>,
+    pub(super) mode: Mode,
+    pub(super) names: Option<Names>,
+}
+
+/// TSr and TSi that answer, in the words of the peer.
+pub(super) fn payloads(
+    selectors: &[Selector],
+    names: Option<Names>,
+) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let (mut local, mut remote) = narrowing::payloads(selectors);
+    if let Some((own, peers)) = names {
+        rename(&mut local, own);
+        rename(&mut remote, peers);
+    }
+    (local, remote)
+}
+
+impl IkeSa {
+    pub(super) fn grant(
+        &self,
+        ctx: &mut Context,
+        request: &Payloads,
+        ts_i: &[TrafficSelector],
+        ts_r: &[TrafficSelector],
+    ) -> Result<Grant, NotifyKind> {
+        let wants_transport = request
+            .notification(NotifyKind::USE_TRANSPORT_MODE)
+            .is_some();
+        if wants_transport
+            && let Some((selectors, names)) = self.narrow_for_contact(ctx, ts_i, ts_r)
+        {
+            return Ok(Grant {
+                selectors,
+                mode: Mode::Transport,
+                names: Some(names),
+            });
+        }
+        let selectors = self.narrow(ctx, ts_i, ts_r)?;
+        let mode = if wants_transport && self.is_host_to_host(&selectors) {
+            Mode::Transport
+        } else {
+            Mode::Tunnel
+        };
+        Ok(Grant {
+            selectors,
+            mode,
+            names: None,
+        })
+    }
+
+    fn narrow(
+        &self,
+        ctx: &mut Context,
+        ts_i: &[TrafficSelector],
+        ts_r: &[TrafficSelector],
+    ) -> Result<Vec<Selector>, NotifyKind> {
+        let selectors = narrowing::narrow(ts_r, ts_i, &ctx.settings.protects);
+        if selectors.is_empty() {
+            ctx.counters.ts_unacceptable += 1;
+            return Err(NotifyKind::TS_UNACCEPTABLE);
+        }
+        let allowed = ctx
+            .settings
+            .authorize(&self.peer, self.remote.ip(), &selectors);
+        if allowed.is_err() {
+            ctx.counters.not_authorized += 1;
+            return Err(NotifyKind::TS_UNACCEPTABLE);
+        }
+        Ok(selectors)
+    }
+
+    /// What a contact asks for in transport mode between its address and ours, and what it calls
+    /// our address and its own; `None` where it is no contact, or asks for anything beyond.
+    ///
+    /// Behind a NAT the peer names an address that it has on its side, or that we have on the
+    /// other: those of the IKE SA take their place here, and are what it is believed for (RFC 7296
+    /// §2.23.1).
+    fn narrow_for_contact(
+        &self,
+        ctx: &Context,
+        ts_i: &[TrafficSelector],
+        ts_r: &[TrafficSelector],
+    ) -> Option<(Vec<Selector>, Names)> {
+        let (local, remote) = (self.local.ip(), self.remote.ip());
+        let names = (single_address(ts_r)?, single_address(ts_i)?);
+        if self.nat {
+            if ctx.is_address_of_another(remote, &self.peer) {
+                return None;
+            }
+        } else if names != (local, remote) {
+            return None;
+        }
+        let (mut ts_r, mut ts_i) = (ts_r.to_vec(), ts_i.to_vec());
+        rename(&mut ts_r, local);
+        rename(&mut ts_i, remote);
+        let between = Selector::between(local.into(), remote.into());
+        let selectors = narrowing::narrow(&ts_r, &ts_i, &[between]);
+        let (ends, mode) = ((local, remote), Mode::Transport);
+        let granted = !selectors.is_empty()
+            && ctx
+                .settings
+                .is_of_contact(&self.peer, ends, mode, &selectors);
+        granted.then_some((selectors, names))
+    }
+
+    /// Transport mode carries the packets of the two ends themselves, and no NAT may lie between.
+    fn is_host_to_host(&self, selectors: &[Selector]) -> bool {
+        !self.nat
+            && selectors
+                .iter()
+                .all(|s| s.src == self.local.ip().into() && s.dst == self.remote.ip().into())
+    }
+}
+
+/// The one address that all traffic selectors name.
+fn single_address(all: &[TrafficSelector]) -> Option<IpAddr> {
+    let (address, _) = all.first()?.addrs;
+    let names_it = |ts: &TrafficSelector| ts.addrs == (address, address);
+    all.iter().all(names_it).then_some(address)
+}
+
+fn rename(all: &mut [TrafficSelector], address: IpAddr) {
+    for ts in all {
+        ts.addrs = (address, address);
+    }
+}

@@ -1,1 +1,0 @@
-//! What two agents tell each other about policy and presence, inside IKE.

@@ -1,1 +1,0 @@
-//! From presence to protection: which rule holds, and the stricter of both ends.
