@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Spread, in_namespace, machine};
+use common::{Spread, in_namespace, machine, output};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -207,12 +207,4 @@ fn ip_round(count: usize) -> Measured {
         (REMOVAL, removal),
         (AGAIN, again),
     ]
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .expect("it is installed");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Spread, in_namespace, machine, read};
+use common::{Spread, in_namespace, machine, output, read};
 use nix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -291,12 +291,17 @@ fn one_by_one(proxies: usize) -> Spread {
     let mut times = Vec::new();
     for n in 0..2 * CHANGES + 20 {
         let place = ["office", "external"][n % 2];
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), machine.wanted);
         machine.set(0, place);
         machine.settle();
         // The first ones fill the caches.
         if n >= 20 {
             times.push(start.elapsed());
+        }
+        assert!(machine.wanted > before, "{place} changes something");
+        if n < 2 {
+            let policies = output("ip", &["xfrm", "policy", "list", "dir", "out"]);
+            assert_eq!(policies.contains("0/0x20000000"), place == "office");
         }
     }
     machine.stop();

@@ -120,6 +120,19 @@ need_rust() {
     fi
 }
 
+# run_bench NAME ARGUMENT...: in place of this script; built as the owner of the checkout, run as root.
+run_bench() {
+    local name=$1 bench
+    shift
+    cd "$repository" || die "no folder $repository"
+    need_root
+    install_packages "${build_packages[@]}" iproute2
+    need_rust
+    bench=$(as_builder cargo bench --locked --quiet --no-run --bench "$name" --message-format=json |
+        sed -n "s|.*\"executable\":\"\([^\"]*/$name-[^\"]*\)\".*|\1|p")
+    exec "$bench" "$@"
+}
+
 # --- what this kernel can do ------------------------------------------------------------------------------------
 
 # Succeeds if the running kernel has what the agent needs: an AES-GCM ESP state and a TPROXY rule are really made, in

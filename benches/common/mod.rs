@@ -1,12 +1,15 @@
 //! What the benches share: network namespaces, spreads, and what machine this is.
 
 use nix::sched::{CloneFlags, unshare};
+use std::process::Command;
 use std::time::Duration;
 
 pub fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+            // Routes to the agent's transparent sockets lead there.
+            output("ip", &["link", "set", "lo", "up"]);
             work()
         });
         thread.join().expect("the round ends")
@@ -64,4 +67,12 @@ pub fn read(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+pub fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .expect("it is installed");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -20,6 +20,9 @@ pub enum Event {
     Transparent(TransparentPorts),
     /// Our own addresses, whenever they change.
     Addresses(Vec<IpAddr>),
+    /// The MAC addresses of the default gateways that are known now: when links or addresses
+    /// change, and now and then.
+    Gateways(Vec<[u8; 6]>),
     /// What the wall clock says: at the start, now and then, and whenever something changed that
     /// makes earlier answers doubtful.
     WallClock {

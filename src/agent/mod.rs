@@ -161,6 +161,7 @@ impl Agent {
                 self.want_interception();
             }
             Event::Addresses(own) => self.addresses(now, own),
+            Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,
                 remote,

@@ -143,7 +143,6 @@ pub const RULE: Keys = Keys {
         "action",
         "protocol",
         "mode",
-        "end-point",
         "level",
         "nat",
     ],

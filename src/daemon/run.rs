@@ -166,6 +166,7 @@ impl Daemon {
                     self.keeper.try_again();
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
+                    self.look_at_gateways();
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -189,6 +190,20 @@ impl Daemon {
                 self.links = links;
                 self.handle(clock::reading(Some(Doubt::LinkChanged)));
             }
+            self.look_at_gateways();
+        }
+    }
+
+    /// Where the configuration tells places by them.
+    fn look_at_gateways(&mut self) {
+        let presence = self.loaded.agent.presence.iter();
+        let mut sites = presence.flat_map(|presence| &presence.rulebook.sites);
+        if sites.all(|site| site.gateway_macs.is_empty()) {
+            return;
+        }
+        match listing::gateways() {
+            Ok(macs) => self.handle(Event::Gateways(macs)),
+            Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
         }
     }
 

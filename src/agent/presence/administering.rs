@@ -8,10 +8,10 @@ use super::rows;
 use crate::agent::effect::Reply;
 use crate::agent::event::Token;
 use crate::agent::wishes::Wishes;
-use crate::kernel::desired;
+use crate::kernel::desired::{self, Policy};
 use crate::presence::database::{Accepted, Refusal};
 use crate::presence::own::Now;
-use crate::presence::row::Direction;
+use crate::presence::row::{Direction, Mode, NO_TUNNEL};
 use crate::presence::{Authenticity, Entity, Keep, Presence, Record, Row, Source};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -266,6 +266,9 @@ impl Relations {
             let list: Vec<String> = problems.into_iter().map(|p| p.message).collect();
             return Err(list.join("; "));
         }
+        if row.mode == Some(Mode::Tunnel) {
+            return Err(NO_TUNNEL.to_owned());
+        }
         if self.rows.len() >= MAX_ROWS {
             return Err(format!("there are {MAX_ROWS} rows already"));
         }
@@ -290,13 +293,20 @@ impl Relations {
             row: row.clone(),
             entity: self.entity_of(row),
             because: "registered".to_owned(),
-            kernel: None,
+            kernel: self.policy_of(row).map(ToString::to_string),
         });
         let derived = self
             .towards
             .keys()
             .flat_map(|address| self.derived(*address));
         registered.chain(derived).collect()
+    }
+
+    /// What decides about its packets, at the first address that it is about.
+    fn policy_of(&self, row: &Row) -> Option<&Policy> {
+        let mut relations = self.towards.iter();
+        let (_, relation) = relations.find(|(address, _)| row.peer_side().contains(*address))?;
+        relation.policy(kernel_direction(row.direction), row.class())
     }
 
     fn entity_of(&self, row: &Row) -> Option<Entity> {
@@ -319,11 +329,7 @@ impl Relations {
         let into = applied.map(|clause| (clause, Direction::In));
         out.chain(into)
             .map(|(clause, direction)| {
-                let kernel = match direction {
-                    Direction::Out => desired::Direction::Out,
-                    Direction::In => desired::Direction::In,
-                };
-                let policy = relation.policy(kernel, clause.class);
+                let policy = relation.policy(kernel_direction(direction), clause.class);
                 PolicyEntry {
                     number: None,
                     row: rows::row(clause, own, address, direction),
@@ -357,5 +363,51 @@ impl Relations {
             self.timers.set(super::relations::Timer::Inquiries, until);
         }
         self.inquire(now);
+    }
+}
+
+fn kernel_direction(direction: Direction) -> desired::Direction {
+    match direction {
+        Direction::Out => desired::Direction::Out,
+        Direction::In => desired::Direction::In,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::presence::own_place::tests::relations;
+
+    #[test]
+    fn a_tunnel_between_contacts_is_not_registered() {
+        let (now, mut wishes) = (Instant::now(), Wishes::default());
+        let mut relations = relations(now, &mut wishes);
+        let row = |mode: &str| {
+            format!("out 192.168.1.1[any] 192.168.1.2[any] udp ipsec esp {mode} require")
+                .parse()
+                .unwrap()
+        };
+        let refused = relations.register(now, row("tunnel 192.0.2.1"), &mut wishes);
+        assert_eq!(refused, Err(NO_TUNNEL.to_owned()));
+        assert_eq!(
+            relations.register(now, row("transport"), &mut wishes),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn a_registered_row_is_shown_beside_what_the_kernel_has_for_its_packets() {
+        let (now, mut wishes) = (Instant::now(), Wishes::default());
+        let mut relations = relations(now, &mut wishes);
+        let row = "out 192.168.1.1[any] 192.168.1.2[any] udp discard";
+        relations
+            .register(now, row.parse().unwrap(), &mut wishes)
+            .unwrap();
+        let entries = relations.policy_entries();
+        let kernel = entries[0].kernel.as_deref().unwrap();
+        assert!(
+            kernel.contains("dst 192.168.1.2/32 proto udp dir out action block"),
+            "{kernel}"
+        );
     }
 }

@@ -223,6 +223,24 @@ impl Relations {
         }
     }
 
+    /// We are at no site whose gateways these are not. That one of them is the site's proves nothing,
+    /// and neither does a gateway that nobody has heard of yet.
+    pub(in crate::agent) fn gateways(
+        &mut self,
+        now: Instant,
+        macs: &[[u8; 6]],
+        wishes: &mut Wishes,
+    ) {
+        let foreign = |site: &&Site| {
+            let theirs = &site.gateway_macs;
+            !theirs.is_empty() && !macs.is_empty() && !macs.iter().any(|mac| theirs.contains(mac))
+        };
+        let sites = self.settings.rulebook.sites.iter();
+        let against = sites.filter(foreign).map(|site| site.location.clone());
+        self.own.hints_against(against.collect());
+        self.place_changed(now, wishes);
+    }
+
     pub(in crate::agent) fn addresses(
         &mut self,
         now: Instant,
@@ -254,5 +272,91 @@ impl Relations {
         for entity in self.contacts.keys().cloned().collect::<Vec<_>>() {
             self.timers.set(Timer::Subscribe(entity), now);
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::agent::presence::settings::{Contact, PresenceSettings, Tell};
+    use crate::kernel::desired::Mark;
+    use crate::presence::Protection;
+    use crate::presence::row::Level;
+    use crate::presence::rules::Rulebook;
+
+    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const FOREIGN: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+    /// At 192.168.1.1, with a contact, and an office that has one gateway.
+    pub(in crate::agent::presence) fn relations(now: Instant, wishes: &mut Wishes) -> Relations {
+        let office = Site {
+            location: "office".parse().unwrap(),
+            addresses: vec!["192.168.1.0/24".parse().unwrap()],
+            anchor: None,
+            anchor_address: None,
+            gateway_macs: vec![OURS],
+        };
+        let settings = PresenceSettings {
+            entity: "peerA@example.com".parse().unwrap(),
+            user: None,
+            location: "external".parse().unwrap(),
+            rulebook: Rulebook {
+                rules: Vec::new(),
+                sites: vec![office],
+                unknown: Protection::require(Protocols::AH_ESP),
+                default_level: Level::Require,
+            },
+            dwell: Duration::ZERO,
+            lifetime: Duration::from_secs(60),
+            expiry: Duration::from_secs(3600),
+            mark: Mark {
+                value: 0,
+                mask: 0x2000_0000,
+            },
+            max_contacts: 1,
+            contacts: vec![Contact {
+                entity: "peerB@example.com".parse().unwrap(),
+                peer: "bob.example".parse().unwrap(),
+                addresses: vec![IpAddr::from([192, 168, 1, 2])],
+                floor: Protection::CLEAR,
+                tell: Tell::default(),
+                subscribe: false,
+            }],
+        };
+        let identity = "alice.example".parse().unwrap();
+        let mut relations = Relations::new(settings, identity, Vec::new());
+        relations.start(now, wishes);
+        relations.wall_clock(now, Timestamp(1_000_000), 0, None, wishes);
+        relations.addresses(now, &[IpAddr::from([192, 168, 1, 1])], wishes);
+        relations
+    }
+
+    #[test]
+    fn with_a_foreign_gateway_we_are_not_at_a_site_even_by_hand() {
+        let (now, mut wishes) = (Instant::now(), Wishes::default());
+        let mut relations = relations(now, &mut wishes);
+        let both = relations.both(now).unwrap();
+        let office: Location = "office".parse().unwrap();
+        relations.own.by_hand(
+            both,
+            office.clone(),
+            both.wall.after(Duration::from_secs(600)),
+        );
+        relations.own_changed(now, &mut wishes);
+        let mut seen = |macs: &[[u8; 6]]| {
+            relations.gateways(now, macs, &mut wishes);
+            relations.own_location.clone().unwrap().to_string()
+        };
+        assert_eq!(seen(&[]), "office", "nobody has answered yet");
+        assert_eq!(seen(&[FOREIGN]), "external");
+        assert_eq!(seen(&[FOREIGN, OURS]), "office");
+    }
+
+    #[test]
+    fn the_gateway_of_a_site_proves_nothing() {
+        let (now, mut wishes) = (Instant::now(), Wishes::default());
+        let mut relations = relations(now, &mut wishes);
+        relations.gateways(now, &[OURS], &mut wishes);
+        assert_eq!(relations.own_location.unwrap().to_string(), "external");
     }
 }

@@ -93,6 +93,12 @@ impl Agent {
         }
     }
 
+    pub(in crate::agent) fn gateways(&mut self, now: Instant, macs: &[[u8; 6]]) {
+        if let Some(relations) = &mut self.relations {
+            relations.gateways(now, macs, &mut self.wishes);
+        }
+    }
+
     pub(in crate::agent) fn stored(&mut self, now: Instant, kept: Kept) {
         if let Some(relations) = &mut self.relations {
             relations.stored(now, kept, &mut self.wishes);

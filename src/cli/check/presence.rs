@@ -5,7 +5,7 @@ use crate::agent::presence::settings::{Contact, PresenceSettings};
 use crate::config;
 use crate::net::Port;
 use crate::presence::Class;
-use crate::presence::row::{Level, Mode};
+use crate::presence::row::Level;
 use crate::presence::rules::{self, Hours, When};
 use serde::Serialize;
 
@@ -182,10 +182,6 @@ impl Site {
 
 impl Rule {
     fn of(rule: &rules::Rule) -> Self {
-        let way = match rule.end_point {
-            Some(end_point) if rule.mode == Mode::Tunnel => format!(" tunnel to {end_point}"),
-            _ => String::new(),
-        };
         let nat = if rule.esp_behind_nat {
             ", esp behind a NAT"
         } else {
@@ -194,7 +190,7 @@ impl Rule {
         Self {
             when: conditions(&rule.when),
             traffic: traffic(rule.class),
-            then: format!("{}{way}{nat}", rule.then),
+            then: format!("{}{nat}", rule.then),
         }
     }
 }
@@ -299,8 +295,6 @@ mod tests {
             port = 67
             action = "ipsec"
             protocol = "esp"
-            mode = "tunnel"
-            end-point = "192.0.2.106"
             [[rule]]
             action = "ipsec"
             protocol = ["ah", "esp"]
@@ -333,11 +327,11 @@ lab       alice.example (this machine)  -                  10.1.0.0/16, 2001:db8
 office    bob.example at 192.168.1.254  02:00:00:00:00:ab  192.168.1.0/24
 
 Rules
-RULE  TRAFFIC                  THEN                               WHEN
-1     any                      none                               location office, address in \
+RULE  TRAFFIC                  THEN                          WHEN
+1     any                      none                          location office, address in \
 192.168.1.0/28 or 192.168.1.64/28, mon tue 09:00-17:30
-2     udp own port 68 port 67  require esp tunnel to 192.0.2.106  entity peerB@example.com, user Bob
-3     any                      use ah+esp, esp behind a NAT       always
+2     udp own port 68 port 67  require esp                   entity peerB@example.com, user Bob
+3     any                      use ah+esp, esp behind a NAT  always
 
 c.toml: accepted
 "

@@ -36,8 +36,7 @@ fn every_key_of_a_rule_reaches_it() {
         own-port = 5061
         action = "ipsec"
         protocol = ["ah", "esp"]
-        mode = "tunnel"
-        end-point = "192.0.2.106"
+        mode = "transport"
         level = "require"
         nat = "esp"
         [[rule]]
@@ -67,8 +66,8 @@ fn every_key_of_a_rule_reaches_it() {
             peer_port: Port::Is(5060),
         },
         then: Protection::require(Protocols::AH_ESP),
-        mode: Mode::Tunnel,
-        end_point: Some("192.0.2.106".parse().unwrap()),
+        mode: Mode::Transport,
+        end_point: None,
         esp_behind_nat: true,
     };
     assert_eq!(*all, expected);
@@ -84,18 +83,17 @@ fn every_key_of_a_rule_reaches_it() {
 }
 
 #[test]
-fn the_default_level_is_what_presence_says_but_for_tunnels() {
+fn the_default_level_is_what_presence_says() {
     let esp = "action = \"ipsec\"\nprotocol = \"esp\"\n";
     let text = format!(
         "default-level = \"use\"\n{OFFICE}[[rule]]\ntransport = \"udp\"\n{esp}\
          [[rule]]\ntransport = \"tcp\"\n{esp}level = \"default\"\n\
-         [[rule]]\ntransport = \"icmp\"\n{esp}level = \"require\"\n\
-         [[rule]]\n{esp}mode = \"tunnel\"\nend-point = \"192.0.2.1\"\n"
+         [[rule]]\ntransport = \"icmp\"\n{esp}level = \"require\"\n"
     );
     let loaded = load_text(&format!("{}{text}{IDENTITY}", super::presence::PRESENCE));
     let rules = loaded.agent.presence.unwrap().rulebook.rules;
     let then: Vec<String> = rules.iter().map(|rule| rule.then.to_string()).collect();
-    assert_eq!(then, ["use esp", "use esp", "require esp", "require esp"]);
+    assert_eq!(then, ["use esp", "use esp", "require esp"]);
 }
 
 #[test]
@@ -136,7 +134,6 @@ fn keys_of_ipsec_belong_to_ipsec() {
         "protocol = \"ah\"",
         "level = \"use\"",
         "mode = \"transport\"",
-        "end-point = \"192.0.2.1\"",
         "nat = \"esp\"",
     ] {
         let (key, _) = line.split_once(" = ").unwrap();
@@ -156,18 +153,6 @@ fn what_no_rule_can_mean_is_refused_with_its_place() {
         (
             "action = \"none\"\nport = 80",
             "port 80 only with a protocol that has ports",
-        ),
-        (
-            "action = \"ipsec\"\nprotocol = \"esp\"\nmode = \"tunnel\"",
-            "a tunnel needs the address of its end point",
-        ),
-        (
-            "action = \"ipsec\"\nprotocol = \"esp\"\nend-point = \"192.0.2.1\"",
-            "an end point only with the mode tunnel",
-        ),
-        (
-            "action = \"ipsec\"\nprotocol = \"esp\"\nmode = \"tunnel\"\nend-point = \"192.0.2.1\"\nlevel = \"use\"",
-            "the kernel refuses an outbound tunnel at level use",
         ),
         (
             "action = \"ipsec\"\nprotocol = \"esp\"\nnat = \"esp\"",
@@ -240,4 +225,13 @@ fn rules_that_were_misread_are_not_judged() {
         ),
         "x:5:10: action: \"drop\" is not \"none\", \"ipsec\" or \"discard\"",
     );
+}
+
+#[test]
+fn a_tunnel_between_contacts_is_refused_with_the_way_to_have_one() {
+    let rule = "[[rule]]\naction = \"ipsec\"\nprotocol = \"esp\"\nmode = \"tunnel\"\n";
+    let expected = "x:4:8: mode: tunnel mode between contacts is not built: use a [[proxy]], or \
+                    the mode transport";
+    let text = format!("{rule}{OFFICE}{}{IDENTITY}", super::presence::PRESENCE);
+    assert_eq!(problems(&text), expected);
 }

@@ -10,13 +10,14 @@
 //! | [`socket`] | requests, dumps, subscriptions |
 //! | [`error`] | errno and the kernel's own explanation |
 //! | [`fields`] | addresses, selectors, lifetimes, marks |
-//! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`route`], [`nftables`] | one kind of object each |
+//! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`route`], [`neighbour`], [`nftables`] | one kind of object each |
 
 pub mod acquire;
 pub mod error;
 pub mod fields;
 pub mod larval;
 pub mod message;
+pub mod neighbour;
 pub mod nftables;
 pub mod policy;
 pub mod route;

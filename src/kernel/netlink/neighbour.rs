@@ -1,0 +1,158 @@
+//! Who the default gateways are, on the link.
+
+use super::error::KernelError;
+use super::fields;
+use super::message::{Message, attributes_after};
+use super::socket::Requests;
+use crate::net::Family;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// `struct rtmsg` and `struct ndmsg`.
+const HEADER_LEN: usize = 12;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NUD_INCOMPLETE: u16 = 0x01;
+const NUD_FAILED: u16 = 0x20;
+const NUD_NOARP: u16 = 0x40;
+
+/// A neighbour: its interface and its address.
+type Neighbour = (u32, IpAddr);
+
+/// The link addresses of the gateways that default routes of the main table lead to, as far as they
+/// are known; sorted. What somebody has answered to ARP or neighbour discovery: it proves nothing.
+///
+/// `requests` check their filters strictly: of a full Internet table the kernel sends the routes of
+/// one table all the same.
+pub fn gateways(requests: &mut Requests) -> Result<Vec<[u8; 6]>, KernelError> {
+    let mut found = BTreeSet::new();
+    for family in [Family::V4, Family::V6] {
+        let family = fields::family_code(family) as u8;
+        let mut request = [0; HEADER_LEN];
+        (request[0], request[4]) = (family, libc::RT_TABLE_MAIN);
+        let routes = requests.dump(libc::RTM_GETROUTE, &request, default_route)?;
+        if routes.is_empty() {
+            continue;
+        }
+        let mut request = [0; HEADER_LEN];
+        request[0] = family;
+        let neighbours = requests.dump(libc::RTM_GETNEIGH, &request, neighbour)?;
+        let gateways = neighbours.iter().filter(|(at, _)| routes.contains(at));
+        found.extend(gateways.map(|(_, mac)| *mac));
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The gateway of a default route; `None` for any other route, and without a gateway.
+fn default_route(message: &Message<'_>) -> Option<Neighbour> {
+    let &[family, 0, _, _, _, _, _, libc::RTN_UNICAST, ..] = message.payload else {
+        return None;
+    };
+    let attributes = attributes_after(message.payload, HEADER_LEN);
+    if message.kind != libc::RTM_NEWROUTE || attributes.find(libc::RTA_DST).is_some() {
+        return None;
+    }
+    let family = fields::family(u16::from(family))?;
+    let address = address(family, attributes.find(libc::RTA_GATEWAY)?)?;
+    Some((attributes.find_u32(libc::RTA_OIF)?, address))
+}
+
+/// With its link address, where that is one of Ethernet and somebody has given it.
+fn neighbour(message: &Message<'_>) -> Option<(Neighbour, [u8; 6])> {
+    let &[family, _, _, _, i0, i1, i2, i3, s0, s1, ..] = message.payload else {
+        return None;
+    };
+    let unknown = NUD_INCOMPLETE | NUD_FAILED | NUD_NOARP;
+    if message.kind != libc::RTM_NEWNEIGH || u16::from_ne_bytes([s0, s1]) & unknown != 0 {
+        return None;
+    }
+    let attributes = attributes_after(message.payload, HEADER_LEN);
+    let family = fields::family(u16::from(family))?;
+    let address = address(family, attributes.find(NDA_DST)?)?;
+    let mac = attributes.find(NDA_LLADDR)?.try_into().ok()?;
+    Some(((u32::from_ne_bytes([i0, i1, i2, i3]), address), mac))
+}
+
+fn address(family: Family, octets: &[u8]) -> Option<IpAddr> {
+    match family {
+        Family::V4 => Some(<[u8; 4]>::try_from(octets).ok()?.into()),
+        Family::V6 => Some(<[u8; 16]>::try_from(octets).ok()?.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GATEWAY: [u8; 4] = [192, 168, 1, 254];
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    fn payload(header: [u8; HEADER_LEN], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut payload = header.to_vec();
+        for (kind, value) in attributes {
+            payload.extend((value.len() as u16 + 4).to_ne_bytes());
+            payload.extend(kind.to_ne_bytes());
+            payload.extend(*value);
+            payload.resize(payload.len().next_multiple_of(4), 0);
+        }
+        payload
+    }
+
+    fn message(kind: u16, payload: &[u8]) -> Message<'_> {
+        Message {
+            kind,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            payload,
+        }
+    }
+
+    /// As `ip route` lists it: table main, protocol static, of this type.
+    fn route(prefix_len: u8, kind: u8, more: &[(u16, &[u8])]) -> Option<Neighbour> {
+        let header = [2, prefix_len, 0, 0, 254, 4, 0, kind, 0, 0, 0, 0];
+        let mut attributes = vec![(libc::RTA_OIF, &[7, 0, 0, 0][..])];
+        attributes.extend(more);
+        default_route(&message(libc::RTM_NEWROUTE, &payload(header, &attributes)))
+    }
+
+    #[test]
+    fn only_default_routes_with_a_gateway_lead_to_one() {
+        let gateway: (u16, &[u8]) = (libc::RTA_GATEWAY, &GATEWAY);
+        let net: (u16, &[u8]) = (libc::RTA_DST, &[10, 0, 0, 0]);
+        let expected = Some((u32::from_ne_bytes([7, 0, 0, 0]), GATEWAY.into()));
+        assert_eq!(route(0, libc::RTN_UNICAST, &[gateway]), expected);
+        assert_eq!(route(0, libc::RTN_UNICAST, &[]), None);
+        assert_eq!(route(8, libc::RTN_UNICAST, &[net, gateway]), None);
+        assert_eq!(route(0, libc::RTN_UNREACHABLE, &[gateway]), None);
+    }
+
+    #[test]
+    fn a_neighbour_that_has_not_answered_is_nobody() {
+        let entry = |state: u16, mac: &[u8]| {
+            let [s0, s1] = state.to_ne_bytes();
+            let header = [2, 0, 0, 0, 7, 0, 0, 0, s0, s1, 0, 0];
+            let payload = payload(header, &[(NDA_DST, &GATEWAY), (NDA_LLADDR, mac)]);
+            neighbour(&message(libc::RTM_NEWNEIGH, &payload))
+        };
+        let at = (u32::from_ne_bytes([7, 0, 0, 0]), GATEWAY.into());
+        let (reachable, stale) = (0x02, 0x04);
+        assert_eq!(entry(reachable, &MAC), Some((at, MAC)));
+        assert_eq!(entry(stale, &MAC), Some((at, MAC)));
+        for unknown in [NUD_INCOMPLETE, NUD_FAILED, NUD_NOARP] {
+            assert_eq!(entry(unknown, &MAC), None);
+        }
+        // Of a tunnel: an IP address.
+        assert_eq!(entry(reachable, &GATEWAY), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_panic(payload in prop::collection::vec(any::<u8>(), 0..96)) {
+            for kind in [libc::RTM_NEWROUTE, libc::RTM_NEWNEIGH] {
+                let _ = (default_route(&message(kind, &payload)), neighbour(&message(kind, &payload)));
+            }
+        }
+    }
+}
