@@ -87,6 +87,9 @@ impl Agent {
     /// a restart and stays as it was.
     pub(super) fn reconfigure(&mut self, now: Instant, mut settings: Settings) {
         settings.interception = self.settings.interception.clone();
+        if settings.presence.is_some() != self.settings.presence.is_some() {
+            settings.presence.clone_from(&self.settings.presence);
+        }
         let new = foundation::policies(&settings).and_then(|policies| {
             Ok((
                 policies,
@@ -109,6 +112,7 @@ impl Agent {
         // end first, while their proxies still have the numbers that they were known by.
         self.initiator.retry(|_, _| true);
         self.drain(now);
+        let presence = self.settings.presence.take();
         self.settings = settings;
         self.initiator
             .reload(now, discovery::config(&self.settings));
@@ -118,6 +122,7 @@ impl Agent {
             return self.tell(now, "refused", format!("configuration: {error}"));
         }
         self.want_interception();
+        self.relate_anew(now, presence);
         self.tell(
             now,
             "reloaded",

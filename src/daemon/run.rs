@@ -270,6 +270,7 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
+                self.look_at_gateways();
                 self.keeper.try_again();
             }
             None => tracing::error!(?response, "the configuration stays as it was"),

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For what is set by hand without a time.
 const BY_HAND: u32 = 3600;
+/// Inquiries that wait for a peer to be reached.
+const MAX_INQUIRIES: usize = 64;
 /// Registered rows.
 const MAX_ROWS: usize = 10_000;
 
@@ -108,10 +110,7 @@ impl Relations {
             self.own_changed(now, wishes);
             return Ok(());
         }
-        let known = self
-            .database
-            .get(&set.entity)
-            .and_then(|e| e.believed(unix));
+        let known = self.database.get(&set.entity).and_then(|e| e.vouched(unix));
         let known = known.map(|record| &record.presence);
         let mut addresses = set.addresses;
         if addresses.is_empty() {
@@ -186,6 +185,7 @@ impl Relations {
             self.presence_changed(now, &entity, wishes);
         } else if result.is_ok() {
             self.judge_entity(now, &entity, wishes);
+            self.watch_database(now);
         }
         result.map(drop)
     }
@@ -334,7 +334,7 @@ impl Relations {
                     number: None,
                     row: rows::row(clause, own, address, direction),
                     entity: entity.cloned(),
-                    because: clause.because.clone(),
+                    because: relation.because(clause),
                     kernel: policy.map(ToString::to_string),
                 }
             })
@@ -354,6 +354,12 @@ impl Relations {
             return;
         };
         tracing::debug!(%entity, "asked for policy and presence");
+        if self.inquiries.len() >= MAX_INQUIRIES {
+            let why = format!("{MAX_INQUIRIES} inquiries wait already: ask again later");
+            let reply = Reply::Asked(Err(why));
+            self.effects.push_back(Effect::Reply(token, reply));
+            return;
+        }
         let address = ask.address;
         let until = now + PATIENCE;
         self.inquiries.push(Inquiry { token, ask, until });
@@ -376,7 +382,7 @@ fn kernel_direction(direction: Direction) -> desired::Direction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::presence::own_place::tests::relations;
+    use crate::agent::presence::own_place::relations;
 
     #[test]
     fn a_tunnel_between_contacts_is_not_registered() {

@@ -131,8 +131,10 @@ impl Relations {
         };
         let mut current = contact.addresses.clone();
         let unix = self.unix(now).unwrap_or_default();
-        let believed = self.database.get(entity).and_then(|e| e.believed(unix));
-        if let Some(record) = believed {
+        // Wherever it may be, not only where it is believed to be: whoever raises doubts must not
+        // have packets to it left alone.
+        let vouched = self.database.get(entity).and_then(|e| e.vouched(unix));
+        if let Some(record) = vouched {
             current.clone_from(&record.presence.addresses);
         }
         let linked = self.standings.get(entity).into_iter();
@@ -152,6 +154,8 @@ impl Relations {
                 relation.former = former;
                 if former {
                     self.timers.set(Timer::Former(address), now + FORMER);
+                } else {
+                    self.timers.stop(&Timer::Former(address));
                 }
             }
         }

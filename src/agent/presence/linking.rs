@@ -102,8 +102,8 @@ impl Relations {
         standing.ikes.insert(ike, pair);
         self.links.forgive(pair.1);
         // Authenticated, and there: whatever it says of itself, packets to it are ours to protect.
-        self.watch(now, &entity, pair.1, wishes);
-        if let Some(relation) = self.towards.get_mut(&pair.1)
+        self.presence_changed(now, &entity, wishes);
+        if let Some(relation) = self.relation_of(&entity, pair.1)
             && relation.ground.nat != nat
         {
             relation.ground.nat = nat;
@@ -139,7 +139,7 @@ impl Relations {
             return;
         }
         // What it demanded is not known any more. What we demand ourselves stands.
-        if let Some(relation) = self.towards.get_mut(&address) {
+        if let Some(relation) = self.relation_of(&entity, address) {
             relation.fell_silent();
             relation.install(wishes);
         }
@@ -154,11 +154,14 @@ impl Relations {
         outbound: Outbound,
         wishes: &mut Wishes,
     ) {
-        if let Some(entity) = self.by_identity.get(&child.peer).cloned() {
+        let entity = self.by_identity.get(&child.peer).cloned();
+        let reqid = entity.and_then(|entity| {
             self.watch(now, &entity, child.remote, wishes);
-        }
-        let reqid = self.towards.get(&child.remote).map(|r| r.ground.reqid);
+            let relation = self.relation_of(&entity, child.remote)?;
+            Some(relation.ground.reqid)
+        });
         let Some(reqid) = reqid else {
+            // Nor with keys of somebody else than whom the packets there are for.
             let close = Effect::CloseChild(child.id, DownReason::Configuration);
             self.effects.push_back(close);
             return;

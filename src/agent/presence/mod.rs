@@ -18,9 +18,13 @@ mod own_place;
 mod policies;
 mod relation;
 mod relations;
+mod reloading;
 mod routing;
 mod rows;
 pub mod settings;
 mod talking;
+
+#[cfg(test)]
+mod tests;
 
 pub(super) use relations::Relations;

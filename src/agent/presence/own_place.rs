@@ -276,7 +276,10 @@ impl Relations {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) use tests::relations;
+
+#[cfg(test)]
+mod tests {
     use super::*;
     use crate::agent::presence::settings::{Contact, PresenceSettings, Tell};
     use crate::kernel::desired::Mark;

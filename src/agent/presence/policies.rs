@@ -131,6 +131,15 @@ impl Ground {
         band.priority(self.selector(direction, class).specificity())
     }
 
+    /// What becomes of a clause that demands AH where that cannot pass.
+    pub(super) fn behind_nat(&self, clause: &Clause) -> Option<&'static str> {
+        (self.nat && clause.protection.protocols.ah).then_some(if clause.esp_behind_nat {
+            "ESP alone, since AH cannot pass a NAT"
+        } else {
+            "blocked, since AH cannot pass a NAT"
+        })
+    }
+
     /// ESP first and AH around it.
     fn action(&self, protection: Protection, esp_behind_nat: bool) -> Action {
         let level = match protection.demand {

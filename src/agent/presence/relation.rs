@@ -15,7 +15,7 @@ use super::super::wishes::{Owner, Wishes};
 use super::policies::Ground;
 use crate::kernel::desired::{Direction, Policy, PolicyKey};
 use crate::presence::decisions::Decision;
-use crate::presence::exchange::Posture;
+use crate::presence::exchange::{MAX_DEMANDS, Posture};
 use crate::presence::rules::{Clause, Verdict, protection_of};
 use crate::presence::{Class, Demand, Protection, Timestamp};
 use std::collections::BTreeMap;
@@ -135,8 +135,14 @@ impl Relation {
 
     /// What the peer has to do with what it sends us, in its own eyes.
     pub(super) fn demands(&self) -> Vec<(Class, Protection)> {
-        let applied = self.decision.applied().iter();
+        let applied = self.decision.applied();
+        if applied.len() > MAX_DEMANDS {
+            // More than can be said: the strictest for all.
+            let all = applied.iter().map(|clause| clause.protection);
+            return vec![(Class::ANY, all.fold(Protection::CLEAR, Protection::join))];
+        }
         applied
+            .iter()
             .map(|clause| (mirrored(clause.class), clause.protection))
             .collect()
     }
@@ -199,6 +205,14 @@ impl Relation {
             policy.key.direction == direction && policy.key.selector.contains(&selector)
         });
         of_class.min_by_key(|policy| policy.priority)
+    }
+
+    /// Why a clause is so, and why the kernel does something else if it does.
+    pub(super) fn because(&self, clause: &Clause) -> String {
+        match self.ground.behind_nat(clause) {
+            Some(why) => format!("{}; {why}", clause.because),
+            None => clause.because.clone(),
+        }
     }
 
     pub(super) fn installed(&self) -> impl Iterator<Item = &Policy> {

@@ -4,6 +4,7 @@
 use super::links::{Links, Pair};
 use super::policies::Ground;
 use super::relation::Relation;
+use super::reloading;
 use super::settings::{Contact, PresenceSettings};
 use crate::agent::effect::Reply;
 use crate::agent::event::Token;
@@ -162,26 +163,10 @@ impl Relations {
         identity: Identity,
         protected: Vec<IpNet>,
     ) -> Self {
-        let own = Own::new(
-            settings.location.clone(),
-            settings
-                .rulebook
-                .sites
-                .iter()
-                .filter_map(super::own_place::anchor)
-                .collect(),
-        );
+        let own = reloading::own(&settings);
         Self {
-            contacts: settings
-                .contacts
-                .iter()
-                .map(|contact| (contact.entity.clone(), contact.clone()))
-                .collect(),
-            by_identity: settings
-                .contacts
-                .iter()
-                .map(|contact| (contact.peer.clone(), contact.entity.clone()))
-                .collect(),
+            contacts: reloading::by_entity(&settings.contacts),
+            by_identity: reloading::by_identity(&settings.contacts),
             settings,
             identity,
             protected,
@@ -208,7 +193,7 @@ impl Relations {
         }
     }
 
-    /// Before anything is known: whoever has a configured address is a stranger there.
+    /// Whoever has a configured address is a stranger there, until more is known.
     pub(in crate::agent) fn start(&mut self, now: Instant, wishes: &mut Wishes) {
         for contact in self.settings.contacts.clone() {
             for address in contact.addresses {
@@ -239,8 +224,9 @@ impl Relations {
 
     /// When the wall clock will say so.
     pub(super) fn instant_of(&self, now: Instant, time: Timestamp) -> Option<Instant> {
-        let left = time.0.saturating_sub(self.unix(now)?.0);
-        Some(now + Duration::from_secs(left))
+        let wall = self.wall?;
+        let after = Duration::from_secs(time.0.saturating_sub(wall.unix.0));
+        Some(wall.at.checked_add(after)?.max(now))
     }
 
     /// When the wall clock was read last.
@@ -295,14 +281,12 @@ impl Relations {
         wishes: &mut Wishes,
     ) -> bool {
         if let Some(holder) = self.by_address.get(&address) {
-            if holder == entity {
-                self.timers.stop(&Timer::Former(address));
-                if let Some(relation) = self.towards.get_mut(&address) {
-                    relation.former = false;
-                }
-                return true;
+            let ours = holder == entity;
+            let former = Timer::Former(address);
+            if ours && self.timers.deadline(&former).is_some() {
+                self.timers.set(former, now + FORMER);
             }
-            return false;
+            return ours;
         }
         let standing = self.standings.entry(entity.clone()).or_default();
         if standing.addresses.len() >= MAX_ADDRESSES {
@@ -323,6 +307,17 @@ impl Relations {
             relation.install(wishes);
         }
         true
+    }
+
+    /// How we stand to an address, if it is this contact that has it there: whoever comes from one
+    /// behind the same translator, or from where another was, has no part in that.
+    pub(super) fn relation_of(
+        &mut self,
+        entity: &Entity,
+        address: IpAddr,
+    ) -> Option<&mut Relation> {
+        let holder = self.by_address.get(&address)?;
+        self.towards.get_mut(&address).filter(|_| holder == entity)
     }
 
     fn ground(&self, address: IpAddr, reqid: u32, strict: &[Clause]) -> Ground {

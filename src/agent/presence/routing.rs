@@ -1,6 +1,7 @@
 //! Between the agent and its relations: events in, effects to IKE, the store and the control socket.
 
 use super::relations::{Effect as Wanted, Relations};
+use super::settings::PresenceSettings;
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Doubt, Token};
@@ -11,7 +12,7 @@ use crate::ike::effects::{AskError, ChildId, ChildSa, ConnectError, IkeId, Outbo
 use crate::ike::settings::QuestionId;
 use crate::ike::settings::RequestId;
 use crate::kernel::desired::{PolicyKey, SaKey};
-use crate::net::Identity;
+use crate::net::{Identity, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -25,21 +26,42 @@ impl Agent {
         let Some(settings) = self.settings.presence.clone() else {
             return;
         };
-        let anchors = settings
-            .rulebook
-            .sites
-            .iter()
-            .filter_map(|s| s.anchor.as_ref());
-        for peer in settings.contacts.iter().map(|c| &c.peer).chain(anchors) {
-            self.ike.hold(now, peer, true);
-        }
-        let protected = foundation::proxies(&self.settings)
-            .flat_map(|(_, proxy)| proxy.remote.to_prefixes(self.settings.max_prefixes))
-            .flatten()
-            .collect();
+        self.hold(now, &settings, true);
+        let protected = self.protected_otherwise();
         let mut relations = Relations::new(settings, self.settings.identity.clone(), protected);
         relations.start(now, &mut self.wishes);
         self.relations = Some(relations);
+    }
+
+    /// Takes up what `settings` says by now of presence; `before` is what they said. To have relations
+    /// or not is decided at the start.
+    pub(in crate::agent) fn relate_anew(&mut self, now: Instant, before: Option<PresenceSettings>) {
+        let (Some(before), Some(settings)) = (before, self.settings.presence.clone()) else {
+            return;
+        };
+        self.hold(now, &before, false);
+        self.hold(now, &settings, true);
+        let protected = self.protected_otherwise();
+        if let Some(relations) = &mut self.relations {
+            relations.reload(now, settings, protected, &mut self.wishes);
+        }
+    }
+
+    /// IKE SAs with contacts and anchors are kept, or closed when nothing needs them.
+    fn hold(&mut self, now: Instant, settings: &PresenceSettings, held: bool) {
+        let sites = settings.rulebook.sites.iter();
+        let anchors = sites.filter_map(|site| site.anchor.as_ref());
+        for peer in settings.contacts.iter().map(|c| &c.peer).chain(anchors) {
+            self.ike.hold(now, peer, held);
+        }
+    }
+
+    /// What discovery protects already.
+    fn protected_otherwise(&self) -> Vec<IpNet> {
+        foundation::proxies(&self.settings)
+            .flat_map(|(_, proxy)| proxy.remote.to_prefixes(self.settings.max_prefixes))
+            .flatten()
+            .collect()
     }
 
     pub(in crate::agent) fn relations_effect(&mut self, now: Instant, effect: Wanted) {

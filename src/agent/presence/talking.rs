@@ -58,6 +58,7 @@ impl Relations {
         }));
     }
 
+    /// To whoever has the address.
     pub(super) fn tell_posture(&mut self, now: Instant, address: IpAddr) {
         let epoch = self.next_number(now);
         let Some(relation) = self.towards.get_mut(&address) else {
@@ -263,9 +264,8 @@ impl Relations {
                 }
             }
             Message::Posture(posture) => {
-                self.watch(now, entity, address, wishes);
                 let epoch = self.next_number(now);
-                let Some(relation) = self.towards.get_mut(&address) else {
+                let Some(relation) = self.relation_of(entity, address) else {
                     return Answer::Refused(Refusal::NotAllowed);
                 };
                 if !relation.heard(posture) {
@@ -293,19 +293,23 @@ impl Relations {
             .unwrap_or_default();
         let rows = policy.then(|| {
             if tell.policy {
-                Told::Granted(self.rows_towards(address))
+                let has_it = self.by_address.get(&address) == Some(entity);
+                Told::Granted(if has_it {
+                    self.rows_towards(address)
+                } else {
+                    Vec::new()
+                })
             } else {
                 Told::Refused(Refusal::NotAllowed)
             }
         });
         let own = presence.then(|| {
-            if tell.presence {
-                self.say_own_presence(now).ok_or(Refusal::Busy)
-            } else {
-                Err(Refusal::NotAllowed)
+            if !tell.presence {
+                return Told::Refused(Refusal::NotAllowed);
             }
+            let own = self.say_own_presence(now);
+            own.map_or(Told::Refused(Refusal::Busy), Told::Granted)
         });
-        let own = own.map(|own| own.map_or_else(Told::Refused, Told::Granted));
         let mut subscribed = None;
         if tell.presence
             && let Some(seconds) = subscribe

@@ -42,6 +42,13 @@ impl Entry {
         }
     }
 
+    /// The latest that was said with authority, whether or not it is believed in spite of what else
+    /// is said. What somebody can do who proves nothing must not depend on the difference.
+    pub fn vouched(&self, now: Timestamp) -> Option<&Record> {
+        let latest = self.held.as_deref().or(self.believed.as_deref());
+        latest.filter(|record| record.presence.expires > now)
+    }
+
     /// What was claimed without proof; each of them may only make things stricter.
     pub fn hints(&self, now: Timestamp) -> impl Iterator<Item = &Record> {
         let hints = self.hints.iter().map(|hint| &**hint);
