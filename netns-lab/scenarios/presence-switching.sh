@@ -34,10 +34,10 @@ for ((switch = 1; switch <= switches; switch += 2)); do
     say_where bob external
     from=$(date +%s.%N)
     eventually 20 both_strict "$alice_in_office" "$bob_in_office" || fail "switch $switch: not strict: $(what_is)"
-    sleep 0.5
+    sleep 1.5
     echo "$from $(date +%s.%N)" >>"$times"
     unsay_where bob
-    sleep 3
+    sleep 2.5
     echo "ok  switches $switch and $((switch + 1)) at $SECONDS s"
 done
 eventually 10 both_relaxed "$alice_in_office" "$bob_in_office" || fail "not relaxed in the end: $(what_is)"
@@ -72,7 +72,7 @@ clear_after_protected() {
             else if ($1 > first[i]) clear++ } }
         $2 == "clear" { for (i = 1; i < n; i++) if ($1 > to[i] && $1 < from[i + 1]) between[i] = 1 }
         END {
-            for (i = 1; i <= n; i++) if (!seen[i]) unseen++
+            for (i = 1; i <= n; i++) if (!seen[i]) { unseen++; printf "nothing protected from %s to %s\n", from[i], to[i] > "/dev/stderr" }
             for (i = 1; i < n; i++) if (!between[i]) stayed++
             print clear + 0, unseen + 0, stayed + 0
         }'
