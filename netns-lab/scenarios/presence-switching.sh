@@ -26,7 +26,8 @@ for node in alice bob; do
 done
 start_process alice send-alice python3 "$lab_folder/numbered.py" send "$bob_in_office" "$port" "$rate"
 start_process bob send-bob python3 "$lab_folder/numbered.py" send "$alice_in_office" "$port" "$rate"
-sleep 1
+streams() { [[ -n $(packets "$folder/$1.pcap" "udp port $port" | head -n 1) ]]; }
+for node in alice bob; do eventually 40 streams "$node" || fail "nothing is sent from $node"; done
 
 # When the strict time of each switch begins and ends, as `FROM TO`: it begins when Bob's agent has answered. Whether both
 # relaxed in between is seen by the captures: to ask the kernel as well takes an emulated machine too long.
