@@ -47,7 +47,7 @@ eventually 10 both_relaxed "$alice_in_office" "$bob_in_office" || fail "not rela
 number_of() { tail -n 1 "$folder/$1.log"; }
 
 for node in alice bob; do end_process "send-$node" INT || fail "the stream from $node did not end"; done
-sleep 1
+sleep 3
 for node in alice bob; do
     end_process "receive-$node" INT || fail "$node did not stop receiving"
     stop_capture "$node" to-office
