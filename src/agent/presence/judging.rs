@@ -264,7 +264,8 @@ impl Relations {
         self.watch_own(now);
     }
 
-    /// The kernel dropped a relaxed policy. If it should still stand, that is decided afresh.
+    /// The kernel dropped a relaxed policy. If it should still stand, that is decided afresh: once for
+    /// all that end together, since nothing is relaxed any more after the first of them.
     pub(super) fn policy_expired(
         &mut self,
         now: Instant,
@@ -278,11 +279,10 @@ impl Relations {
         let address = theirs.addr();
         if let Some(relation) = self.towards.get_mut(&address) {
             relation.expired(key, wishes);
-            self.doubt(
-                now,
-                "the kernel's lifetime of a relaxed policy was over",
-                wishes,
-            );
+            if relation.is_relaxed() {
+                let why = "the kernel's lifetime of a relaxed policy was over";
+                self.doubt(now, why, wishes);
+            }
         }
     }
 }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// What is due at once is looked at again no sooner.
 const OWN_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between one contact that is asked to tell us of changes, and the next.
+const NEXT_CONTACT: Duration = Duration::from_millis(10);
+
 /// What proves that we are at a site; `None` for one that nobody can prove.
 pub(super) fn anchor(site: &Site) -> Option<Anchor> {
     Some(Anchor {
@@ -268,9 +271,12 @@ impl Relations {
         self.subscribe_again(now);
     }
 
+    /// One after the other: not ten thousand IKE SAs are asked for at once.
     fn subscribe_again(&mut self, now: Instant) {
-        for entity in self.contacts.keys().cloned().collect::<Vec<_>>() {
-            self.timers.set(Timer::Subscribe(entity), now);
+        let mut at = now;
+        for entity in self.contacts.keys() {
+            self.timers.set(Timer::Subscribe(entity.clone()), at);
+            at += NEXT_CONTACT;
         }
     }
 }
