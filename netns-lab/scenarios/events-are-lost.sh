@@ -31,7 +31,7 @@ if probe_own_kernel >/dev/null; then
     sas=$(sas_of 104)
 fi
 # What the configuration, and the tunnel, want; not what waits for a while.
-own() { policies 104 | grep 'priority 1[0-5][0-9][0-9][0-9] ' | grep -v '/32\|/128' | sort; }
+own() { policies 104 | grep 'priority \(8\|9\|1[0-5]\)[0-9][0-9][0-9] ' | grep -v '/32\|/128' | sort; }
 own_before=$(own)
 resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$agent/status"; }
 resident_before=$(resident)
