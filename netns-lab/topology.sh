@@ -137,7 +137,7 @@ wait_until_ready() {
     for node in "${!batch[@]}"; do
         for _ in {1..100}; do
             # A veth end is UP when its peer is; a tentative address is not usable yet.
-            ip -n "$(namespace "$node")" address | grep -q 'state DOWN\|LOWERLAYERDOWN\|tentative' || continue 2
+            ip -n "$(namespace "$node")" address | has 'state DOWN\|LOWERLAYERDOWN\|tentative' || continue 2
             sleep 0.05
         done
         die "$file: node $node: its links did not come up"
@@ -194,7 +194,7 @@ start_process() {
 runs() {
     local node process
     read -r node process 2>/dev/null <"$(state_folder "$lab")/$1.pid" || return
-    ip netns pids "$(namespace "$node")" 2>/dev/null | grep -qx "$process"
+    ip netns pids "$(namespace "$node")" 2>/dev/null | has -x "$process"
 }
 
 # end_process LABEL [SIGNAL]: succeeds if it ended by that signal within ten seconds, otherwise kills it.

@@ -25,6 +25,9 @@ need_root() {
     [[ $EUID -eq 0 ]] || die "must run as root: sudo $0"
 }
 
+# has GREP-ARGUMENT...: as `grep -q`, but reads to the end: with pipefail, a writer that is cut off fails the pipe.
+has() { grep "$@" >/dev/null; }
+
 # --- packages ---------------------------------------------------------------------------------------------------
 
 is_installed() {

@@ -61,7 +61,7 @@ equal traps 0 "$(traps)"
     cat "$work/good"
     printf '\n[[proxy]]\nname = "more"\nlocal = "10.1.0.0/16"\nremote = "10.9.0.0/16"\n'
 } >"$work/104/agent.toml"
-agent 104 reload | grep -q more || fail "reload does not say what changed"
+agent 104 reload | has more || fail "reload does not say what changed"
 one_trap() { [[ $(traps) == 1 ]]; }
 eventually 5 one_trap || fail "no trap for the new proxy: $(policies_of 104)"
 equal SAs "$kept" "$(sas_of 104)"

@@ -61,7 +61,7 @@ echo "--- full while running, reload, stop"
 fill run
 sed -i 's,"192.0.2.0/24",&\, "203.0.113.0/24",' "$folder/agent.toml"
 agent 104 reload
-policies 104 | grep -q 'dst 203.0.113.0/24' || fail "after reload: $(policies 104)"
+policies 104 | has 'dst 203.0.113.0/24' || fail "after reload: $(policies 104)"
 blocked || fail "106 answered in the clear"
 stop_agent 104 || fail "104 did not stop"
 given_back || fail "not given back: $(larval_drop) $(acq_expires) $(thresholds), not $original"

@@ -99,7 +99,7 @@ refused 104 0 || fail "refused: $(refusals 104)"
 if [[ $with_esp == yes ]]; then
     # First come, first probed: what is left of the flood has its turn before.
     eventually 60 answered 10.2.0.108 || fail "no tunnel in place of the one that lost an SA: $(agent 104 status)"
-    sas_of 104 | grep -q "$spi" && fail "the SA that was removed was put back: $(sas_of 104)"
+    sas_of 104 | has "$spi" && fail "the SA that was removed was put back: $(sas_of 104)"
     eventually 60 answered 2001:db8:2::108 || fail "no new tunnel: $(agent 104 status)"
 fi
 

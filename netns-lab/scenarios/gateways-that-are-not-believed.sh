@@ -31,7 +31,7 @@ play() {
     # And while the failure lasts.
     answers=$(on 102 ping -c 3 -i 0.1 -W 1 10.2.0.108) && fail "$case: $answers"
     for node in 104 106; do
-        ! on "$node" ip xfrm state list nokeys | grep -q "reqid [1-9]" ||
+        ! on "$node" ip xfrm state list nokeys | has "reqid [1-9]" ||
             fail "$case: an SA on $node: $(on "$node" ip xfrm state list nokeys)"
         echo "$case, $node: $(failure "$node")"
     done

@@ -14,7 +14,7 @@ start_agent 104
 read -r _ agent <"$work/agent-104.pid"
 writer=$(grep -lx kernel-writer "/proc/$agent/task"/*/comm | cut -d/ -f5)
 capture r1 to-104 "$work/wire" -Q in
-trap_for() { policies 104 | grep -q "src 10.1.0.0/16 dst $1 .*dir out .*mode transport"; }
+trap_for() { policies 104 | has "src 10.1.0.0/16 dst $1 .*dir out .*mode transport"; }
 blocked() { ! on 102 ping -q -c 2 -i 0.1 -W 1 10.2.0.108 >/dev/null; }
 
 number=20

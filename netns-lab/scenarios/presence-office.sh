@@ -29,8 +29,8 @@ presence=$(jq -r '.presence.granted | "\(.entity) \(.addresses[0]) \(.user) \(.l
 [[ $(jq -r '[.policy.granted[].action] | unique | join(" ")' <<<"$answer") == none ]] || fail "Bob's policy: $answer"
 
 # FIG. 6 and 7, from the databases.
-agent alice presence list | grep -q "${entity[bob]}.*$bob_in_office.*Bob.*office" || fail "no row of Bob: $(agent alice presence list)"
-agent alice policy list | grep -q "$bob_in_office.*none" || fail "no row of the policy: $(agent alice policy list)"
+agent alice presence list | has "${entity[bob]}.*$bob_in_office.*Bob.*office" || fail "no row of Bob: $(agent alice presence list)"
+agent alice policy list | has "$bob_in_office.*none" || fail "no row of the policy: $(agent alice policy list)"
 
 # Only the presence changes.
 say_where bob external

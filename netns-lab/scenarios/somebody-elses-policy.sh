@@ -48,7 +48,7 @@ done < <(refusals 104)
 eventually 5 refused 104 0 || fail "still refused: $(refusals 104)"
 for own in 'src 10.1.0.0/16 dst 10.0.0.0/8 dir out priority 14' 'src 10.0.0.0/8 dst 10.1.0.0/16 dir fwd action block priority 15' \
     'proto ipv6-icmp type 135 dir in priority 8'; do
-    policies 104 | tr -s ' ' | grep -q "$own" || fail "no $own: $(policies 104)"
+    policies 104 | tr -s ' ' | has "$own" || fail "no $own: $(policies 104)"
 done
 nothing_in_the_clear
 before=$(counter 104 acquires)

@@ -79,7 +79,7 @@ both_ways() {
     local before
     ping_all 102 10.2.0.108
     ping_all 108 10.1.0.102
-    policies 104 | grep -q '^src 10.1.0.0/16 dst 10.2.0.0/16 .*dir out .*src 192.0.2.104 dst 203.0.113.106 proto esp' ||
+    policies 104 | has '^src 10.1.0.0/16 dst 10.2.0.0/16 .*dir out .*src 192.0.2.104 dst 203.0.113.106 proto esp' ||
         fail "$1: 104 has $(policies 104)"
     before=$(spis 104)
     swan --rekey --child site
@@ -102,7 +102,7 @@ before=$(counter 104 ike-invalid-ke)
 swan_with "proposals = aes256-sha256-modp2048-x25519" "esp_proposals = aes256-sha256"
 swan --initiate --child site --timeout 30
 (($(counter 104 ike-invalid-ke) > before)) || fail "MODP2048 first, and no INVALID_KE"
-on 104 ip xfrm state list nokeys | grep -q 'enc cbc(aes)' || fail "not AES-CBC: $(on 104 ip xfrm state list nokeys)"
+on 104 ip xfrm state list nokeys | has 'enc cbc(aes)' || fail "not AES-CBC: $(on 104 ip xfrm state list nokeys)"
 both_ways "MODP2048 first, AES-CBC with HMAC-SHA-256"
 
 # Our turn: the packet of a host, a probe, and an answer that names strongSwan.

@@ -64,7 +64,7 @@ sa=$(foreign_sa)
 named() { grep -q "ERROR.*spi $spi.*ip xfrm state delete" "$(agent_log 104)"; }
 eventually 20 named || fail "the log does not name $spi: $(tail -n 20 "$(agent_log 104)")"
 tc -n "$(namespace 106)" qdisc delete dev to-r2 root
-another() { sas_of 104 | grep '192.0.2.104 > 203.0.113.106' | grep -qv "$spi"; }
+another() { sas_of 104 | grep '192.0.2.104 > 203.0.113.106' | has -v "$spi"; }
 eventually 30 another || fail "no other SPI was negotiated: $(agent 104 status)"
 answered || fail "no answer with another SPI: $(agent 104 status)"
 [[ $(foreign_sa) == "$sa" ]] || fail "the foreign SA: $(diff <(echo "$sa") <(foreign_sa))"
