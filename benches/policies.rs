@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
-    Action, Change, Direction, Key, Lifetime, Mark, Object, Policy, PolicyKey, Revision,
+    Action, Change, Direction, Key, Mark, Object, Policy, PolicyKey, Revision,
 };
 use xfrm_agent::kernel::ownership::Band;
 use xfrm_agent::kernel::writer::{Options, Report, Stop, Writer};
@@ -86,7 +86,7 @@ fn policy(n: usize) -> Policy {
         },
         priority: Band::Enforce.priority(selector.specificity()),
         action: Action::Block,
-        lifetime: Lifetime::default(),
+        lifetime: None,
     }
 }
 

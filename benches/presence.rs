@@ -55,12 +55,15 @@ fn main() {
         );
     }
     println!("\nAll contacts change at once, {ROUNDS} rounds; median (fastest - slowest)\n");
-    println!("| contacts | stricter, ms | relaxed, ms | processor time, ms | memory, MB |");
-    println!("| --- | --- | --- | --- | --- |");
-    for contacts in [1_000, 10_000] {
-        let all = in_namespace(move || all_at_once(contacts));
+    println!(
+        "| contacts | caches | stricter, ms | relaxed, ms | processor time, ms | memory, MB |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
+    let caches = [Caches::OfOthers, Caches::Ours];
+    for (caches, contacts) in caches.map(|c| [(c, 1_000), (c, 10_000)]).concat() {
+        let all = in_namespace(move || all_at_once(contacts, caches));
         println!(
-            "| {contacts} | {} | {} | {} | {} |",
+            "| {contacts} | {caches} | {} | {} | {} | {} |",
             all.stricter.show(),
             all.relaxed.show(),
             all.processor.show(),
@@ -308,6 +311,35 @@ fn one_by_one(proxies: usize) -> Spread {
     Spread::of(times)
 }
 
+/// What the processor's caches hold when a round begins.
+#[derive(Clone, Copy)]
+enum Caches {
+    /// Something else, as where presence has not changed for a while.
+    OfOthers,
+    /// What the round before has left, which is everything where the contacts are few.
+    Ours,
+}
+
+impl std::fmt::Display for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OfOthers => "cold",
+            Self::Ours => "warm",
+        })
+    }
+}
+
+impl Caches {
+    fn prepare(self) {
+        if let Self::OfOthers = self {
+            // Larger than any cache; each line is written.
+            let mut other = vec![0_u8; 256 << 20];
+            other.iter_mut().step_by(64).for_each(|octet| *octet = 1);
+            std::hint::black_box(other);
+        }
+    }
+}
+
 struct AllAtOnce {
     stricter: Spread,
     relaxed: Spread,
@@ -315,9 +347,10 @@ struct AllAtOnce {
     memory: u64,
 }
 
-fn all_at_once(contacts: usize) -> AllAtOnce {
+fn all_at_once(contacts: usize, caches: Caches) -> AllAtOnce {
     let mut machine = Machine::start(settings(contacts, 0));
     let mut round = |place: &str| {
+        caches.prepare();
         let (start, processor) = (Instant::now(), processor_time());
         (0..contacts).for_each(|n| machine.set(n, place));
         machine.settle();

@@ -547,6 +547,35 @@ fn policies_by_the_thousand_are_put_in_found_again_and_removed() {
     });
 }
 
+/// The writer's socket for events holds fewer than these changes have.
+#[test]
+fn many_of_still_more_policies_are_removed_and_put_in_again() {
+    in_namespace(|| {
+        let trap = |i: u32| trap(&format!("10.{}.{}.0/24", i >> 8, i & 255), "10.200.0.0/24");
+        let many: Vec<_> = (0..45_000).map(trap).collect();
+        let some = &many[10_000..30_000];
+        let mut kernel = Kernel::open();
+        kernel.put(many.clone());
+        for (put, remove, left) in [
+            (vec![], some.iter().map(Object::key).collect(), 25_000),
+            (some.to_vec(), vec![], 45_000),
+        ] {
+            let change = Change {
+                put,
+                remove,
+                ..Change::default()
+            };
+            kernel.apply(change);
+            assert_eq!(
+                policies().lines().filter(|l| l.contains("dir out")).count(),
+                left
+            );
+        }
+        kernel.stop(Stop::Remove);
+        assert_eq!(policies(), "");
+    });
+}
+
 /// The monitor's socket holds some thirteen thousand ACQUIREs; each destination raises one.
 #[test]
 fn more_acquires_than_the_socket_holds_are_reported_lost_and_later_ones_heard() {

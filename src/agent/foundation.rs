@@ -15,8 +15,8 @@
 use super::settings::{FailureAction, ProxyGroup, Settings};
 use super::wishes::{Owner, Wishes};
 use crate::kernel::desired::{
-    Action, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, Object, Policy, PolicyKey,
-    RouteKey, RuleKey, Sysctl, Template,
+    Action, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey, RouteKey,
+    RuleKey, Sysctl, Template,
 };
 use crate::kernel::ownership::Band;
 use crate::net::masked::TooManyPrefixes;
@@ -69,7 +69,7 @@ pub(super) fn trap(selector: Selector, mark: Mark, band: Band) -> Policy {
             reqid: 0,
             spi: None,
         }]),
-        lifetime: Lifetime::default(),
+        lifetime: None,
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn verdict(
         },
         priority: band.priority(selector.specificity()),
         action,
-        lifetime: Lifetime::default(),
+        lifetime: None,
     }
 }
 

@@ -18,7 +18,7 @@ use super::wishes::{Owner, TunnelId, Wishes};
 use crate::ike::effects::{ChildId, ChildSa, Outbound};
 use crate::ike::settings::{ChildProtocol, Mode as IkeMode};
 use crate::kernel::desired::{
-    Action, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, Object, Policy, PolicyKey, Sa,
+    Action, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey, Sa,
     SaDirection, SaKey, Template,
 };
 use crate::kernel::ownership::{Band, TUNNEL_REQIDS};
@@ -516,7 +516,7 @@ impl Tunnel {
             },
             priority: Band::Tunnel.priority(selector.specificity()),
             action: Action::Allow(vec![template]),
-            lifetime: Lifetime::default(),
+            lifetime: None,
         }
     }
 

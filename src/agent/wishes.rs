@@ -44,13 +44,16 @@ pub struct Wishes {
 impl Wishes {
     pub fn want_policy(&mut self, owner: Owner, policy: Policy) {
         let key = policy.key;
-        let wishes = self.policies.entry(key).or_default();
-        let before = wishes.first().map(|(_, p)| p.clone());
-        match wishes.binary_search_by_key(&owner, |(o, _)| *o) {
+        // Few keys have a second wish, and room for four by default is a kilobyte.
+        let wishes = self.policies.entry(key);
+        let wishes = wishes.or_insert_with(|| Vec::with_capacity(1));
+        let place = wishes.binary_search_by_key(&owner, |(o, _)| *o);
+        let news = matches!(place, Ok(0) | Err(0)) && wishes.first().is_none_or(|w| w.1 != policy);
+        match place {
             Ok(at) => wishes[at].1 = policy,
             Err(at) => wishes.insert(at, (owner, policy)),
         }
-        if wishes.first().map(|(_, p)| p) != before.as_ref() {
+        if news {
             self.dirty.insert(Key::Policy(key));
         }
     }
@@ -176,7 +179,7 @@ impl Wishes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::desired::{Action, Direction, Lifetime, Mark};
+    use crate::kernel::desired::{Action, Direction, Mark};
     use crate::net::Selector;
 
     fn key() -> PolicyKey {
@@ -194,7 +197,7 @@ mod tests {
             key: key(),
             priority,
             action: Action::Block,
-            lifetime: Lifetime::default(),
+            lifetime: None,
         }
     }
 

@@ -104,7 +104,9 @@ pub struct Policy {
     /// Smaller is looked at first.
     pub priority: u32,
     pub action: Action,
-    pub lifetime: Lifetime,
+    /// The kernel drops it when so many seconds have passed on the wall clock since it was written;
+    /// less than one is one. `None` is never.
+    pub lifetime: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,19 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPolicy {
     pub policy: Policy,
+    /// It ends by other limits as well, which we never set.
+    pub limited: bool,
     pub index: u32,
     pub added: u64,
     /// First use.
     pub used: Option<u64>,
+}
+
+impl ObservedPolicy {
+    /// Whether it does what is wanted.
+    pub fn is(&self, wanted: &Policy) -> bool {
+        self.policy == *wanted && !self.limited
+    }
 }
 
 /// Without keys.
@@ -174,8 +183,9 @@ pub(super) mod tests {
                 },
                 priority,
                 action: Action::Block,
-                lifetime: Lifetime::default(),
+                lifetime: None,
             },
+            limited: false,
             index,
             added: 0,
             used: None,

@@ -105,12 +105,10 @@ impl Display for Policy {
         if self.action == Action::Block {
             f.write_str(" action block")?;
         }
-        write!(
-            f,
-            " priority {}{}",
-            self.priority,
-            LifetimeWords(&self.lifetime)
-        )?;
+        write!(f, " priority {}", self.priority)?;
+        if let Some(time) = self.lifetime {
+            write!(f, " limit time-hard {}", time.as_secs())?;
+        }
         if let Action::Allow(templates) = &self.action {
             templates.iter().try_for_each(|t| write!(f, " {t}"))?;
         }

@@ -24,6 +24,9 @@ impl<K: Ord + Clone> Timers<K> {
     /// Sets or moves the deadline of `key`.
     pub fn set(&mut self, key: K, at: Instant) {
         if let Some(old) = self.by_key.insert(key.clone(), at) {
+            if old == at {
+                return;
+            }
             self.by_time.remove(&(old, key.clone()));
         }
         self.by_time.insert((at, key));

@@ -1,26 +1,28 @@
-//! Names that come from the wire, from files and from people: checked once, harmless afterwards.
+//! Names that come from the wire, from files and from people: checked once, harmless afterwards,
+//! and cheap to copy, since every table has them.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Who the presence is about, as `user@domain` (FIG. 6, 620): compared without regard to case of
 /// the domain, at most 255 octets of printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Entity(Box<str>);
+pub struct Entity(Arc<str>);
 
 /// What a person is called (FIG. 6, 622): any script, at most 128 octets, nothing that moves a
 /// terminal's cursor or reverses its text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UserName(Box<str>);
+pub struct UserName(Arc<str>);
 
 /// The name of a place (FIG. 6, 623), such as `office` or `external`: lower-case letters, digits
 /// and `-`, at most 64 octets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Location(Box<str>);
+pub struct Location(Arc<str>);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -109,7 +111,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into()
+                name.as_str().to_owned()
             }
         }
     )*};

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
-    Action, Change, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, Object, Policy,
-    PolicyKey, Revision, Template,
+    Action, Change, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey,
+    Revision, Template,
 };
 use xfrm_agent::kernel::ownership::Band;
 use xfrm_agent::kernel::writer::{Found, Options, Refusal, Report, Stop, Writer};
@@ -159,7 +159,7 @@ pub(crate) fn policy(
         priority: band
             .priority(u32::from(selector.src.prefix_len()) + u32::from(selector.dst.prefix_len())),
         action,
-        lifetime: Lifetime::default(),
+        lifetime: None,
     }
 }
 

@@ -170,6 +170,7 @@ impl Kernel {
 
     pub fn left_behind(&self) -> Vec<Found> {
         let policies = self.policies.values().map(|policy| ObservedPolicy {
+            limited: false,
             policy: policy.clone(),
             index: 0,
             added: 0,

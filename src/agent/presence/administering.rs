@@ -13,6 +13,7 @@ use crate::presence::database::{Accepted, Refusal};
 use crate::presence::own::Now;
 use crate::presence::row::{Direction, Mode, NO_TUNNEL};
 use crate::presence::{Authenticity, Entity, Keep, Presence, Record, Row, Source};
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -154,10 +155,21 @@ impl Relations {
         let entity = record.presence.entity.clone();
         let kept = record.clone();
         let result = self.database.offer(unix, record);
+        if matches!(result, Ok(Accepted::Changed | Accepted::Hinted)) {
+            let Presence {
+                location,
+                addresses,
+                ..
+            } = &kept.presence;
+            let mut detail = format!("{entity}: {location} at");
+            for address in addresses {
+                write!(detail, " {address}").expect("a String takes all text");
+            }
+            self.tell("presence", detail);
+        }
         match &result {
             Ok(Accepted::Changed | Accepted::Renewed) => {
-                self.effects
-                    .push_back(Effect::Keep(Keep::Believed(kept.clone())));
+                self.effects.push_back(Effect::Keep(Keep::Believed(kept)));
             }
             Ok(Accepted::Held { .. }) => {
                 // Nor after a restart.
@@ -170,16 +182,6 @@ impl Relations {
                 );
             }
             Ok(Accepted::Hinted) | Err(_) => {}
-        }
-        if matches!(result, Ok(Accepted::Changed | Accepted::Hinted)) {
-            let Presence {
-                location,
-                addresses,
-                ..
-            } = &kept.presence;
-            let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            let detail = format!("{entity}: {location} at {}", places.join(", "));
-            self.tell("presence", detail);
         }
         if !matches!(result, Ok(Accepted::Renewed) | Err(_)) {
             self.presence_changed(now, &entity, wishes);
@@ -310,10 +312,10 @@ impl Relations {
     }
 
     fn entity_of(&self, row: &Row) -> Option<Entity> {
-        let mut known = self.by_address.iter();
-        known
+        let mut relations = self.towards.iter();
+        relations
             .find(|(address, _)| row.peer_side().contains(*address))
-            .map(|(_, entity)| entity.clone())
+            .map(|(_, relation)| relation.entity.clone())
     }
 
     /// The rows of one address, each with what the kernel has for it.
@@ -321,7 +323,6 @@ impl Relations {
         let Some(relation) = self.towards.get(&address) else {
             return Vec::new();
         };
-        let entity = self.by_address.get(&address);
         let own = self.line_at(address).map(|(own, _)| own);
         let sends = relation.sends();
         let out = sends.iter().map(|clause| (clause, Direction::Out));
@@ -333,7 +334,7 @@ impl Relations {
                 PolicyEntry {
                     number: None,
                     row: rows::row(clause, own, address, direction),
-                    entity: entity.cloned(),
+                    entity: Some(relation.entity.clone()),
                     because: relation.because(clause),
                     kernel: policy.map(ToString::to_string),
                 }
@@ -344,7 +345,7 @@ impl Relations {
     // --- FIG. 4 ---------------------------------------------------------------------------------
 
     pub(in crate::agent) fn ask_command(&mut self, now: Instant, token: Token, ask: Ask) {
-        let Some(entity) = self.by_address.get(&ask.address) else {
+        let Some(entity) = self.holder(ask.address) else {
             let why = format!(
                 "{} is no address of a [[contact]]: name one in the configuration, or set its presence",
                 ask.address

@@ -1,5 +1,6 @@
 //! What follows from presence for each address of a contact.
 
+use super::relation::Relation;
 use super::relations::{FORMER, Relations, Timer};
 use crate::agent::wishes::Wishes;
 use crate::net::Family;
@@ -41,26 +42,25 @@ impl Relations {
 
     /// Judges one address of a contact anew, and carries out what follows.
     pub(super) fn judge(&mut self, now: Instant, address: IpAddr, wishes: &mut Wishes) {
-        let Some(entity) = self.by_address.get(&address).cloned() else {
+        let Some(relation) = self.towards.get(&address) else {
             return;
         };
+        let verdict = self.verdict(now, relation).ok_or_else(|| {
+            let entity = &relation.entity;
+            self.strangers(entity, address)
+        });
         let dwell = self.settings.dwell;
-        let verdict = self.verdict(now, &entity, address);
         let Some(relation) = self.towards.get_mut(&address) else {
             return;
         };
         let changed = match verdict {
-            Some(verdict) => relation.judged(now, dwell, verdict),
-            None => {
-                let strict = self.strangers(&entity, address);
-                let relation = self.towards.get_mut(&address);
-                relation.is_some_and(|relation| relation.withdraw(now, &strict))
-            }
+            Ok(verdict) => relation.judged(now, dwell, verdict),
+            Err(strict) => relation.withdraw(now, &strict),
         };
-        self.watch_deadlines(now, address);
         if changed {
             self.changed(now, address, wishes);
         }
+        self.watch_deadlines(now, address);
     }
 
     pub(super) fn judge_all(&mut self, now: Instant, wishes: &mut Wishes) {
@@ -70,21 +70,23 @@ impl Relations {
     }
 
     pub(super) fn judge_entity(&mut self, now: Instant, entity: &Entity, wishes: &mut Wishes) {
-        let addresses = self.standings.get(entity).map(|s| s.addresses.clone());
-        for address in addresses.unwrap_or_default() {
+        let standing = self.standings.get(entity).into_iter();
+        let addresses: Vec<IpAddr> = standing.flat_map(|s| &s.addresses).copied().collect();
+        for address in addresses {
             self.judge(now, address, wishes);
         }
     }
 
     /// `None` while the time is not known.
-    fn verdict(&self, now: Instant, entity: &Entity, address: IpAddr) -> Option<Verdict> {
+    fn verdict(&self, now: Instant, relation: &Relation) -> Option<Verdict> {
+        let Relation { entity, ground, .. } = relation;
+        let address = ground.address;
         let moment = self.moment(now)?;
         let floor = self.contacts.get(entity)?.floor;
         let book = &self.settings.rulebook;
         let entry = self.database.get(entity);
-        let former = self.towards.get(&address).is_some_and(|r| r.former);
         let believed = entry
-            .filter(|_| !former)
+            .filter(|_| relation.former.is_none())
             .and_then(|entry| entry.believed(moment.now))
             .map(|record| &record.presence);
         let mut hints = entry.into_iter().flat_map(|entry| entry.hints(moment.now));
@@ -145,18 +147,10 @@ impl Relations {
                 self.tell("presence-refused", detail);
             }
         }
-        let watched = self.standings.get(entity).map(|s| s.addresses.clone());
-        for address in watched.unwrap_or_default() {
-            let former = !current.contains(&address);
-            if let Some(relation) = self.towards.get_mut(&address)
-                && relation.former != former
-            {
-                relation.former = former;
-                if former {
-                    self.timers.set(Timer::Former(address), now + FORMER);
-                } else {
-                    self.timers.stop(&Timer::Former(address));
-                }
+        for address in self.standings.get(entity).iter().flat_map(|s| &s.addresses) {
+            if let Some(relation) = self.towards.get_mut(address) {
+                let former = !current.contains(address);
+                relation.former = former.then(|| relation.former.unwrap_or(now + FORMER));
             }
         }
         self.judge_entity(now, entity, wishes);
@@ -171,12 +165,8 @@ impl Relations {
         relation.install(wishes);
         let clause = relation.decision.applied().last();
         let detail = clause.map(|c| format!("{address}: {} ({})", c.protection, c.because));
-        let lag = relation.lags_until();
         let relaxed = relation.is_relaxed();
         self.tell("protection", detail.unwrap_or_default());
-        if let Some(until) = lag {
-            self.timers.set(Timer::Lag(address), until);
-        }
         if relaxed && self.timers.deadline(&Timer::Renew).is_none() {
             let wait = self.settings.lifetime / RENEWALS;
             self.timers.set(Timer::Renew, now + wait);
@@ -188,15 +178,28 @@ impl Relations {
         let Some(relation) = self.towards.get(&address) else {
             return;
         };
-        let (due, valid) = (relation.decision.due(), relation.valid_until);
-        match due {
-            Some(at) => self.timers.set(Timer::Decision(address), at),
-            None => self.timers.stop(&Timer::Decision(address)),
+        let timer = Timer::Address(address);
+        match self.due(now, relation) {
+            Some(at) => self.timers.set(timer, at),
+            None => self.timers.stop(&timer),
         }
-        match valid.and_then(|time| self.instant_of(now, time)) {
-            Some(at) => self.timers.set(Timer::Judge(address), at),
-            None => self.timers.stop(&Timer::Judge(address)),
-        }
+    }
+
+    /// When time changes something for an address.
+    fn due(&self, now: Instant, relation: &Relation) -> Option<Instant> {
+        let judged = self.judged_until(now, relation);
+        let times = [
+            relation.decision.due(),
+            relation.lags_until(),
+            relation.former,
+            judged,
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// When time alone changes the judgement.
+    fn judged_until(&self, now: Instant, relation: &Relation) -> Option<Instant> {
+        self.instant_of(now, relation.valid_until?)
     }
 
     pub(super) fn watch_database(&mut self, now: Instant) {
@@ -209,20 +212,28 @@ impl Relations {
 
     // --- deadlines ------------------------------------------------------------------------------
 
-    pub(super) fn dwelt(&mut self, now: Instant, address: IpAddr, wishes: &mut Wishes) {
-        let relation = self.towards.get_mut(&address);
-        let changed = relation.is_some_and(|relation| relation.dwelt(now));
-        self.watch_deadlines(now, address);
-        if changed {
-            self.changed(now, address, wishes);
+    pub(super) fn address_timeout(&mut self, now: Instant, address: IpAddr, wishes: &mut Wishes) {
+        let Some(relation) = self.towards.get(&address) else {
+            return;
+        };
+        let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        if over(relation.former) {
+            return self.unwatch(address, wishes);
         }
-    }
-
-    pub(super) fn stop_lagging(&mut self, address: IpAddr, wishes: &mut Wishes) {
-        if let Some(relation) = self.towards.get_mut(&address) {
+        if over(self.judged_until(now, relation)) {
+            self.judge(now, address, wishes);
+        }
+        let Some(relation) = self.towards.get_mut(&address) else {
+            return;
+        };
+        if over(relation.lags_until()) {
             relation.stop_lagging();
             relation.install(wishes);
         }
+        if relation.dwelt(now) {
+            self.changed(now, address, wishes);
+        }
+        self.watch_deadlines(now, address);
     }
 
     /// The kernel is told that we still mean it. One that was not looked at in time is not renewed:
@@ -247,10 +258,10 @@ impl Relations {
         self.own.link_changed();
         let mut withdrawn = 0;
         for address in self.towards.keys().copied().collect::<Vec<_>>() {
-            let Some(entity) = self.by_address.get(&address).cloned() else {
+            let Some(entity) = self.holder(address) else {
                 continue;
             };
-            let strict = self.strangers(&entity, address);
+            let strict = self.strangers(entity, address);
             let relation = self.towards.get_mut(&address);
             if relation.is_some_and(|r| r.is_relaxed() && r.withdraw(now, &strict)) {
                 withdrawn += 1;

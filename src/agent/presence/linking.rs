@@ -41,7 +41,7 @@ impl Relations {
     /// Sees to it that there are SAs between these two.
     pub(super) fn link(&mut self, now: Instant, pair: Pair) {
         let (own, address) = pair;
-        let Some(entity) = self.by_address.get(&address) else {
+        let Some(entity) = self.holder(address) else {
             return;
         };
         let (Some(contact), Some(relation)) =
@@ -235,7 +235,7 @@ impl Relations {
     /// Where a link is still wanted after a failure: somebody is to be talked to, or packets wait,
     /// which the kernel announces again by itself.
     pub(super) fn link_again(&mut self, now: Instant, pair: Pair) {
-        let wanted = self.by_address.get(&pair.1).is_some_and(|entity| {
+        let wanted = self.holder(pair.1).is_some_and(|entity| {
             let contact = self.contacts.get(entity);
             contact.is_some_and(|c| c.subscribe)
                 && self.standings.get(entity).is_none_or(|s| s.ikes.is_empty())
@@ -253,7 +253,7 @@ impl Relations {
     }
 
     pub(super) fn line_at(&self, address: IpAddr) -> Option<Pair> {
-        let standing = self.standings.get(self.by_address.get(&address)?)?;
+        let standing = self.standings.get(self.holder(address)?)?;
         let mut pairs = standing.ikes.values().rev();
         pairs.find(|(_, theirs)| *theirs == address).copied()
     }

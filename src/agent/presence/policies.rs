@@ -16,8 +16,7 @@
 
 use crate::agent::foundation::without;
 use crate::kernel::desired::{
-    Action, Direction, IpsecProtocol, Level, Lifetime, Limits, Mark, Mode, Policy, PolicyKey,
-    Template,
+    Action, Direction, IpsecProtocol, Level, Mark, Mode, Policy, PolicyKey, Template,
 };
 use crate::kernel::ownership::Band;
 use crate::net::{Family, Selector, host};
@@ -71,7 +70,7 @@ impl Ground {
                     key: self.key(direction, clause.class, Mark::default()),
                     priority: self.priority(Band::Presence, direction, clause.class),
                     action: self.action(clause.protection, clause.esp_behind_nat),
-                    lifetime: Lifetime::default(),
+                    lifetime: None,
                 });
             } else if !self.rigid {
                 policies.push(self.relaxed_policy(direction, clause));
@@ -90,7 +89,7 @@ impl Ground {
             key: self.key(direction, Class::ANY, Mark::default()),
             priority: self.priority(Band::PresenceStrict, direction, Class::ANY),
             action: self.action(protection, esp_behind_nat),
-            lifetime: Lifetime::default(),
+            lifetime: None,
         }
     }
 
@@ -99,13 +98,7 @@ impl Ground {
             key: self.key(direction, clause.class, without(self.mark)),
             priority: self.priority(Band::Presence, direction, clause.class),
             action: self.action(clause.protection, clause.esp_behind_nat),
-            lifetime: Lifetime {
-                soft: Limits::default(),
-                hard: Limits {
-                    time: Some(self.lifetime),
-                    ..Limits::default()
-                },
-            },
+            lifetime: Some(self.lifetime),
         }
     }
 

@@ -17,8 +17,9 @@ use crate::kernel::desired::{Direction, Policy, PolicyKey};
 use crate::presence::decisions::Decision;
 use crate::presence::exchange::{MAX_DEMANDS, Posture};
 use crate::presence::rules::{Clause, Verdict, protection_of};
-use crate::presence::{Class, Demand, Protection, Timestamp};
-use std::collections::BTreeMap;
+use crate::presence::{Class, Demand, Entity, Protection, Timestamp};
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long clear packets are still accepted after we have become stricter, while the peer has not
@@ -27,6 +28,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Relation {
+    /// Who has the address.
+    pub entity: Entity,
     pub ground: Ground,
     pub decision: Decision,
     /// What the peer demands of what we send: nothing, until it has said.
@@ -35,17 +38,19 @@ pub(super) struct Relation {
     heard: u64,
     told: u64,
     /// What was accepted before we became stricter, until the peer knows, or until then.
-    lagging: Option<(Vec<Clause>, Instant)>,
+    lagging: Option<(Arc<[Clause]>, Instant)>,
     /// When time alone may change the judgement.
     pub valid_until: Option<Timestamp>,
-    /// A former address: nobody knows who has it now.
-    pub former: bool,
-    installed: BTreeMap<PolicyKey, Policy>,
+    /// A former address, of which nobody knows who has it now: until when it is watched yet.
+    pub former: Option<Instant>,
+    /// A handful, so they are searched one by one.
+    installed: Vec<Policy>,
 }
 
 impl Relation {
-    pub(super) fn new(ground: Ground, decision: Decision) -> Self {
+    pub(super) fn new(entity: Entity, ground: Ground, decision: Decision) -> Self {
         Self {
+            entity,
             ground,
             decision,
             demanded: Vec::new(),
@@ -53,8 +58,8 @@ impl Relation {
             told: 0,
             lagging: None,
             valid_until: None,
-            former: false,
-            installed: BTreeMap::new(),
+            former: None,
+            installed: Vec::new(),
         }
     }
 
@@ -75,7 +80,7 @@ impl Relation {
     }
 
     fn changing(&mut self, now: Instant, change: impl FnOnce(&mut Decision) -> bool) -> bool {
-        let before = self.accepts().to_vec();
+        let before = Arc::clone(self.accepts());
         let changed = change(&mut self.decision);
         if changed {
             self.lagging = (!satisfies(&before, self.decision.applied()))
@@ -126,7 +131,7 @@ impl Relation {
         self.lagging = None;
     }
 
-    fn accepts(&self) -> &[Clause] {
+    fn accepts(&self) -> &Arc<[Clause]> {
         match &self.lagging {
             Some((before, _)) => before,
             None => self.decision.applied(),
@@ -148,26 +153,21 @@ impl Relation {
     }
 
     /// What we do with what we send.
-    pub(super) fn sends(&self) -> Vec<Clause> {
+    pub(super) fn sends(&self) -> Cow<'_, [Clause]> {
         joined(self.decision.applied(), &self.demanded)
     }
 
     /// Brings what is wanted of the kernel up to date.
     pub(super) fn install(&mut self, wishes: &mut Wishes) {
-        let out = self.ground.policies(Direction::Out, &self.sends());
-        let into = self.ground.policies(Direction::In, self.accepts());
-        let wanted: BTreeMap<PolicyKey, Policy> = out
-            .into_iter()
-            .chain(into)
-            .map(|policy| (policy.key, policy))
-            .collect();
-        for key in self.installed.keys() {
-            if !wanted.contains_key(key) {
+        let mut wanted = self.ground.policies(Direction::Out, &self.sends());
+        wanted.extend(self.ground.policies(Direction::In, self.accepts()));
+        for Policy { key, .. } in &self.installed {
+            if wanted.iter().all(|policy| policy.key != *key) {
                 wishes.withdraw_policy(Owner::Presence, *key);
             }
         }
-        for (key, policy) in &wanted {
-            if self.installed.get(key) != Some(policy) {
+        for policy in &wanted {
+            if !self.installed.contains(policy) {
                 wishes.want_policy(Owner::Presence, policy.clone());
             }
         }
@@ -175,23 +175,23 @@ impl Relation {
     }
 
     pub(super) fn uninstall(&mut self, wishes: &mut Wishes) {
-        for key in std::mem::take(&mut self.installed).into_keys() {
-            wishes.withdraw_policy(Owner::Presence, key);
+        for policy in self.installed.drain(..) {
+            wishes.withdraw_policy(Owner::Presence, policy.key);
         }
     }
 
     /// The kernel counts the lifetimes of relaxed policies from now.
     pub(super) fn renew(&self, wishes: &mut Wishes) {
-        for (key, policy) in &self.installed {
-            if policy.lifetime.hard.time.is_some() {
-                wishes.release(*key);
+        for policy in &self.installed {
+            if policy.lifetime.is_some() {
+                wishes.release(policy.key);
             }
         }
     }
 
     /// SAs have come: what the kernel holds is looked up again.
     pub(super) fn release(&self, wishes: &mut Wishes) {
-        for key in self.installed.keys() {
+        for Policy { key, .. } in &self.installed {
             if key.direction == Direction::Out {
                 wishes.release(*key);
             }
@@ -201,7 +201,7 @@ impl Relation {
     /// The policy that decides about packets of a class, while it is there.
     pub(super) fn policy(&self, direction: Direction, class: Class) -> Option<&Policy> {
         let selector = self.ground.selector(direction, class);
-        let of_class = self.installed.values().filter(|policy| {
+        let of_class = self.installed.iter().filter(|policy| {
             policy.key.direction == direction && policy.key.selector.contains(&selector)
         });
         of_class.min_by_key(|policy| policy.priority)
@@ -211,17 +211,17 @@ impl Relation {
     pub(super) fn because(&self, clause: &Clause) -> String {
         match self.ground.behind_nat(clause) {
             Some(why) => format!("{}; {why}", clause.because),
-            None => clause.because.clone(),
+            None => clause.because.to_string(),
         }
     }
 
     pub(super) fn installed(&self) -> impl Iterator<Item = &Policy> {
-        self.installed.values()
+        self.installed.iter()
     }
 
     /// The kernel has dropped a policy whose lifetime was over.
     pub(super) fn expired(&mut self, key: &PolicyKey, wishes: &mut Wishes) {
-        self.installed.remove(key);
+        self.installed.retain(|policy| policy.key != *key);
         wishes.withdraw_policy(Owner::Presence, *key);
     }
 
@@ -282,9 +282,9 @@ fn classes(of: impl Iterator<Item = Class>) -> Vec<Class> {
     all
 }
 
-fn joined(clauses: &[Clause], demanded: &[(Class, Protection)]) -> Vec<Clause> {
+fn joined<'a>(clauses: &'a [Clause], demanded: &[(Class, Protection)]) -> Cow<'a, [Clause]> {
     if demanded.is_empty() {
-        return clauses.to_vec();
+        return clauses.into();
     }
     let named = clauses.iter().map(|c| c.class);
     let asked = demanded.iter().map(|(class, _)| *class);
@@ -300,7 +300,7 @@ fn joined(clauses: &[Clause], demanded: &[(Class, Protection)]) -> Vec<Clause> {
             let because = if protection == own.protection {
                 own.because.clone()
             } else {
-                "the peer demands it".to_owned()
+                "the peer demands it".into()
             };
             Some(Clause {
                 class,
@@ -309,5 +309,6 @@ fn joined(clauses: &[Clause], demanded: &[(Class, Protection)]) -> Vec<Clause> {
                 ..own.clone()
             })
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .into()
 }

@@ -20,6 +20,7 @@ use crate::presence::decisions::Decision;
 use crate::presence::own::Own;
 use crate::presence::rules::{Clause, Moment, protection_of};
 use crate::presence::{Class, Entity, Keep, Location, Row, Timestamp};
+use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -58,14 +59,8 @@ pub(in crate::agent) enum Effect {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// A weaker judgement has stood long enough.
-    Decision(IpAddr),
-    /// What was accepted before is not any more.
-    Lag(IpAddr),
-    /// Time alone changes the judgement.
-    Judge(IpAddr),
-    /// Nobody is protected at this former address any more.
-    Former(IpAddr),
+    /// Time changes something for this address of a contact.
+    Address(IpAddr),
     /// Relaxed policies are renewed.
     Renew,
     /// Our own location wants something.
@@ -132,9 +127,8 @@ pub(in crate::agent) struct Relations {
     wall: Option<Wall>,
     /// Registered by hand.
     pub(super) rows: BTreeMap<u64, Row>,
-    pub(super) contacts: BTreeMap<Entity, Contact>,
-    pub(super) standings: BTreeMap<Entity, Standing>,
-    pub(super) by_address: BTreeMap<IpAddr, Entity>,
+    pub(super) contacts: IndexMap<Entity, Contact>,
+    pub(super) standings: IndexMap<Entity, Standing>,
     pub(super) by_identity: BTreeMap<Identity, Entity>,
     pub(super) towards: BTreeMap<IpAddr, Relation>,
     pub(super) links: Links,
@@ -177,8 +171,7 @@ impl Relations {
             own_location: None,
             wall: None,
             rows: BTreeMap::new(),
-            standings: BTreeMap::new(),
-            by_address: BTreeMap::new(),
+            standings: IndexMap::new(),
             towards: BTreeMap::new(),
             links: Links::default(),
             timers: Timers::default(),
@@ -254,10 +247,7 @@ impl Relations {
                 return;
             };
             match timer {
-                Timer::Decision(address) => self.dwelt(now, address, wishes),
-                Timer::Lag(address) => self.stop_lagging(address, wishes),
-                Timer::Judge(address) => self.judge(now, address, wishes),
-                Timer::Former(address) => self.unwatch(address, wishes),
+                Timer::Address(address) => self.address_timeout(now, address, wishes),
                 Timer::Renew => self.renew(now, due, wishes),
                 Timer::Own => self.own_timeout(now, wishes),
                 Timer::Database => self.database_timeout(now, wishes),
@@ -280,11 +270,10 @@ impl Relations {
         address: IpAddr,
         wishes: &mut Wishes,
     ) -> bool {
-        if let Some(holder) = self.by_address.get(&address) {
-            let ours = holder == entity;
-            let former = Timer::Former(address);
-            if ours && self.timers.deadline(&former).is_some() {
-                self.timers.set(former, now + FORMER);
+        if let Some(relation) = self.towards.get_mut(&address) {
+            let ours = relation.entity == *entity;
+            if ours && let Some(until) = &mut relation.former {
+                *until = now + FORMER;
             }
             return ours;
         }
@@ -297,10 +286,9 @@ impl Relations {
         };
         let standing = self.standings.entry(entity.clone()).or_default();
         standing.addresses.insert(address);
-        self.by_address.insert(address, entity.clone());
         let strict = self.strangers(entity, address);
         let ground = self.ground(address, reqid, &strict);
-        let relation = Relation::new(ground, Decision::new(strict));
+        let relation = Relation::new(entity.clone(), ground, Decision::new(strict));
         self.towards.insert(address, relation);
         self.judge(now, address, wishes);
         if let Some(relation) = self.towards.get_mut(&address) {
@@ -316,8 +304,13 @@ impl Relations {
         entity: &Entity,
         address: IpAddr,
     ) -> Option<&mut Relation> {
-        let holder = self.by_address.get(&address)?;
-        self.towards.get_mut(&address).filter(|_| holder == entity)
+        let relation = self.towards.get_mut(&address)?;
+        (relation.entity == *entity).then_some(relation)
+    }
+
+    /// Whom an address belongs to, as far as we know.
+    pub(super) fn holder(&self, address: IpAddr) -> Option<&Entity> {
+        self.towards.get(&address).map(|relation| &relation.entity)
     }
 
     fn ground(&self, address: IpAddr, reqid: u32, strict: &[Clause]) -> Ground {
@@ -334,19 +327,15 @@ impl Relations {
 
     /// Nobody is there any more: what is sent to it is nobody's business of ours.
     pub(super) fn unwatch(&mut self, address: IpAddr, wishes: &mut Wishes) {
-        let Some(entity) = self.by_address.remove(&address) else {
+        let Some(mut relation) = self.towards.remove(&address) else {
             return;
         };
-        if let Some(standing) = self.standings.get_mut(&entity) {
+        if let Some(standing) = self.standings.get_mut(&relation.entity) {
             standing.addresses.remove(&address);
         }
-        if let Some(mut relation) = self.towards.remove(&address) {
-            relation.uninstall(wishes);
-            self.free_reqids.insert(relation.ground.reqid);
-        }
-        for timer in [Timer::Decision, Timer::Lag, Timer::Judge, Timer::Former] {
-            self.timers.stop(&timer(address));
-        }
+        relation.uninstall(wishes);
+        self.free_reqids.insert(relation.ground.reqid);
+        self.timers.stop(&Timer::Address(address));
     }
 
     /// Round, so that a reqid is not reused while SAs of its last use linger.

@@ -1,6 +1,7 @@
 //! A configuration that has changed while we run.
 
 use super::own_place;
+use super::relation::Relation;
 use super::relations::Relations;
 use super::settings::{Contact, PresenceSettings};
 use crate::agent::wishes::Wishes;
@@ -8,6 +9,7 @@ use crate::net::{Identity, IpNet};
 use crate::presence::own::Own;
 use crate::presence::rules::protection_of;
 use crate::presence::{Class, Entity};
+use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -18,7 +20,7 @@ pub(super) fn own(settings: &PresenceSettings) -> Own {
     Own::new(settings.location.clone(), anchors)
 }
 
-pub(super) fn by_entity(contacts: &[Contact]) -> BTreeMap<Entity, Contact> {
+pub(super) fn by_entity(contacts: &[Contact]) -> IndexMap<Entity, Contact> {
     let named = |contact: &Contact| (contact.entity.clone(), contact.clone());
     contacts.iter().map(named).collect()
 }
@@ -52,7 +54,7 @@ impl Relations {
             for address in addresses.unwrap_or_default() {
                 self.unwatch(address, wishes);
             }
-            self.standings.remove(&entity);
+            self.standings.swap_remove(&entity);
         }
         let place = |settings: &PresenceSettings| {
             (settings.location.clone(), settings.rulebook.sites.clone())
@@ -77,14 +79,12 @@ impl Relations {
     }
 
     fn lay_ground_anew(&mut self) {
-        for (address, entity) in &self.by_address {
-            let strict = protection_of(&self.strangers(entity, *address), Class::ANY);
-            let rigid = self.protected.iter().any(|net| net.contains(address));
-            if let Some(relation) = self.towards.get_mut(address) {
-                relation.ground.strict = strict;
-                relation.ground.rigid = rigid;
-                relation.ground.lifetime = self.settings.lifetime;
-            }
+        let mut towards = std::mem::take(&mut self.towards);
+        for (address, Relation { entity, ground, .. }) in &mut towards {
+            ground.strict = protection_of(&self.strangers(entity, *address), Class::ANY);
+            ground.rigid = self.protected.iter().any(|net| net.contains(address));
+            ground.lifetime = self.settings.lifetime;
         }
+        self.towards = towards;
     }
 }

@@ -29,8 +29,7 @@ impl Relations {
     /// Over the IKE SA with whoever is at `address`; `false` where there is none.
     pub(super) fn ask(&mut self, address: IpAddr, message: &Message, asked: Asked) -> bool {
         let contact = self
-            .by_address
-            .get(&address)
+            .holder(address)
             .and_then(|entity| self.contacts.get(entity));
         let (Some(contact), Some(ends)) = (contact, self.line_at(address)) else {
             return false;
@@ -205,7 +204,7 @@ impl Relations {
     }
 
     fn name_of(&self, address: IpAddr) -> String {
-        let entity = self.by_address.get(&address);
+        let entity = self.holder(address);
         let contact = entity.and_then(|entity| self.contacts.get(entity));
         contact.map(|c| c.peer.to_string()).unwrap_or_default()
     }
@@ -293,7 +292,7 @@ impl Relations {
             .unwrap_or_default();
         let rows = policy.then(|| {
             if tell.policy {
-                let has_it = self.by_address.get(&address) == Some(entity);
+                let has_it = self.holder(address) == Some(entity);
                 Told::Granted(if has_it {
                     self.rows_towards(address)
                 } else {
@@ -345,9 +344,7 @@ impl Relations {
     fn acknowledged(&mut self, address: IpAddr, ours: u64, theirs: Posture, wishes: &mut Wishes) {
         if let Some(relation) = self.towards.get_mut(&address) {
             relation.heard(theirs);
-            if relation.acknowledged(ours) {
-                self.timers.stop(&Timer::Lag(address));
-            }
+            relation.acknowledged(ours);
             relation.install(wishes);
         }
     }

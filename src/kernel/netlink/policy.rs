@@ -2,10 +2,13 @@
 
 use super::fields;
 use super::message::{Attributes, Batch, Message, attributes_after, flags};
-use crate::kernel::desired::{Action, Direction, Level, Policy, PolicyKey, Template};
+use crate::kernel::desired::{
+    Action, Direction, Level, Lifetime, Limits, Policy, PolicyKey, Template,
+};
 use crate::kernel::observed::ObservedPolicy;
 use crate::net::{Family, Spi};
 use netlink_packet_xfrm as xfrm;
+use std::time::Duration;
 use xfrm::UserPolicyInfo;
 use xfrm::constants::{
     XFRM_MSG_DELPOLICY, XFRM_MSG_NEWPOLICY, XFRM_MSG_POLEXPIRE, XFRM_MSG_UPDPOLICY, XFRMA_IF_ID,
@@ -58,7 +61,7 @@ pub fn put(batch: &mut Batch, write: Write, policy: &Policy, index: u32) {
     batch.message(kind, flags, |payload| {
         payload.put(&UserPolicyInfo {
             selector: fields::selector_code(&key.selector),
-            lifetime_cfg: fields::lifetime_code(&policy.lifetime),
+            lifetime_cfg: fields::lifetime_code(&until(policy.lifetime)),
             lifetime_cur: xfrm::Lifetime::default(),
             priority: policy.priority,
             index,
@@ -76,6 +79,17 @@ pub fn put(batch: &mut Batch, write: Write, policy: &Policy, index: u32) {
         }
         put_mark_and_if_id(payload, key);
     });
+}
+
+fn until(time: Option<Duration>) -> Lifetime {
+    let hard = Limits {
+        time,
+        ..Limits::default()
+    };
+    Lifetime {
+        hard,
+        ..Lifetime::default()
+    }
 }
 
 /// By index, which is the one quick way: by selector the kernel walks all unhashed policies.
@@ -216,13 +230,15 @@ pub(super) fn read_info(
         // that is all we need of it.
         (_, _) => Action::Allow(Vec::new()),
     };
+    let lifetime = fields::lifetime(&info.lifetime_cfg);
     Some(ObservedPolicy {
         policy: Policy {
             key,
             priority: info.priority,
             action,
-            lifetime: fields::lifetime(&info.lifetime_cfg),
+            lifetime: lifetime.hard.time,
         },
+        limited: lifetime != until(lifetime.hard.time),
         index: info.index,
         added: info.lifetime_cur.add_time,
         used: (info.lifetime_cur.use_time != 0).then_some(info.lifetime_cur.use_time),
@@ -232,12 +248,11 @@ pub(super) fn read_info(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::desired::{IpsecProtocol, Lifetime, Limits, Mark, Mode};
+    use crate::kernel::desired::{IpsecProtocol, Mark, Mode};
     use crate::kernel::netlink::message::Messages;
     use crate::net::{Port, Protocol, Selector};
     use netlink_packet_core::{Emitable, Parseable};
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn policy() -> Policy {
         let selector = Selector::between(
@@ -276,15 +291,7 @@ mod tests {
             },
             priority: 12_345,
             action: Action::Allow(vec![tunnel, transport]),
-            lifetime: Lifetime {
-                soft: Limits::default(),
-                hard: Limits {
-                    bytes: Some(1 << 40),
-                    packets: None,
-                    time: Some(Duration::from_secs(60)),
-                    use_time: None,
-                },
-            },
+            lifetime: Some(Duration::from_secs(60)),
         }
     }
 
@@ -302,6 +309,20 @@ mod tests {
             let there = read(&Messages(&bytes).next().unwrap()).unwrap();
             assert_eq!((there.policy, there.index), (wanted, 0x5800_0002));
         }
+    }
+
+    #[test]
+    fn what_ends_by_a_limit_that_we_never_set_is_not_what_we_wrote() {
+        let wanted = policy();
+        let mut bytes = written(&wanted);
+        let there = read(&Messages(&bytes).next().unwrap()).unwrap();
+        assert!(there.is(&wanted));
+        let unlimited = u64::MAX.to_ne_bytes();
+        let limit = bytes.windows(8).position(|w| w == unlimited).unwrap();
+        bytes[limit..limit + 8].copy_from_slice(&4096_u64.to_ne_bytes());
+        let there = read(&Messages(&bytes).next().unwrap()).unwrap();
+        assert_eq!(there.policy, wanted);
+        assert!(!there.is(&wanted));
     }
 
     /// The parser of the library is no reader of ours, but another opinion on the layout.

@@ -274,7 +274,7 @@ impl<'a> Plan<'a> {
         match there {
             None => self.new_policies[policy.key.direction as usize].push(policy),
             Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
-            Some(there) if there.policy == *policy => {}
+            Some(there) if there.is(policy) => {}
             Some(there) => {
                 let index = there.index;
                 let stage = stage_of_change(&there.policy, policy);

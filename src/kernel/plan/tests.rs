@@ -15,6 +15,7 @@ const INDEX: u32 = ownership::INDICES.start;
 
 fn observe(policy: Policy, index: u32) -> ObservedPolicy {
     ObservedPolicy {
+        limited: false,
         policy,
         index,
         added: 0,
@@ -161,7 +162,7 @@ fn policy(key: PolicyKey, action: Action, priority: u32) -> Policy {
         key,
         priority: priority & !1 | u32::from(!action.is_clear()),
         action,
-        lifetime: Lifetime::default(),
+        lifetime: None,
     }
 }
 

@@ -24,10 +24,11 @@ use super::desired::{Change, Key, Revision};
 use super::events::KernelEvent;
 use super::netlink::error::KernelError;
 use super::observed::{ObservedPolicy, ObservedSa};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -95,8 +96,41 @@ enum Command {
 #[derive(Debug)]
 pub struct Writer {
     commands: mpsc::Sender<Command>,
-    /// One octet wakes the thread, which waits for this and for events of the kernel.
-    wake: UnixStream,
+    wake: Wake,
+}
+
+/// Ends the thread's wait, which is for this and for events of the kernel.
+#[derive(Debug)]
+struct Wake {
+    /// Whether an octet is in the stream: a thread that has much to do is not woken for each wish.
+    woken: Arc<AtomicBool>,
+    stream: UnixStream,
+}
+
+impl Wake {
+    fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = UnixStream::pair()?;
+        let woken = Arc::new(AtomicBool::new(false));
+        let end = |stream: UnixStream| {
+            stream.set_nonblocking(true)?;
+            let woken = Arc::clone(&woken);
+            Ok::<_, io::Error>(Self { woken, stream })
+        };
+        Ok((end(a)?, end(b)?))
+    }
+
+    /// What was done before it is seen by whoever comes back from [`Wake::sleep_again`].
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // A stream that is full, or closed, has nobody asleep at its end.
+            let _ = (&self.stream).write(&[0]);
+        }
+    }
+
+    fn sleep_again(&self) {
+        let _ = (&self.stream).read(&mut [0]);
+        self.woken.swap(false, Ordering::AcqRel);
+    }
 }
 
 impl Writer {
@@ -109,10 +143,7 @@ impl Writer {
     pub fn start(options: Options) -> Result<(Self, Found, UnboundedReceiver<Report>), StartError> {
         let (commands, queue) = mpsc::channel();
         let (reports, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let (wake, woken) = UnixStream::pair().map_err(StartError::Thread)?;
-        for end in [&wake, &woken] {
-            end.set_nonblocking(true).map_err(StartError::Thread)?;
-        }
+        let (wake, woken) = Wake::pair().map_err(StartError::Thread)?;
         let task = task::Task::open(options, queue, woken, reports)?;
         let found = task.found();
         std::thread::Builder::new()
@@ -146,8 +177,7 @@ impl Writer {
     fn send(&self, command: Command) {
         // The thread ends only by `Stop`, after which nobody holds a `Writer`.
         if self.commands.send(command).is_ok() {
-            // A full socket has woken it already.
-            let _ = (&self.wake).write(&[0]);
+            self.wake.wake();
         }
     }
 }

@@ -4,7 +4,7 @@ use super::carry_out::{self, Kit, Looks, Outcome};
 use super::grace_periods;
 use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
 use super::refusal::Refused;
-use super::{Command, Found, Options, Refusal, Report, StartError, Stop};
+use super::{Command, Found, Options, Refusal, Report, StartError, Stop, Wake};
 use crate::kernel::desired::{
     Action, Change, Desired, Direction, Key, Object, Policy, PolicyKey, Revision, Sysctl,
 };
@@ -19,9 +19,8 @@ use crate::kernel::remembered::Remembered;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -31,7 +30,7 @@ const SYSCTLS: [Sysctl; 2] = [Sysctl::XfrmLarvalDrop, Sysctl::XfrmAcqExpires];
 
 pub(super) struct Task {
     queue: Receiver<Command>,
-    woken: UnixStream,
+    wake: Wake,
     reports: UnboundedSender<Report>,
     sockets: Sockets,
     table: Table,
@@ -70,7 +69,7 @@ impl Task {
     pub(super) fn open(
         options: Options,
         queue: Receiver<Command>,
-        woken: UnixStream,
+        wake: Wake,
         reports: UnboundedSender<Report>,
     ) -> Result<Self, StartError> {
         let mut sockets = Sockets::open()?;
@@ -81,7 +80,7 @@ impl Task {
         sockets.list(&mut observed)?;
         Ok(Self {
             queue,
-            woken,
+            wake,
             reports,
             sockets,
             table: Table::default(),
@@ -128,7 +127,7 @@ impl Task {
     fn wait(&mut self) -> bool {
         let timeout = self.refused.due().map_or(PollTimeout::NONE, until);
         let mut fds = [
-            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.stream.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.sockets.events.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
@@ -138,9 +137,8 @@ impl Task {
                 return false;
             }
         }
-        // Emptied before the queue is read, so that no wish is slept over.
-        let mut wakes = [0; 64];
-        while matches!((&self.woken).read(&mut wakes), Ok(n) if n == wakes.len()) {}
+        // Before the queue is read, so that no wish is slept over.
+        self.wake.sleep_again();
         true
     }
 
@@ -251,7 +249,7 @@ impl Task {
             tracing::error!(%error, "the kernel cannot be listed");
             return self.follow_later(pending);
         }
-        let scope = if pending.everything || pending.keys.len() > BULK {
+        let scope = if pending.everything || most_of(pending.keys.len(), &self.desired) {
             Scope::Everything
         } else {
             pending.keys.sort_unstable();
@@ -332,7 +330,7 @@ impl Task {
             remembered: &mut self.remembered,
             indices: &mut self.indices,
         };
-        if plan.steps.len() <= BULK {
+        if !most_of(plan.steps.len(), &self.desired) {
             return carry_out::carry_out(&plan, &self.observed, &mut kit);
         }
         kit.sockets.stop_listening()?;
@@ -403,7 +401,7 @@ impl Task {
                 Seen::Policy(policy) => {
                     let key = policy.policy.key;
                     let wanted = self.desired.get(&Key::Policy(key));
-                    let differs = matches!(wanted, Some(Object::Policy(p)) if *p != policy.policy);
+                    let differs = matches!(wanted, Some(Object::Policy(p)) if !policy.is(p));
                     if by == By::Others && differs {
                         self.disturbed(key);
                     }
@@ -440,7 +438,7 @@ impl Task {
         self.observed.policy_is_gone(&key);
         let wanted = self.desired.get(&Key::Policy(key));
         match wanted {
-            Some(Object::Policy(policy)) if policy.lifetime.hard.time.is_some() => {
+            Some(Object::Policy(policy)) if policy.lifetime.is_some() => {
                 self.desired.remove(&Key::Policy(key));
                 self.report(Report::Event(KernelEvent::PolicyExpired { key }));
             }
@@ -504,10 +502,12 @@ impl Task {
     }
 }
 
-/// From so many steps on, listing everything afterwards costs less than an event for each, which
-/// might not fit their socket either; and from so many keys on, walking along everything costs less
-/// than looking each of them up.
-const BULK: usize = 1000;
+/// Where so many steps are most of what is wanted, listing everything afterwards costs less than an
+/// event for each; and with so many keys, walking along everything costs less than looking each of
+/// them up.
+fn most_of(many: usize, desired: &Desired) -> bool {
+    many > 1000 && 2 * many > desired.len()
+}
 
 /// A socket that fails again and again must not keep a processor busy.
 const RETRY: Duration = Duration::from_millis(200);

@@ -29,7 +29,7 @@ pub struct Entry {
     sequence: Option<u64>,
     changes: Changes,
     /// As it stands in the database's table of deadlines.
-    pub(super) deadline: Option<Timestamp>,
+    pub(super) deadline: Option<super::Deadline>,
     /// Counted as one of whom nothing was ever believed.
     pub(super) stranger: bool,
 }

@@ -1,6 +1,7 @@
 //! What was believed once, for audit: so many records an entity, and so many altogether.
 
 use crate::presence::{Entity, Record};
+use indexmap::IndexMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ pub const HISTORY: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     /// With the number that each has in `order`; the newest last.
-    by_entity: BTreeMap<Entity, VecDeque<(u64, Arc<Record>)>>,
+    by_entity: IndexMap<Entity, VecDeque<(u64, Arc<Record>)>>,
     order: BTreeMap<u64, Entity>,
     next: u64,
 }
@@ -42,7 +43,7 @@ impl History {
             // Numbers rise within an entity too, so the oldest of all is its first.
             records.pop_front();
             if records.is_empty() {
-                self.by_entity.remove(&entity);
+                self.by_entity.swap_remove(&entity);
             }
         }
     }

@@ -39,7 +39,8 @@ pub use refusal::Refusal;
 use super::{Entity, Presence, Record, Source, Timestamp};
 use crate::presence::record::{Authenticity, MAX_ADDRESSES};
 use history::History;
-use std::collections::{BTreeMap, BTreeSet};
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,9 @@ impl Default for Limits {
     }
 }
 
+/// When, and a number that no other has.
+type Deadline = (Timestamp, u64);
+
 /// What became of a record that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
@@ -88,9 +92,11 @@ pub enum Accepted {
 #[derive(Clone, Debug, Default)]
 pub struct Database {
     limits: Limits,
-    entries: BTreeMap<Entity, Entry>,
+    entries: IndexMap<Entity, Entry>,
     strangers: usize,
-    deadlines: BTreeSet<(Timestamp, Entity)>,
+    /// In the order in which they were set, where they are for the same second.
+    deadlines: BTreeMap<Deadline, Entity>,
+    next_deadline: u64,
     history: History,
 }
 
@@ -208,10 +214,10 @@ impl Database {
     /// else is true now. Call at [`Database::next_expiry`].
     pub fn expire(&mut self, now: Timestamp) -> Vec<Entity> {
         let mut altered = Vec::new();
-        while let Some((at, _)) = self.deadlines.first()
-            && *at <= now
-            && let Some((_, entity)) = self.deadlines.pop_first()
+        while let Some(first) = self.deadlines.first_entry()
+            && first.key().0 <= now
         {
+            let entity = first.remove();
             if let Some(entry) = self.entries.get_mut(&entity) {
                 entry.deadline = None;
                 if let Some(believed) = entry.lapse(now) {
@@ -226,7 +232,7 @@ impl Database {
 
     /// When [`Database::expire`] will have something to do.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.keys().next().map(|(at, _)| *at)
     }
 
     pub fn get(&self, entity: &Entity) -> Option<&Entry> {
@@ -235,7 +241,9 @@ impl Database {
 
     /// Everybody of whom something is remembered, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Entity, &Entry)> {
-        self.entries.iter()
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(entity, _)| *entity);
+        entries.into_iter()
     }
 
     /// The highest sequence that the entity has used.
@@ -277,18 +285,19 @@ impl Database {
             self.strangers -= 1;
         }
         let next = entry.next_deadline(now);
-        let last = std::mem::replace(&mut entry.deadline, next);
-        let empty = entry.is_empty();
-        if last != next {
-            if let Some(at) = last {
-                self.deadlines.remove(&(at, entity.clone()));
+        if entry.deadline.map(|(at, _)| at) != next {
+            if let Some(last) = entry.deadline.take() {
+                self.deadlines.remove(&last);
             }
             if let Some(at) = next {
-                self.deadlines.insert((at, entity.clone()));
+                self.next_deadline += 1;
+                let deadline = (at, self.next_deadline);
+                entry.deadline = Some(deadline);
+                self.deadlines.insert(deadline, entity.clone());
             }
         }
-        if empty {
-            self.entries.remove(entity);
+        if entry.is_empty() {
+            self.entries.swap_remove(entity);
         }
     }
 }

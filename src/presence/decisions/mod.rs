@@ -9,8 +9,9 @@
 mod histories;
 
 use super::rules::{Clause, compose, covers, deciding, same_effect};
-use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{iter, mem};
 
 /// About one address of a contact. There is always something applied.
 ///
@@ -18,30 +19,31 @@ use std::time::{Duration, Instant};
 /// and by the dwell time.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    applied: Vec<Clause>,
-    wanted: Vec<Clause>,
+    applied: Arc<[Clause]>,
+    wanted: Arc<[Clause]>,
     /// Each with something that is not wanted any more.
     outgoing: Vec<Outgoing>,
 }
 
 #[derive(Clone, Debug)]
 struct Outgoing {
-    clauses: Vec<Clause>,
+    clauses: Arc<[Clause]>,
     until: Instant,
 }
 
 impl Decision {
     /// `strict` holds until something else has been wanted for the dwell time.
     pub fn new(strict: Vec<Clause>) -> Self {
+        let strict: Arc<[Clause]> = strict.into();
         Self {
-            applied: strict.clone(),
+            applied: Arc::clone(&strict),
             wanted: strict,
             outgoing: Vec::new(),
         }
     }
 
     /// In the order in which the first that contains a packet decides about it.
-    pub fn applied(&self) -> &[Clause] {
+    pub fn applied(&self) -> &Arc<[Clause]> {
         &self.applied
     }
 
@@ -52,7 +54,7 @@ impl Decision {
 
     /// A new verdict. Whether what is applied has changed.
     pub fn want(&mut self, now: Instant, dwell: Duration, verdict: Vec<Clause>) -> bool {
-        let before = mem::replace(&mut self.wanted, verdict);
+        let before = mem::replace(&mut self.wanted, verdict.into());
         if !same_effect(&before, &self.wanted) {
             self.outgoing.push(Outgoing {
                 clauses: before,
@@ -76,7 +78,7 @@ impl Decision {
     /// Relaxations end at once (a clock step, a resume, a change of the link), and have to prove
     /// themselves for the dwell time again. Whether what is applied has changed.
     pub fn withdraw(&mut self, strict: &[Clause]) -> bool {
-        self.wanted = join(&[strict, &self.wanted]);
+        self.wanted = join(&[strict, &self.wanted]).into();
         self.settle()
     }
 
@@ -85,9 +87,13 @@ impl Decision {
             wanted, outgoing, ..
         } = self;
         outgoing.retain(|outgoing| !covers(wanted, &outgoing.clauses));
-        let mut lists: Vec<&[Clause]> = vec![wanted];
-        lists.extend(outgoing.iter().map(|outgoing| &outgoing.clauses[..]));
-        let applied = join(&lists);
+        let applied = if outgoing.is_empty() {
+            Arc::clone(wanted)
+        } else {
+            let lists = outgoing.iter().map(|outgoing| &outgoing.clauses[..]);
+            let lists: Vec<&[Clause]> = iter::once(&wanted[..]).chain(lists).collect();
+            join(&lists).into()
+        };
         let before = mem::replace(&mut self.applied, applied);
         !same_effect(&before, &self.applied)
     }
@@ -95,9 +101,6 @@ impl Decision {
 
 /// What satisfies all of the lists. The first one's way there is preferred.
 fn join(lists: &[&[Clause]]) -> Vec<Clause> {
-    if let [only] = lists {
-        return only.to_vec();
-    }
     let classes = lists.iter().flat_map(|list| list.iter()).map(|c| c.class);
     compose(classes, |class| {
         let mut deciding = lists.iter().filter_map(|list| deciding(list, class));
@@ -109,7 +112,7 @@ fn join(lists: &[&[Clause]]) -> Vec<Clause> {
         for earlier in deciding {
             if !treatment.satisfies(earlier.treatment()) {
                 treatment = treatment.join(earlier.treatment());
-                because = format!("still: {}", earlier.because);
+                because = format!("still: {}", earlier.because).into();
             }
         }
         (treatment, because)
@@ -191,7 +194,7 @@ mod tests {
         again[0].because = "renewed".into();
         decision.want(start + seconds(9), DWELL, again);
         assert!(decision.handle_timeout(start + DWELL));
-        assert_eq!(decision.applied()[0].because, "renewed");
+        assert_eq!(&*decision.applied()[0].because, "renewed");
     }
 
     #[test]

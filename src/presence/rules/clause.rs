@@ -4,6 +4,7 @@ use crate::net::{Port, Protocol};
 use crate::presence::row::Mode;
 use crate::presence::{Class, Protection};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One of an ordered list: the first whose class contains a packet decides about it. The last of a
 /// list is always about [`Class::ANY`].
@@ -17,7 +18,7 @@ pub struct Clause {
     /// Where IKE detects a NAT, ESP alone will do.
     pub esp_behind_nat: bool,
     /// Why, for people.
-    pub because: String,
+    pub because: Arc<str>,
 }
 
 /// What is done with packets, without regard to which and why.
@@ -76,7 +77,7 @@ impl Treatment {
 }
 
 impl Clause {
-    pub(in crate::presence) fn new(class: Class, treatment: Treatment, because: String) -> Self {
+    pub(in crate::presence) fn new(class: Class, treatment: Treatment, because: Arc<str>) -> Self {
         Self {
             class,
             protection: treatment.protection,

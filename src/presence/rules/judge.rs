@@ -70,7 +70,9 @@ pub fn judge(
     Verdict {
         clauses: composed
             .into_iter()
-            .map(|(class, treatment, whys)| Clause::new(class, treatment, why::sentence(&whys)))
+            .map(|(class, treatment, whys)| {
+                Clause::new(class, treatment, why::sentence(&whys).into())
+            })
             .collect(),
         valid_until,
     }

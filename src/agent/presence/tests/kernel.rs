@@ -175,7 +175,7 @@ impl Kernel {
     fn live(&mut self, now: Instant, wall: u64, key: PolicyKey) {
         if let Some(installed) = self.policies.get_mut(&key) {
             installed.added = wall;
-            match installed.policy.lifetime.hard.time {
+            match installed.policy.lifetime {
                 Some(time) => self.timers.set(Timer::Lifetime(key), now + time),
                 None => self.timers.stop(&Timer::Lifetime(key)),
             }
@@ -230,7 +230,7 @@ impl Kernel {
         let Some(installed) = self.policies.get(&key) else {
             return Vec::new();
         };
-        let time = installed.policy.lifetime.hard.time.unwrap_or_default();
+        let time = installed.policy.lifetime.unwrap_or_default();
         let end = installed.added + time.as_secs();
         if wall < end {
             let left = Duration::from_secs(end - wall);
@@ -245,7 +245,7 @@ impl Kernel {
 
     /// As if the time of everything that has a lifetime were over.
     pub(super) fn expire(&mut self) -> Vec<Output> {
-        let lives = |installed: &&Installed| installed.policy.lifetime.hard.time.is_some();
+        let lives = |installed: &&Installed| installed.policy.lifetime.is_some();
         let limited = self.policies.values().filter(lives);
         let keys: Vec<PolicyKey> = limited.map(|installed| installed.policy.key).collect();
         let mut outputs = Vec::new();

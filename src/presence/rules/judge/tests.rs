@@ -119,7 +119,7 @@ impl Scene {
     fn assert(&self, protection: Protection, because: &str) {
         let clauses = self.verdict().clauses;
         assert_eq!(clauses.len(), 1, "{clauses:?}");
-        assert_eq!(clauses[0].because, because);
+        assert_eq!(&*clauses[0].because, because);
         assert_eq!(clauses[0].protection, protection);
     }
 }
@@ -255,7 +255,7 @@ fn floor_and_registered_rows_only_add() {
     let clauses = scene.verdict().clauses;
     assert_eq!(clauses.len(), 2);
     assert_eq!((clauses[0].class, clauses[0].protection), (UDP, STRICT));
-    assert_eq!(clauses[0].because, format!("registered: {row}; floor"));
+    assert_eq!(&*clauses[0].because, format!("registered: {row}; floor"));
     assert_eq!((clauses[1].class, clauses[1].protection), (Class::ANY, ESP));
 }
 
@@ -268,8 +268,8 @@ fn the_row_of_fig_13_is_about_udp_and_the_rules_about_the_rest() {
     assert_eq!(clauses.len(), 2);
     assert_eq!((clauses[0].class, clauses[0].protection), (UDP, STRICT));
     assert_eq!(clauses[0].mode, Mode::Transport);
-    assert_eq!(clauses[0].because, format!("registered: {FIG_13}"));
-    assert_eq!(clauses[1].because, "rule 2: location external");
+    assert_eq!(&*clauses[0].because, format!("registered: {FIG_13}"));
+    assert_eq!(&*clauses[1].because, "rule 2: location external");
     // It is about another address.
     scene.bob_says("office", "192.168.1.2");
     scene.assert(Protection::CLEAR, "rule 1: location office");
