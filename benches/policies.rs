@@ -46,7 +46,9 @@ fn main() {
         let mut rows: BTreeMap<(usize, &str), [Vec<Duration>; 2]> = BTreeMap::new();
         for round in 0..=ROUNDS {
             let ours = in_namespace(move || agent_round(count));
+            std::thread::sleep(SETTLE);
             let theirs = in_namespace(move || ip_round(count));
+            std::thread::sleep(SETTLE);
             if round == 0 {
                 continue;
             }
@@ -147,6 +149,8 @@ fn agent_round(count: usize) -> Measured {
     let mut agent = Agent::start(directory.path());
     let first = agent.apply(wanted.clone(), Vec::new());
     agent.stop();
+    // The end gives the hash thresholds back, for which the kernel arranges its tables anew.
+    std::thread::sleep(SETTLE);
     // As after a restart: list, compare, find nothing to do.
     let start = Instant::now();
     let mut agent = Agent::start(directory.path());

@@ -171,9 +171,17 @@ impl Task {
             }
             self.pending.keys.push(key);
         }
-        for object in change.put {
-            self.pending.keys.push(object.key());
-            self.desired.insert(object.key(), object);
+        if change.put.len() > self.desired.len() {
+            // One walk along both, instead of a search for each.
+            let objects = change.put.into_iter();
+            let mut put: Desired = objects.map(|object| (object.key(), object)).collect();
+            self.pending.keys.extend(put.keys());
+            self.desired.append(&mut put);
+        } else {
+            for object in change.put {
+                self.pending.keys.push(object.key());
+                self.desired.insert(object.key(), object);
+            }
         }
         self.pending.release.extend(change.release);
     }
