@@ -11,10 +11,11 @@
 
 use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
+use super::datagrams::Datagrams;
 use super::events::{self, Link};
 use super::keeper::Keeper;
 use super::memory::{self, Memory};
-use super::sockets::{self, SourceAddresses};
+use super::sockets;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::Effect;
@@ -26,6 +27,7 @@ use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::kernel::monitor::Monitor;
+use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
 use crate::net::masked::TooManyPrefixes;
@@ -69,8 +71,6 @@ pub enum Error {
     },
 }
 
-/// Datagrams read and not handled yet; beyond it they wait in the sockets.
-const EVENTS_WAITING: usize = 256;
 const CALLS_WAITING: usize = 16;
 /// Records of the past that are remembered from before the start.
 const MOST_HISTORY: usize = 100_000;
@@ -156,9 +156,12 @@ impl Daemon {
                     tracing::warn!(?doubt, "the clock is not what it was");
                     self.handle(clock::reading(Some(doubt)));
                 }
-                Some(event) = inputs.datagrams.recv() => self.handle(event),
                 () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => {
                     self.agent.handle_timeout(Instant::now());
+                }
+                () = sleep_until(inputs.proof.unwrap_or_else(far_away)), if inputs.proof.is_some() => {
+                    inputs.proof = None;
+                    self.count_carried();
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
                 _ = inputs.watchdog.tick() => {
@@ -171,6 +174,8 @@ impl Daemon {
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
                 _ = inputs.interrupt.recv() => break,
+                // Last, because strangers can send without end.
+                event = inputs.datagrams.next() => self.handle(event),
             }
         }
         notify(&[NotifyState::Stopping]);
@@ -204,6 +209,19 @@ impl Daemon {
         match listing::gateways() {
             Ok(macs) => self.handle(Event::Gateways(macs)),
             Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
+        }
+    }
+
+    /// What the tunnels that were found have carried since.
+    fn count_carried(&mut self) {
+        match listing::own_sas() {
+            Ok(sas) => {
+                let carried = sas.iter().map(|sa| (sa.key, sa.packets)).collect();
+                self.handle(Event::Carried(carried));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell whether tunnels of before carry anything");
+            }
         }
     }
 
@@ -305,7 +323,9 @@ impl Daemon {
 struct Inputs {
     reports: UnboundedReceiver<Report>,
     monitor: Monitor,
-    datagrams: mpsc::Receiver<Event>,
+    /// When it is to be seen whether the tunnels of before carry anything.
+    proof: Option<tokio::time::Instant>,
+    datagrams: Datagrams,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -359,6 +379,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
+    let routes = SourceAddresses::open(mark).map_err(|source| Error::Start {
+        what: "ask the kernel for routes",
+        source,
+    })?;
     let memory = Memory::new(&loaded.daemon.state_dir);
     // What must be protected is held or blocked even by a start that fails because of this.
     let remembered = memory.load();
@@ -366,7 +390,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         Instant::now(),
         loaded.agent.clone(),
         remembered.as_deref().unwrap_or_default(),
-        Box::new(SourceAddresses::new(mark)),
+        Box::new(routes),
         || Box::new(System::new()),
     )?;
     let tunnels = left_behind::tunnels(&found.policies, &found.sas);
@@ -386,18 +410,15 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         );
     }
     agent.handle(Instant::now(), clock::reading(None));
-    let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
-    sockets.read_all(&events);
-    if adopting {
-        tokio::task::spawn_local(count_carried(events));
-    }
+    let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
     let mut inputs = Inputs {
         reports,
         monitor,
-        datagrams,
+        proof,
+        datagrams: sockets.datagrams(),
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -447,21 +468,6 @@ fn open_store(loaded: &Loaded) -> Result<Option<Store>, Error> {
     let wanted = loaded.agent.presence.is_some();
     let path = loaded.daemon.state_dir.join(STORE);
     Ok(wanted.then(|| Store::open(&path)).transpose()?)
-}
-
-/// Says a second later what the tunnels that were found have carried since.
-async fn count_carried(events: mpsc::Sender<Event>) {
-    tokio::time::sleep(PROOF).await;
-    match listing::own_sas() {
-        Ok(sas) => {
-            let carried = sas.iter().map(|sa| (sa.key, sa.packets)).collect();
-            // The daemon is about to end: nobody needs it.
-            let _ = events.send(Event::Carried(carried)).await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot tell whether tunnels of before carry anything");
-        }
-    }
 }
 
 /// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for
