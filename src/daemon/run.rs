@@ -236,8 +236,11 @@ impl Daemon {
         let sent = match effect {
             Effect::Kernel(change) => return self.writer.apply(change),
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
-            // Nobody follows: nobody is told.
-            Effect::Tell(line) => return drop(self.lines.send(line)),
+            Effect::Tell { line, level } => {
+                logging::line(&line, level);
+                // Nobody follows: nobody is told.
+                return drop(self.lines.send(line));
+            }
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::Send {
