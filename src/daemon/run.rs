@@ -26,6 +26,7 @@ use crate::agent::{Agent, left_behind};
 use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
+use crate::ike::crypto;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
@@ -402,6 +403,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Held or blocked what must be protected, before anything else is done.
     let waiting = settled(&mut agent, &writer, &mut reports).await;
 
+    crypto::warm_up(&mut System::new());
     warm_up().await;
     let sockets = sockets?;
     remembered?;
