@@ -34,6 +34,7 @@ use crate::kernel::{features, listing};
 use crate::net::masked::TooManyPrefixes;
 use crate::store::{Store, StoreError};
 use sd_notify::NotifyState;
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -123,11 +124,6 @@ impl Daemon {
     async fn serve(mut self, mut inputs: Inputs) -> Result<(), Error> {
         loop {
             self.carry_out_all();
-            // At least as often as the watchdog ticks.
-            if self.clock.went_back(Instant::now(), SystemTime::now()) {
-                tracing::warn!("the clock was set back");
-                self.writer.forget_acquires();
-            }
             let deadline = self
                 .agent
                 .poll_timeout()
@@ -155,12 +151,13 @@ impl Daemon {
                         source,
                     })?;
                     tracing::warn!(?doubt, "the clock is not what it was");
+                    self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
                 }
-                () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => {
+                () = reached(deadline) => {
                     self.agent.handle_timeout(Instant::now());
                 }
-                () = sleep_until(inputs.proof.unwrap_or_else(far_away)), if inputs.proof.is_some() => {
+                () = reached(inputs.proof) => {
                     inputs.proof = None;
                     self.count_carried();
                 }
@@ -168,6 +165,7 @@ impl Daemon {
                 _ = inputs.watchdog.tick() => {
                     notify(&[NotifyState::Watchdog]);
                     self.keeper.try_again();
+                    self.look_at_clock();
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
@@ -186,6 +184,13 @@ impl Daemon {
 
     fn handle(&mut self, event: Event) {
         self.agent.handle(Instant::now(), event);
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.clock.went_back(Instant::now(), SystemTime::now()) {
+            tracing::warn!("the clock was set back");
+            self.writer.forget_acquires();
+        }
     }
 
     /// A link that came, went or changed makes doubtful where this machine is.
@@ -360,9 +365,12 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Stands for a deadline that is disabled anyway.
-fn far_away() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(3600)
+/// Never, where there is no deadline.
+async fn reached(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
 }
 
 async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Result<(), Error> {
