@@ -14,6 +14,7 @@ use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::features;
 use xfrm_agent::kernel::monitor::Monitor;
 use xfrm_agent::kernel::ownership::Band;
+use xfrm_agent::kernel::source_addresses::SourceAddresses;
 use xfrm_agent::kernel::writer::{Report, Stop};
 use xfrm_agent::net::{Family, Selector};
 
@@ -649,5 +650,84 @@ fn what_the_kernel_can_do_is_tried_without_leaving_anything_behind() {
         assert!(checks.iter().all(|c| !c.remedy.is_empty()));
         assert_eq!(features::warm_up().is_ok(), features::has_esp());
         assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn packets_leave_from_the_address_that_routes_and_rules_say() {
+    in_namespace(|| {
+        const MARK: u32 = 0x8000_0000;
+        for (name, v4, v6) in [
+            ("s0", "192.0.2.1/24", "2001:db8:1::1/64"),
+            ("s1", "198.51.100.1/24", "2001:db8:2::1/64"),
+        ] {
+            device(name);
+            run("ip", &format!("addr add {v4} dev {name}"));
+            run("ip", &format!("addr add {v6} dev {name} nodad"));
+        }
+        run("ip", "route add 10.2.0.0/16 via 192.0.2.9");
+        run("ip", "route add 10.3.0.0/16 via 192.0.2.9 src 198.51.100.1");
+        run("ip", "route add unreachable 10.4.0.0/16");
+        run("ip", "route add 2001:db8:a::/48 via 2001:db8:1::9");
+        run("ip", "route add unreachable 2001:db8:b::/48");
+        // Who carries the mark goes another way.
+        run("ip", &format!("rule add fwmark {MARK} table 7"));
+        run("ip", &format!("-6 rule add fwmark {MARK} table 7"));
+        run("ip", "route add 10.2.8.0/24 via 198.51.100.9 table 7");
+        run(
+            "ip",
+            "route add 2001:db8:a:8::/64 via 2001:db8:2::9 table 7",
+        );
+        // A block that our packets pass.
+        let everything =
+            Selector::between("0.0.0.0/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap());
+        Kernel::open().put(vec![out(everything, Band::Failure, Action::Block)]);
+
+        let towards = |mark, dst: &str| {
+            let source = SourceAddresses::open(mark)
+                .unwrap()
+                .towards(dst.parse().unwrap());
+            source.map(|addr| addr.to_string())
+        };
+        for (dst, unmarked, marked) in [
+            ("192.0.2.7", Some("192.0.2.1"), Some("192.0.2.1")),
+            ("10.2.0.8", Some("192.0.2.1"), Some("192.0.2.1")),
+            ("10.2.8.8", Some("192.0.2.1"), Some("198.51.100.1")),
+            ("10.3.0.8", Some("198.51.100.1"), Some("198.51.100.1")),
+            (
+                "2001:db8:1::7",
+                Some("2001:db8:1::1"),
+                Some("2001:db8:1::1"),
+            ),
+            (
+                "2001:db8:a:8::8",
+                Some("2001:db8:1::1"),
+                Some("2001:db8:2::1"),
+            ),
+            // Ourselves.
+            ("198.51.100.1", Some("198.51.100.1"), Some("198.51.100.1")),
+            (
+                "2001:db8:2::1",
+                Some("2001:db8:2::1"),
+                Some("2001:db8:2::1"),
+            ),
+            ("127.0.0.1", Some("127.0.0.1"), Some("127.0.0.1")),
+            ("10.4.0.8", None, None),
+            ("203.0.113.1", None, None),
+            ("2001:db8:b::8", None, None),
+            ("2001:db8:ffff::1", None, None),
+            // Nobody in particular.
+            ("192.0.2.255", None, None),
+        ] {
+            assert_eq!(towards(0, dst).as_deref(), unmarked, "{dst}");
+            assert_eq!(towards(MARK, dst).as_deref(), marked, "{dst} with the mark");
+        }
+        // One that is asked again and again.
+        let mut sources = SourceAddresses::open(0).unwrap();
+        let (near, far) = ("10.2.0.8".parse().unwrap(), "10.4.0.8".parse().unwrap());
+        for _ in 0..3 {
+            assert_eq!(sources.towards(far), None);
+            assert_eq!(sources.towards(near), Some("192.0.2.1".parse().unwrap()));
+        }
     });
 }

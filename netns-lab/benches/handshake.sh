@@ -11,20 +11,26 @@ configure_gateway 104 10.1.0.0/16 10.0.0.0/8 106=10.2.0.0/16
 configure_gateway 106 10.2.0.0/16 10.0.0.0/8 104=10.1.0.0/16
 leave_nothing 104 106
 
-for ((i = 0; i < trials; i++)); do
-    start_agent 104
-    start_agent 106
-    start_process 104 recorder tcpdump -n -s 128 -i any -w "$trace" 'icmp or (udp and port 500)'
-    eventually 20 grep -q 'listening on' "$(state_folder "$lab")/recorder.log" || fail "tcpdump does not listen"
-    on 102 ping -q -c 1 -W 1 10.2.0.108 >/dev/null || true
-    end_process recorder INT
+# handshake: the times, once all seven packets are in the capture.
+handshake() {
     on 104 tcpdump -n -tt -r "$trace" 2>/dev/null | awk '
         n < 7 && (/ to-102 +In .* echo request/ && !n || n && / to-r1 /) { at[n++] = $1 }
         END {
             if (n < 7) exit 1
             for (i = 1; i < 7; i++) printf "%.2f ", (at[i] - at[i - 1]) * 1000
             printf "%.2f\n", (at[6] - at[0]) * 1000
-        }' || fail "no handshake: $(on 104 tcpdump -n -tt -r "$trace" 2>/dev/null)"
+        }'
+}
+
+for ((i = 0; i < trials; i++)); do
+    start_agent 104
+    start_agent 106
+    start_process 104 recorder tcpdump -n -U -s 128 -i any -w "$trace" 'icmp or (udp and port 500)'
+    eventually 20 grep -q 'listening on' "$(state_folder "$lab")/recorder.log" || fail "tcpdump does not listen"
+    on 102 ping -q -c 1 -W 1 10.2.0.108 >/dev/null || true
+    eventually 20 handshake || fail "no handshake: $(on 104 tcpdump -n -tt -r "$trace" 2>/dev/null)"
+    end_process recorder INT
+    rm "$trace"
     stop_agent 104
     stop_agent 106
 done

@@ -7,6 +7,7 @@ use crate::kernel::desired::Change;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
 use std::net::{IpAddr, SocketAddr};
+use tracing::Level;
 
 #[derive(Debug)]
 pub enum Effect {
@@ -32,8 +33,11 @@ pub enum Effect {
         token: Token,
         reply: Reply,
     },
-    /// One line for whoever follows `events`.
-    Tell(EventView),
+    /// One line for whoever follows `events`, and for the log at this level.
+    Tell {
+        line: EventView,
+        level: Level,
+    },
 }
 
 #[derive(Debug)]

@@ -50,6 +50,7 @@ use snapshot::{EventView, RefusalView};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
+use tracing::Level;
 use tunnels::Tunnels;
 use wishes::{Owner, TunnelId, Wishes};
 
@@ -85,6 +86,8 @@ pub struct Agent {
     refusals: BTreeMap<Key, RefusalView>,
     counters: BTreeMap<&'static str, u64>,
     effects: VecDeque<Effect>,
+    /// What no peer and no packet waits for: comes when there is no other effect.
+    afterwards: VecDeque<Effect>,
 }
 
 /// What the agent itself waits for; the rooms below have their own.
@@ -146,6 +149,7 @@ impl Agent {
             refusals: BTreeMap::new(),
             counters: BTreeMap::new(),
             effects: VecDeque::new(),
+            afterwards: VecDeque::new(),
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.relate(now);
@@ -222,7 +226,8 @@ impl Agent {
 
     /// Call until `None` after every input.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        effect.or_else(|| self.afterwards.pop_front())
     }
 
     fn kernel_event(&mut self, now: Instant, event: KernelEvent) {
@@ -317,19 +322,22 @@ impl Agent {
 
     /// For whoever follows `events`, and for the log.
     fn tell(&mut self, now: Instant, kind: &str, detail: String) {
-        tracing::info!(kind, detail);
-        self.publish(now, kind, detail);
+        self.line(now, Level::INFO, kind, detail);
     }
 
     /// For whoever follows `events`. Strangers can cause as many of these as the rate limits let
     /// them, so the log has them at `debug`.
     fn publish(&mut self, now: Instant, kind: &str, detail: String) {
-        tracing::debug!(kind, detail);
+        self.line(now, Level::DEBUG, kind, detail);
+    }
+
+    fn line(&mut self, now: Instant, level: Level, kind: &str, detail: String) {
         let at = now.saturating_duration_since(self.started).as_secs_f64();
-        self.effects.push_back(Effect::Tell(EventView {
+        let line = EventView {
             at,
             kind: kind.to_owned(),
             detail,
-        }));
+        };
+        self.afterwards.push_back(Effect::Tell { line, level });
     }
 }

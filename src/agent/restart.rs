@@ -141,7 +141,7 @@ impl Agent {
         let forgotten = self.once_protected.forget(prefix);
         if !forgotten.is_empty() {
             let memory = self.once_protected.selectors().to_vec();
-            self.effects.push_back(Effect::Remember(memory));
+            self.afterwards.push_back(Effect::Remember(memory));
         }
         // What was blocked because it had been protected is looked into afresh.
         let inside = |flow: &Flow| forgotten.iter().any(|net| net.contains(&flow.dst));

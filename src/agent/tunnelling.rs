@@ -129,7 +129,7 @@ impl Agent {
         }
         if self.once_protected.remember(&child.selectors) {
             let memory = self.once_protected.selectors().to_vec();
-            self.effects.push_back(Effect::Remember(memory));
+            self.afterwards.push_back(Effect::Remember(memory));
         }
         if let Some(request) = child.request {
             self.negotiations.finish(request);

@@ -1,82 +1,12 @@
-//! Everything outside that becomes an event of the agent.
+//! What the kernel says, as events of the agent.
 
-use super::sockets::{Received, UdpSocket};
 use crate::agent::event::{Event, KernelEvent};
 use crate::agent::snapshot::RefusalView;
 use crate::kernel::events::{self, Limit};
 use crate::kernel::ownership::Band;
 use crate::kernel::writer::Report;
 use nix::net::if_::InterfaceFlags;
-use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use tokio::sync::mpsc;
-
-/// Larger than any datagram.
-const BUFFER: usize = 65_536;
-
-/// RFC 3948 §2.2: what stands before IKE on port 4500, where ESP has its SPI.
-pub(super) const NON_ESP_MARKER: [u8; 4] = [0; 4];
-
-/// Which event a socket's datagrams are.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
-    Ike,
-    NatTraversal,
-    Transparent,
-}
-
-/// Reads a socket until nobody wants its datagrams any more.
-pub(super) async fn read(socket: Rc<UdpSocket>, source: Source, events: mpsc::Sender<Event>) {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let received = match socket.receive(&mut buffer).await {
-            Ok(received) => received,
-            Err(error) => {
-                tracing::error!(%error, port = socket.port(), "a socket is lost");
-                return;
-            }
-        };
-        let payload = &buffer[..received.len];
-        if let Some(event) = event(source, received, payload)
-            && events.send(event).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
-fn event(source: Source, received: Received, payload: &[u8]) -> Option<Event> {
-    let Received {
-        local,
-        remote,
-        hop_limit,
-        ..
-    } = received;
-    match source {
-        Source::Ike => Some(Event::Datagram {
-            local,
-            remote,
-            payload: payload.to_vec(),
-        }),
-        // What is left here is not ESP; a NAT keepalive is one octet and says nothing.
-        Source::NatTraversal => {
-            payload
-                .strip_prefix(&NON_ESP_MARKER)
-                .map(|payload| Event::Datagram {
-                    local,
-                    remote,
-                    payload: payload.to_vec(),
-                })
-        }
-        // The socket's own port is not secret; only what was diverted was meant for port 500.
-        Source::Transparent => (local.port() == 500).then(|| Event::Diverted {
-            local,
-            remote,
-            hop_limit,
-            payload: payload.to_vec(),
-        }),
-    }
-}
+use std::net::IpAddr;
 
 /// `None` for what the agent need not know.
 pub(super) fn of_report(report: Report) -> Option<Event> {
@@ -154,9 +84,4 @@ pub(super) fn links() -> Vec<Link> {
     links.sort_unstable();
     links.dedup();
     links
-}
-
-/// Local half of a datagram that is about to leave.
-pub(super) fn uses_nat_traversal(local: SocketAddr) -> bool {
-    local.port() == 4500
 }

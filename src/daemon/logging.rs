@@ -1,12 +1,14 @@
 //! Log lines on standard error, where systemd and people expect them.
 
+use crate::agent::snapshot::EventView;
 use std::io::IsTerminal;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// `RUST_LOG` overrides the configured level. Lines carry no time under systemd, which adds its
 /// own.
-pub(super) fn start(level: tracing::Level) {
+pub(super) fn start(level: Level) {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::from_level(level).into())
         .from_env_lossy();
@@ -21,4 +23,14 @@ pub(super) fn start(level: tracing::Level) {
     } else {
         lines.try_init()
     };
+}
+
+/// What the agent tells. A macro's level is fixed where it stands.
+pub(super) fn line(line: &EventView, level: Level) {
+    let EventView { kind, detail, .. } = line;
+    if level == Level::INFO {
+        tracing::info!(kind, detail);
+    } else {
+        tracing::debug!(kind, detail);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod control;
+mod datagrams;
 mod events;
 mod keeper;
 mod logging;

@@ -11,10 +11,11 @@
 
 use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
+use super::datagrams::Datagrams;
 use super::events::{self, Link};
 use super::keeper::Keeper;
 use super::memory::{self, Memory};
-use super::sockets::{self, SourceAddresses};
+use super::sockets;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::Effect;
@@ -25,12 +26,15 @@ use crate::agent::{Agent, left_behind};
 use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
+use crate::ike::crypto;
 use crate::kernel::monitor::Monitor;
+use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
 use crate::net::masked::TooManyPrefixes;
 use crate::store::{Store, StoreError};
 use sd_notify::NotifyState;
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -69,8 +73,6 @@ pub enum Error {
     },
 }
 
-/// Datagrams read and not handled yet; beyond it they wait in the sockets.
-const EVENTS_WAITING: usize = 256;
 const CALLS_WAITING: usize = 16;
 /// Records of the past that are remembered from before the start.
 const MOST_HISTORY: usize = 100_000;
@@ -122,11 +124,6 @@ impl Daemon {
     async fn serve(mut self, mut inputs: Inputs) -> Result<(), Error> {
         loop {
             self.carry_out_all();
-            // At least as often as the watchdog ticks.
-            if self.clock.went_back(Instant::now(), SystemTime::now()) {
-                tracing::warn!("the clock was set back");
-                self.writer.forget_acquires();
-            }
             let deadline = self
                 .agent
                 .poll_timeout()
@@ -154,16 +151,21 @@ impl Daemon {
                         source,
                     })?;
                     tracing::warn!(?doubt, "the clock is not what it was");
+                    self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
                 }
-                Some(event) = inputs.datagrams.recv() => self.handle(event),
-                () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => {
+                () = reached(deadline) => {
                     self.agent.handle_timeout(Instant::now());
+                }
+                () = reached(inputs.proof) => {
+                    inputs.proof = None;
+                    self.count_carried();
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
                 _ = inputs.watchdog.tick() => {
                     notify(&[NotifyState::Watchdog]);
                     self.keeper.try_again();
+                    self.look_at_clock();
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
@@ -171,6 +173,8 @@ impl Daemon {
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
                 _ = inputs.interrupt.recv() => break,
+                // Last, because strangers can send without end.
+                event = inputs.datagrams.next() => self.handle(event),
             }
         }
         notify(&[NotifyState::Stopping]);
@@ -180,6 +184,13 @@ impl Daemon {
 
     fn handle(&mut self, event: Event) {
         self.agent.handle(Instant::now(), event);
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.clock.went_back(Instant::now(), SystemTime::now()) {
+            tracing::warn!("the clock was set back");
+            self.writer.forget_acquires();
+        }
     }
 
     /// A link that came, went or changed makes doubtful where this machine is.
@@ -207,6 +218,19 @@ impl Daemon {
         }
     }
 
+    /// What the tunnels that were found have carried since.
+    fn count_carried(&mut self) {
+        match listing::own_sas() {
+            Ok(sas) => {
+                let carried = sas.iter().map(|sa| (sa.key, sa.packets)).collect();
+                self.handle(Event::Carried(carried));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell whether tunnels of before carry anything");
+            }
+        }
+    }
+
     /// Does everything that the agent wants done.
     fn carry_out_all(&mut self) {
         while let Some(effect) = self.agent.poll_effect() {
@@ -218,8 +242,11 @@ impl Daemon {
         let sent = match effect {
             Effect::Kernel(change) => return self.writer.apply(change),
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
-            // Nobody follows: nobody is told.
-            Effect::Tell(line) => return drop(self.lines.send(line)),
+            Effect::Tell { line, level } => {
+                logging::line(&line, level);
+                // Nobody follows: nobody is told.
+                return drop(self.lines.send(line));
+            }
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::Send {
@@ -305,7 +332,9 @@ impl Daemon {
 struct Inputs {
     reports: UnboundedReceiver<Report>,
     monitor: Monitor,
-    datagrams: mpsc::Receiver<Event>,
+    /// When it is to be seen whether the tunnels of before carry anything.
+    proof: Option<tokio::time::Instant>,
+    datagrams: Datagrams,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -336,9 +365,12 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Stands for a deadline that is disabled anyway.
-fn far_away() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(3600)
+/// Never, where there is no deadline.
+async fn reached(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
 }
 
 async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Result<(), Error> {
@@ -359,6 +391,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
+    let routes = SourceAddresses::open(mark).map_err(|source| Error::Start {
+        what: "ask the kernel for routes",
+        source,
+    })?;
     let memory = Memory::new(&loaded.daemon.state_dir);
     // What must be protected is held or blocked even by a start that fails because of this.
     let remembered = memory.load();
@@ -366,7 +402,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         Instant::now(),
         loaded.agent.clone(),
         remembered.as_deref().unwrap_or_default(),
-        Box::new(SourceAddresses::new(mark)),
+        Box::new(routes),
         || Box::new(System::new()),
     )?;
     let tunnels = left_behind::tunnels(&found.policies, &found.sas);
@@ -375,6 +411,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Held or blocked what must be protected, before anything else is done.
     let waiting = settled(&mut agent, &writer, &mut reports).await;
 
+    crypto::warm_up(&mut System::new());
     warm_up().await;
     let sockets = sockets?;
     remembered?;
@@ -386,18 +423,15 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         );
     }
     agent.handle(Instant::now(), clock::reading(None));
-    let (events, datagrams) = mpsc::channel(EVENTS_WAITING);
-    sockets.read_all(&events);
-    if adopting {
-        tokio::task::spawn_local(count_carried(events));
-    }
+    let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
     let mut inputs = Inputs {
         reports,
         monitor,
-        datagrams,
+        proof,
+        datagrams: sockets.datagrams(),
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -447,21 +481,6 @@ fn open_store(loaded: &Loaded) -> Result<Option<Store>, Error> {
     let wanted = loaded.agent.presence.is_some();
     let path = loaded.daemon.state_dir.join(STORE);
     Ok(wanted.then(|| Store::open(&path)).transpose()?)
-}
-
-/// Says a second later what the tunnels that were found have carried since.
-async fn count_carried(events: mpsc::Sender<Event>) {
-    tokio::time::sleep(PROOF).await;
-    match listing::own_sas() {
-        Ok(sas) => {
-            let carried = sas.iter().map(|sa| (sa.key, sa.packets)).collect();
-            // The daemon is about to end: nobody needs it.
-            let _ = events.send(Event::Carried(carried)).await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot tell whether tunnels of before carry anything");
-        }
-    }
 }
 
 /// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for

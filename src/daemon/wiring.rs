@@ -1,16 +1,15 @@
 //! The agent's ways out: which socket a datagram leaves from, where randomness and routes come from.
 
-use super::events::{self, NON_ESP_MARKER, Source};
-use super::sockets::{self, Datagram, Purpose, RawSockets, SourceAddresses, UdpSocket};
+use super::datagrams::{Datagrams, NON_ESP_MARKER, Source};
+use super::sockets::{self, Datagram, Purpose, RawSockets, UdpSocket};
 use crate::agent::effect::Routes;
-use crate::agent::event::Event;
 use crate::kernel::desired::TransparentPorts;
+use crate::kernel::source_addresses::SourceAddresses;
 use crate::net::{Family, Random};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use tokio::sync::mpsc;
 
 pub(super) struct Sockets {
     ike: [Rc<UdpSocket>; 2],
@@ -34,17 +33,18 @@ impl Sockets {
         })
     }
 
-    pub(super) fn read_all(&self, events: &mpsc::Sender<Event>) {
+    /// To be read, by one reader.
+    pub(super) fn datagrams(&self) -> Datagrams {
         let kinds = [
-            (&self.ike, Source::Ike),
-            (&self.nat_traversal, Source::NatTraversal),
-            (&self.transparent, Source::Transparent),
+            (Source::Ike, &self.ike),
+            (Source::NatTraversal, &self.nat_traversal),
+            (Source::Transparent, &self.transparent),
         ];
-        for (sockets, source) in kinds {
-            for socket in sockets {
-                tokio::task::spawn_local(events::read(socket.clone(), source, events.clone()));
-            }
-        }
+        let of_kind = |(source, sockets)| {
+            let sockets: &[Rc<UdpSocket>; 2] = sockets;
+            sockets.clone().map(|socket| (source, socket))
+        };
+        Datagrams::new(kinds.into_iter().flat_map(of_kind))
     }
 
     pub(super) fn send_as(
@@ -72,7 +72,7 @@ impl Sockets {
             SocketAddr::V4(_) => sockets[0].clone(),
             SocketAddr::V6(_) => sockets[1].clone(),
         };
-        if events::uses_nat_traversal(local) {
+        if local.port() == 4500 {
             let parts = [IoSlice::new(&NON_ESP_MARKER), IoSlice::new(payload)];
             by_family(&self.nat_traversal).send(local.ip(), remote, &parts)
         } else {

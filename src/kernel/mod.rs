@@ -14,6 +14,7 @@ pub mod observed;
 pub mod ownership;
 pub mod plan;
 pub mod remembered;
+pub mod source_addresses;
 pub mod statistics;
 mod text;
 pub mod writer;

@@ -395,7 +395,7 @@ impl World {
                         self.datagram(node, to, payload, event);
                     }
                 }
-                Effect::Tell(line) => {
+                Effect::Tell { line, .. } => {
                     let at = passed.as_secs_f64();
                     let name = self.nodes[node].name;
                     self.tells

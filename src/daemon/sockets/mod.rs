@@ -2,12 +2,10 @@
 
 mod options;
 mod raw;
-mod source;
 mod udp;
 
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};
-pub use source::SourceAddresses;
 pub use udp::{Purpose, Received, UdpSocket};
 
 use crate::net::Family;

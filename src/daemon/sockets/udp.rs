@@ -12,7 +12,7 @@ use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, Interrupted, Networ
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use tokio::io::Interest;
+use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 
 /// Octets, as the kernel counts them: some nine hundred probes of 1,200 octets at once. The usual
@@ -115,22 +115,28 @@ impl UdpSocket {
         self.port
     }
 
-    /// Waits for a datagram and fills `buffer` with it. A datagram whose addresses the kernel did
-    /// not tell, or that does not fit, is skipped.
-    pub async fn receive(&self, buffer: &mut [u8]) -> Result<Received, Error> {
+    /// Fills `buffer` with a datagram, or has the task woken when one has come. A datagram whose
+    /// addresses the kernel did not tell, or that does not fit, is skipped.
+    pub fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<Received, Error>> {
         loop {
-            let read = |fd: &OwnedFd| receive(fd.as_fd(), self.port, buffer).map_err(Into::into);
-            match self.socket.async_io(Interest::READABLE, read).await {
-                Ok(Some(received)) => return Ok(received),
-                Ok(None) => {}
+            let mut ready = ready!(self.socket.poll_read_ready(context)).map_err(Error::Receive)?;
+            let read =
+                |fd: &AsyncFd<OwnedFd>| receive(fd.as_fd(), self.port, buffer).map_err(Into::into);
+            match ready.try_io(read) {
+                Ok(Ok(Some(received))) => return Poll::Ready(Ok(received)),
+                Ok(Ok(None)) | Err(_) => {}
                 // An ICMP error that an earlier datagram drew is reported on the next call.
-                Err(e)
+                Ok(Err(e))
                     if matches!(
                         e.kind(),
                         ConnectionRefused | HostUnreachable | NetworkUnreachable
                     ) => {}
-                Err(e) if e.kind() == Interrupted => {}
-                Err(e) => return Err(Error::Receive(e)),
+                Ok(Err(e)) if e.kind() == Interrupted => {}
+                Ok(Err(e)) => return Poll::Ready(Err(Error::Receive(e))),
             }
         }
     }

@@ -122,6 +122,32 @@ pub fn own_rules(requests: &mut Requests) -> Result<Vec<RuleKey>, KernelError> {
     Ok(found)
 }
 
+/// The address that packets to `dst` with this mark leave from, by rules and routes alone: XFRM
+/// policies are not looked at.
+///
+/// # Errors
+/// The kernel's word for why there is no way, such as `ENETUNREACH`; `EBADMSG` where the way is
+/// none for a peer, as to a broadcast address.
+pub fn source_towards(
+    requests: &mut Requests,
+    dst: IpAddr,
+    mark: u32,
+) -> Result<IpAddr, KernelError> {
+    let host = IpNet::from(dst);
+    let header = RouteHeader {
+        address_family: address_family(Family::of(dst)),
+        destination_prefix_length: host.prefix_len(),
+        ..RouteHeader::default()
+    };
+    let mut message = RouteMessage::default();
+    message.header = header;
+    message.attributes = vec![
+        RouteAttribute::Destination(dst.into()),
+        RouteAttribute::Mark(mark),
+    ];
+    requests.fetch(RTM_GETROUTE, |payload| payload.put(&message), read_source)
+}
+
 fn emitted(structure: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; structure.buffer_len()];
     structure.emit(&mut bytes);
@@ -148,6 +174,19 @@ fn read_route(message: &Message<'_>) -> Option<RouteKey> {
         table: attributes.find_u32(libc::RTA_TABLE)?,
         local: IpNet::new(addr, prefix_len).ok()?.trunc(),
     })
+}
+
+/// Of the route to one destination.
+fn read_source(message: &Message<'_>) -> Option<IpAddr> {
+    let &[_, _, _, _, _, _, _, kind, ..] = message.payload else {
+        return None;
+    };
+    let leads_to_one = kind == libc::RTN_UNICAST || kind == libc::RTN_LOCAL;
+    if message.kind != RTM_NEWROUTE || !leads_to_one {
+        return None;
+    }
+    let attributes = attributes_after(message.payload, HEADER_LEN);
+    read_address(attributes.find(libc::RTA_PREFSRC)?)
 }
 
 fn read_address(octets: &[u8]) -> Option<IpAddr> {
@@ -215,7 +254,7 @@ mod tests {
         fn any_octets_are_read_without_panic(kind in prop_oneof![Just(RTM_NEWROUTE), Just(RTM_NEWRULE)],
                                              payload in prop::collection::vec(any::<u8>(), 0..96)) {
             let message = Message { kind, flags: 0, sequence: 0, port: 0, payload: &payload };
-            let _ = (read_route(&message), read_rule(&message));
+            let _ = (read_route(&message), read_rule(&message), read_source(&message));
         }
     }
 }

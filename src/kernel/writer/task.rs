@@ -43,6 +43,8 @@ pub(super) struct Task {
     revision: Revision,
     pending: Pending,
     refused: Refused,
+    /// Whether events may wait that were not read; `false` where the kernel has just said so.
+    unread: bool,
 }
 
 /// What the next plan has to look at.
@@ -92,6 +94,7 @@ impl Task {
             revision: Revision::default(),
             pending: Pending::default(),
             refused: Refused::default(),
+            unread: true,
         })
     }
 
@@ -131,7 +134,8 @@ impl Task {
             PollFd::new(self.sockets.events.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(_) => self.unread = fds[1].any() != Some(false),
+            Err(Errno::EINTR) => {}
             Err(error) => {
                 tracing::error!(%error, "the kernel writer cannot wait for events");
                 return false;
@@ -241,7 +245,9 @@ impl Task {
 
     /// Listens, plans, carries out and reports, once.
     fn follow(&mut self) {
-        self.listen();
+        if std::mem::replace(&mut self.unread, true) {
+            self.listen();
+        }
         let now = Instant::now();
         let due = self.refused.is_due(now);
         // Nothing is touched before the first wish.

@@ -434,7 +434,7 @@ impl World {
                     payload,
                 } => self.datagram(host, local, remote, payload),
                 Effect::Keep(keep) => self.hosts[host].keep(keep),
-                Effect::Tell(line) => {
+                Effect::Tell { line, .. } => {
                     let at = self.now.duration_since(self.start).as_secs_f64();
                     let line = format!("{at:9.4} {} {}", line.kind, line.detail);
                     self.hosts[host].tells.push(line);
