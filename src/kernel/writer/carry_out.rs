@@ -126,6 +126,8 @@ impl<'a> Run<'a, '_> {
         self.queued.push((stage, step));
         if self.kit.sockets.xfrm.batch().is_full() {
             self.flush()?;
+            // Each step has its event, and their socket does not hold any number of them.
+            self.kit.sockets.listen()?;
             self.room.await_growth(&mut self.kit.sockets.xfrm);
         }
         Ok(())
@@ -175,8 +177,6 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         }
         let refused = self.kit.sockets.xfrm.flush()?;
-        // Each step has its event, and their socket does not hold any number of them.
-        self.kit.sockets.listen()?;
         let mut queued = std::mem::take(&mut self.queued);
         for (position, error) in refused {
             if let Some((stage, step)) = queued.get(position)
