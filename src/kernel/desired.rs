@@ -277,6 +277,8 @@ pub enum Sysctl {
 }
 
 impl Sysctl {
+    pub const ALL: [Self; 2] = [Self::XfrmLarvalDrop, Self::XfrmAcqExpires];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::XfrmLarvalDrop => "net.core.xfrm_larval_drop",

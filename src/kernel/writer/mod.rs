@@ -17,6 +17,7 @@ mod kernel_state;
 mod refusal;
 mod room;
 mod task;
+mod thresholds;
 
 pub use refusal::Refusal;
 

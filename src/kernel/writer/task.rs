@@ -1,17 +1,18 @@
 //! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
 
-use super::carry_out::{self, Kit, Looks, Outcome};
+mod looking;
+
+use super::carry_out::{self, Kit, Outcome};
 use super::grace_periods;
-use super::kernel_state::{By, Seen, Sockets, Table, is_own, read_sysctl};
+use super::kernel_state::{Sockets, Table, is_own};
 use super::refusal::Refused;
+use super::thresholds;
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop, Wake};
 use crate::kernel::desired::{
-    Action, Change, Desired, Direction, Key, Object, Policy, PolicyKey, Revision, Sysctl,
+    Action, Change, Desired, Direction, Key, Policy, PolicyKey, Revision, Sysctl,
 };
 use crate::kernel::events::KernelEvent;
-use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::larval::{self, Larval};
-use crate::kernel::netlink::spd::{self, Threshold, Thresholds};
 use crate::kernel::observed::Observed;
 use crate::kernel::ownership::{self, Indices};
 use crate::kernel::plan::{Plan, Scope, plan};
@@ -25,8 +26,6 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-
-const SYSCTLS: [Sysctl; 2] = [Sysctl::XfrmLarvalDrop, Sysctl::XfrmAcqExpires];
 
 pub(super) struct Task {
     queue: Receiver<Command>,
@@ -228,19 +227,10 @@ impl Task {
             tracing::error!(%error, "the kernel cannot be listed");
             self.out_of_date = true;
         }
-        if let Err(error) = self.set_thresholds() {
+        if let Err(error) = thresholds::set(&mut self.sockets.xfrm, &mut self.remembered) {
             // Slower with many policies, and otherwise the same.
             tracing::warn!(%error, "policy hash thresholds stay as they are");
         }
-    }
-
-    fn set_thresholds(&mut self) -> Result<(), KernelError> {
-        let before = spd::thresholds(&mut self.sockets.xfrm)?;
-        if before == THRESHOLDS {
-            return Ok(());
-        }
-        self.remembered.thresholds(before, THRESHOLDS)?;
-        spd::set_thresholds(&mut self.sockets.xfrm, THRESHOLDS)
     }
 
     /// Listens, plans, carries out and reports, once.
@@ -317,15 +307,6 @@ impl Task {
         self.pending.everything = true;
     }
 
-    fn listen(&mut self) {
-        if let Err(error) = self.sockets.listen() {
-            tracing::error!(%error, "kernel events cannot be read");
-            std::thread::sleep(RETRY);
-            self.lose_track();
-        }
-        self.digest();
-    }
-
     fn carry_out(
         &mut self,
         scope: Scope<'_>,
@@ -355,123 +336,6 @@ impl Task {
         outcome
     }
 
-    /// Takes in what became of the objects that were written.
-    fn look_again(&mut self, looks: Looks) {
-        self.listen();
-        let mut look = || {
-            if looks.routes {
-                self.sockets.list_routes(&mut self.observed)?;
-            }
-            if looks.interception {
-                self.observed.interception = self.table.observe()?;
-            }
-            Ok::<(), KernelError>(())
-        };
-        if let Err(error) = look() {
-            tracing::error!(%error, "the kernel cannot be listed");
-        }
-        if looks.sysctls {
-            self.look_at_sysctls();
-        }
-    }
-
-    fn look_at_everything(&mut self) -> Result<(), StartError> {
-        let looked = self.look_at_what_has_no_events();
-        looked.map_err(|error| StartError::Dump("routes and rules", error))?;
-        self.sockets.list(&mut self.observed)?;
-        self.out_of_date = false;
-        Ok(())
-    }
-
-    fn look_at_what_has_no_events(&mut self) -> Result<(), KernelError> {
-        self.look_at_sysctls();
-        match self.table.observe() {
-            Ok(interception) => self.observed.interception = interception,
-            // Without nft there is no table; if one is wanted, its refusal says so.
-            Err(error) => tracing::debug!(%error, "interception cannot be listed"),
-        }
-        self.sockets.list_routes(&mut self.observed)
-    }
-
-    fn look_at_sysctls(&mut self) {
-        let altered = &self.remembered.settings().sysctls;
-        for name in SYSCTLS {
-            match read_sysctl(name) {
-                Ok(value) => drop(self.observed.sysctls.insert(name, value)),
-                Err(_) => drop(self.observed.sysctls.remove(&name)),
-            }
-            if altered.contains_key(name.name()) {
-                self.observed.altered.insert(name);
-            } else {
-                self.observed.altered.remove(&name);
-            }
-        }
-    }
-
-    /// Takes what was heard into `observed`, and notes what has to be put right.
-    fn digest(&mut self) {
-        for (by, seen) in std::mem::take(&mut self.sockets.seen) {
-            match seen {
-                Seen::Policy(policy) => {
-                    let key = policy.policy.key;
-                    let wanted = self.desired.get(&Key::Policy(key));
-                    let differs = matches!(wanted, Some(Object::Policy(p)) if !policy.is(p));
-                    if by == By::Others && differs {
-                        self.disturbed(key);
-                    }
-                    self.observed.policy_is(policy);
-                }
-                Seen::PolicyGone(key) => {
-                    if by == By::Others && self.desired.contains_key(&Key::Policy(key)) {
-                        self.disturbed(key);
-                    }
-                    self.observed.policy_is_gone(&key);
-                }
-                Seen::PolicyExpired(key) => self.policy_expired(key),
-                Seen::Sa(sa) => self.observed.sa_is(sa),
-                Seen::SaGone(key) => {
-                    let was_ours = self.observed.sa(&key).is_some();
-                    self.observed.sa_is_gone(&key);
-                    if !self.desired.contains_key(&Key::Sa(key)) {
-                        self.observed.forget(&key);
-                    } else if by == By::Others && was_ours {
-                        self.report(Report::Event(KernelEvent::SaLost { key }));
-                    }
-                }
-                Seen::Unknown => {
-                    self.lose_track();
-                    self.report(Report::Event(KernelEvent::Overrun));
-                }
-            }
-        }
-    }
-
-    /// Wanted for so long and no longer: it is not put back, which would be the opposite of what
-    /// its lifetime is for.
-    fn policy_expired(&mut self, key: PolicyKey) {
-        self.observed.policy_is_gone(&key);
-        let wanted = self.desired.get(&Key::Policy(key));
-        match wanted {
-            Some(Object::Policy(policy)) if policy.lifetime.is_some() => {
-                self.desired.remove(&Key::Policy(key));
-                self.report(Report::Event(KernelEvent::PolicyExpired { key }));
-            }
-            Some(_) => self.pending.keys.push(Key::Policy(key)),
-            None => {}
-        }
-    }
-
-    fn disturbed(&mut self, key: PolicyKey) {
-        self.pending.keys.push(Key::Policy(key));
-        if self
-            .observed
-            .policy(&key)
-            .is_some_and(ownership::owns_policy)
-        {
-            self.pending.disturbed.insert(key);
-        }
-    }
-
     fn report(&self, report: Report) {
         // A receiver that is gone does not care.
         let _ = self.reports.send(report);
@@ -490,29 +354,19 @@ impl Task {
                 Err(error) => tracing::error!(%error, "a kernel socket failed; something is left"),
             }
         }
-        for name in SYSCTLS {
+        for name in Sysctl::ALL {
             if let Err(error) = carry_out::restore_sysctl(&mut self.remembered, name) {
                 let attempt = format!("sysctl {name}=(as before)");
                 refusals.push(Refusal::new(Key::Sysctl(name), attempt, error.into()));
             }
         }
-        if let Err(error) = self.restore_thresholds() {
+        if let Err(error) = thresholds::restore(&mut self.sockets.xfrm, &mut self.remembered) {
             tracing::warn!(%error, "policy hash thresholds could not be given back");
         }
         if let Err(error) = self.remembered.save() {
             tracing::warn!(%error, "the next start will find settings that were given back already");
         }
         refusals
-    }
-
-    fn restore_thresholds(&mut self) -> Result<(), KernelError> {
-        if let Some(altered) = self.remembered.settings().thresholds.clone() {
-            if spd::thresholds(&mut self.sockets.xfrm)? == altered.ours {
-                spd::set_thresholds(&mut self.sockets.xfrm, altered.before)?;
-            }
-            self.remembered.forget_thresholds();
-        }
-        Ok(())
     }
 }
 
@@ -530,20 +384,6 @@ type StopRequest = (Stop, oneshot::Sender<Vec<Refusal>>);
 
 /// The [`super::Writer`] is gone.
 struct Disconnected;
-
-/// Policies between prefixes at least this long are found by hash. 50,000 policies between /24s,
-/// best of three on a busy machine: put in within 113 ms, with the kernel's own 32 and 128 within
-/// 206 ms, with 16 and 48 within 270 ms. Runs differed by more than a factor of three.
-const THRESHOLDS: Thresholds = Thresholds {
-    v4: Threshold {
-        local: 24,
-        remote: 24,
-    },
-    v6: Threshold {
-        local: 64,
-        remote: 64,
-    },
-};
 
 /// Rounded up, so that it is time when it ends.
 fn until(due: Instant) -> PollTimeout {

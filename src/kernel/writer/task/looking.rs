@@ -1,0 +1,138 @@
+//! What the kernel holds: listed where it has no events or they were missed, and otherwise heard.
+
+use super::{RETRY, Task};
+use crate::kernel::desired::{Key, Object, PolicyKey, Sysctl};
+use crate::kernel::events::KernelEvent;
+use crate::kernel::netlink::error::KernelError;
+use crate::kernel::ownership;
+use crate::kernel::writer::carry_out::Looks;
+use crate::kernel::writer::kernel_state::{By, Seen, read_sysctl};
+use crate::kernel::writer::{Report, StartError};
+
+impl Task {
+    pub(super) fn listen(&mut self) {
+        if let Err(error) = self.sockets.listen() {
+            tracing::error!(%error, "kernel events cannot be read");
+            std::thread::sleep(RETRY);
+            self.lose_track();
+        }
+        self.digest();
+    }
+
+    /// Takes in what became of the objects that were written.
+    pub(super) fn look_again(&mut self, looks: Looks) {
+        self.listen();
+        let mut look = || {
+            if looks.routes {
+                self.sockets.list_routes(&mut self.observed)?;
+            }
+            if looks.interception {
+                self.observed.interception = self.table.observe()?;
+            }
+            Ok::<(), KernelError>(())
+        };
+        if let Err(error) = look() {
+            tracing::error!(%error, "the kernel cannot be listed");
+        }
+        if looks.sysctls {
+            self.look_at_sysctls();
+        }
+    }
+
+    pub(super) fn look_at_everything(&mut self) -> Result<(), StartError> {
+        let looked = self.look_at_what_has_no_events();
+        looked.map_err(|error| StartError::Dump("routes and rules", error))?;
+        self.sockets.list(&mut self.observed)?;
+        self.out_of_date = false;
+        Ok(())
+    }
+
+    pub(super) fn look_at_what_has_no_events(&mut self) -> Result<(), KernelError> {
+        self.look_at_sysctls();
+        match self.table.observe() {
+            Ok(interception) => self.observed.interception = interception,
+            // Without nft there is no table; if one is wanted, its refusal says so.
+            Err(error) => tracing::debug!(%error, "interception cannot be listed"),
+        }
+        self.sockets.list_routes(&mut self.observed)
+    }
+
+    fn look_at_sysctls(&mut self) {
+        let altered = &self.remembered.settings().sysctls;
+        for name in Sysctl::ALL {
+            match read_sysctl(name) {
+                Ok(value) => drop(self.observed.sysctls.insert(name, value)),
+                Err(_) => drop(self.observed.sysctls.remove(&name)),
+            }
+            if altered.contains_key(name.name()) {
+                self.observed.altered.insert(name);
+            } else {
+                self.observed.altered.remove(&name);
+            }
+        }
+    }
+
+    /// Takes what was heard into `observed`, and notes what has to be put right.
+    fn digest(&mut self) {
+        for (by, seen) in std::mem::take(&mut self.sockets.seen) {
+            match seen {
+                Seen::Policy(policy) => {
+                    let key = policy.policy.key;
+                    let wanted = self.desired.get(&Key::Policy(key));
+                    let differs = matches!(wanted, Some(Object::Policy(p)) if !policy.is(p));
+                    if by == By::Others && differs {
+                        self.disturbed(key);
+                    }
+                    self.observed.policy_is(policy);
+                }
+                Seen::PolicyGone(key) => {
+                    if by == By::Others && self.desired.contains_key(&Key::Policy(key)) {
+                        self.disturbed(key);
+                    }
+                    self.observed.policy_is_gone(&key);
+                }
+                Seen::PolicyExpired(key) => self.policy_expired(key),
+                Seen::Sa(sa) => self.observed.sa_is(sa),
+                Seen::SaGone(key) => {
+                    let was_ours = self.observed.sa(&key).is_some();
+                    self.observed.sa_is_gone(&key);
+                    if !self.desired.contains_key(&Key::Sa(key)) {
+                        self.observed.forget(&key);
+                    } else if by == By::Others && was_ours {
+                        self.report(Report::Event(KernelEvent::SaLost { key }));
+                    }
+                }
+                Seen::Unknown => {
+                    self.lose_track();
+                    self.report(Report::Event(KernelEvent::Overrun));
+                }
+            }
+        }
+    }
+
+    /// Wanted for so long and no longer: it is not put back, which would be the opposite of what
+    /// its lifetime is for.
+    fn policy_expired(&mut self, key: PolicyKey) {
+        self.observed.policy_is_gone(&key);
+        let wanted = self.desired.get(&Key::Policy(key));
+        match wanted {
+            Some(Object::Policy(policy)) if policy.lifetime.is_some() => {
+                self.desired.remove(&Key::Policy(key));
+                self.report(Report::Event(KernelEvent::PolicyExpired { key }));
+            }
+            Some(_) => self.pending.keys.push(Key::Policy(key)),
+            None => {}
+        }
+    }
+
+    fn disturbed(&mut self, key: PolicyKey) {
+        self.pending.keys.push(Key::Policy(key));
+        if self
+            .observed
+            .policy(&key)
+            .is_some_and(ownership::owns_policy)
+        {
+            self.pending.disturbed.insert(key);
+        }
+    }
+}
