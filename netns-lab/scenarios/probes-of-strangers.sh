@@ -9,7 +9,7 @@ trace=$(state_folder "$lab")/trace
 behind=$(state_folder "$lab")/behind
 
 answered_once() { [[ -n $(packets "$trace" udp and src host 203.0.113.106 and dst host 198.51.100.1) ]]; }
-has() { (($(counter "$1" "$2") >= $3)); }
+counted() { (($(counter "$1" "$2") >= $3)); }
 all_seen() { (($(counter 106 probes-answered) + $(counter 106 probes-limited) >= $1)); }
 octets() { echo $(($(packets "$1" -e "$2" | sed -n 's/.*ethertype [^,]*, length \([0-9]*\):.*/\1/p' | paste -sd+))); }
 
@@ -29,13 +29,13 @@ for id in 224.0.0.1 127.0.0.1 255.255.255.255 203.0.113.106 10.2.0.108 10.2.0.10
 done
 # Another packet described than the one that the probe travels as.
 strangers r1 probe 10.1.0.102 10.2.0.108 --id 198.51.100.1 --spoil summary
-eventually 10 has 106 probes-refused 7 || counts 106 probes-refused=7
+eventually 10 counted 106 probes-refused 7 || counts 106 probes-refused=7
 
 # Cut short, and longer than a probe can be.
 strangers r1 probe 10.1.0.102 10.2.0.108 --id 198.51.100.1 --spoil truncated
 strangers r1 probe 10.1.0.102 10.2.0.108 --id 198.51.100.1 --spoil padded
 strangers r1 probe 10.1.0.102 10.2.0.108 --id 198.51.100.1 --spoil oversized
-eventually 10 has 106 probes-malformed 3 || counts 106 probes-malformed=3
+eventually 10 counted 106 probes-malformed 3 || counts 106 probes-malformed=3
 
 counts 106 probes-answered=1 probes-refused=7 probes-malformed=3 probes-limited=0
 
