@@ -136,8 +136,9 @@ wait_until_ready() {
     local node _
     for node in "${!batch[@]}"; do
         for _ in {1..100}; do
-            # A veth end is UP when its peer is; a tentative address is not usable yet.
-            ip -n "$(namespace "$node")" address | has 'state DOWN\|LOWERLAYERDOWN\|tentative' || continue 2
+            # A veth end is UP when its peer is; a tentative address is not usable yet. What is not set up is no link of
+            # ours, as the tunnels that some kernels have in each namespace.
+            ip -n "$(namespace "$node")" address show up | has 'state DOWN\|LOWERLAYERDOWN\|tentative' || continue 2
             sleep 0.05
         done
         die "$file: node $node: its links did not come up"
