@@ -553,13 +553,13 @@ fn policies_by_the_thousand_are_put_in_found_again_and_removed() {
 fn many_of_still_more_policies_are_removed_and_put_in_again() {
     in_namespace(|| {
         let trap = |i: u32| trap(&format!("10.{}.{}.0/24", i >> 8, i & 255), "10.200.0.0/24");
-        let many: Vec<_> = (0..45_000).map(trap).collect();
-        let some = &many[10_000..30_000];
+        let many: Vec<_> = (0..60_000).map(trap).collect();
+        let some = &many[10_000..38_000];
         let mut kernel = Kernel::open();
         kernel.put(many.clone());
         for (put, remove, left) in [
-            (vec![], some.iter().map(Object::key).collect(), 25_000),
-            (some.to_vec(), vec![], 45_000),
+            (vec![], some.iter().map(Object::key).collect(), 32_000),
+            (some.to_vec(), vec![], 60_000),
         ] {
             let change = Change {
                 put,
@@ -572,6 +572,9 @@ fn many_of_still_more_policies_are_removed_and_put_in_again() {
                 left
             );
         }
+        // What is said after an answer is heard before the next.
+        kernel.put(vec![many[0].clone()]);
+        assert_eq!(kernel.overruns, 0);
         kernel.stop(Stop::Remove);
         assert_eq!(policies(), "");
     });

@@ -10,6 +10,7 @@ use xfrm_agent::kernel::desired::{
     Action, Change, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey,
     Revision, Template,
 };
+use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::ownership::Band;
 use xfrm_agent::kernel::writer::{Found, Options, Refusal, Report, Stop, Writer};
 use xfrm_agent::net::Selector;
@@ -54,6 +55,8 @@ pub(crate) struct Kernel {
     reports: UnboundedReceiver<Report>,
     pub(crate) found: Found,
     revision: u64,
+    /// How often the writer has lost track of the kernel.
+    pub(crate) overruns: usize,
     pub(crate) directory: tempfile::TempDir,
 }
 
@@ -78,6 +81,7 @@ impl Kernel {
             reports,
             found,
             revision: 0,
+            overruns: 0,
             directory,
         }
     }
@@ -116,10 +120,15 @@ impl Kernel {
 
     pub(crate) fn report(&mut self) -> Report {
         let next = self.reports.recv();
-        self.runtime
+        let report = self
+            .runtime
             .block_on(async { tokio::time::timeout(Duration::from_secs(60), next).await })
             .expect("the writer answers within a minute")
-            .expect("the writer runs")
+            .expect("the writer runs");
+        if let Report::Event(KernelEvent::Overrun) = report {
+            self.overruns += 1;
+        }
+        report
     }
 
     pub(crate) fn forget_acquires(&self) {

@@ -161,9 +161,11 @@ impl Relations {
                 addresses,
                 ..
             } = &kept.presence;
-            let mut detail = format!("{entity}: {location} at");
+            let mut detail = format!("{entity}: {location}");
+            let mut before = " at ";
             for address in addresses {
-                write!(detail, " {address}").expect("a String takes all text");
+                write!(detail, "{before}{address}").expect("a String takes all text");
+                before = ", ";
             }
             self.tell("presence", detail);
         }
