@@ -46,7 +46,7 @@ install_packages() {
     [[ $EUID -eq 0 ]] || die "missing packages: sudo apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
     log=$(mktemp)
-    if ! apt_get update >"$log" 2>&1 || ! apt_get install "${missing[@]}" >>"$log" 2>&1; then
+    if ! { unless_locked apt_get update && unless_locked apt_get install "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
         rm -f "$log"
         die "could not install ${missing[*]}; try: apt-get update && apt-get install ${missing[*]}"
@@ -74,6 +74,20 @@ install_idle() {
             systemctl --quiet disable "$unit" >/dev/null 2>&1 || true
         done
     fi
+}
+
+# unless_locked COMMAND...: once more, for five minutes, while another package manager is at work: the machine's own upgrades,
+# or the second guest that these scripts start.
+unless_locked() {
+    local attempt said status
+    for attempt in {1..60}; do
+        status=0
+        said=$("$@" 2>&1) || status=$?
+        if ((status == 0 || attempt == 60)) || ! has 'Could not get lock' <<<"$said"; then break; fi
+        sleep 5
+    done
+    echo "$said"
+    return "$status"
 }
 
 apt_get() {
