@@ -44,6 +44,7 @@ fn settings() -> Settings {
             "10.0.0.0/8".parse().unwrap(),
         )],
         timing: Timing::default(),
+        compression: true,
     }
 }
 
@@ -182,6 +183,7 @@ fn wish(request: u64, selector: Selector) -> Connect {
         mode: Mode::Tunnel,
         protocol: ChildProtocol::Esp,
         transport_only: false,
+        compression: false,
         initial_contact: true,
     }
 }

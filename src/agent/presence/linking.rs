@@ -6,7 +6,7 @@ use crate::agent::tunnels::LINGER;
 use crate::agent::wishes::Wishes;
 use crate::ike::effects::{ChildId, ChildSa, ConnectError, DownReason, IkeId, Outbound};
 use crate::ike::settings::{Mode, RequestId};
-use crate::kernel::desired::{PolicyKey, SaKey};
+use crate::kernel::desired::{IpsecProtocol, PolicyKey, SaKey};
 use crate::net::{Flow, Identity, host};
 use crate::presence::Protocols;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ impl Relations {
         &mut self,
         now: Instant,
         policy: PolicyKey,
-        flow: Flow,
+        (flow, protocol): (Flow, IpsecProtocol),
         wishes: &mut Wishes,
     ) -> bool {
         let address = flow.dst;
@@ -29,7 +29,13 @@ impl Relations {
             return false;
         }
         let pair = (flow.src, address);
-        if self.links.carries(pair, relation.protocols()) {
+        let protocols = relation.protocols();
+        if protocol == IpsecProtocol::Comp && self.links.carries(pair, protocols) {
+            // Nothing waits for compression. Where the peer was not asked yet, it is now.
+            for child in self.links.offer_compression(pair, protocols) {
+                self.effects.push_back(Effect::Compress(child));
+            }
+        } else if self.links.carries(pair, protocols) {
             // They came up while the kernel was telling us.
             relation.release(wishes);
         } else {

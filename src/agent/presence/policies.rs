@@ -133,7 +133,10 @@ impl Ground {
         })
     }
 
-    /// ESP first and AH around it.
+    /// Compressed first, then ESP, and AH around it (RFC 3173 §2).
+    ///
+    /// Compression is optional in any case: what is short, or does not become shorter, is sent as it is
+    /// (RFC 3173 §2.2), and a peer that does not do it is no less protected.
     fn action(&self, protection: Protection, esp_behind_nat: bool) -> Action {
         let level = match protection.demand {
             Demand::Discard => return Action::Block,
@@ -155,7 +158,11 @@ impl Ground {
         let template = |protocol| Template {
             protocol,
             mode: Mode::Transport,
-            level,
+            level: if protocol == IpsecProtocol::Comp {
+                Level::Use
+            } else {
+                level
+            },
             src: any,
             dst: any,
             reqid: self.reqid,
@@ -163,6 +170,7 @@ impl Ground {
         };
         let esp = protocols.esp.then(|| template(IpsecProtocol::Esp));
         let ah = protocols.ah.then(|| template(IpsecProtocol::Ah));
-        Action::Allow(esp.into_iter().chain(ah).collect())
+        let comp = protocols.ipcomp.then(|| template(IpsecProtocol::Comp));
+        Action::Allow(comp.into_iter().chain(esp).chain(ah).collect())
     }
 }

@@ -17,7 +17,7 @@ use crate::kernel::desired::{Direction, Policy, PolicyKey};
 use crate::presence::decisions::Decision;
 use crate::presence::exchange::{MAX_DEMANDS, Posture};
 use crate::presence::rules::{Clause, Verdict, protection_of};
-use crate::presence::{Class, Demand, Entity, Protection, Timestamp};
+use crate::presence::{Class, Demand, Entity, Protection, Protocols, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -231,7 +231,7 @@ impl Relation {
     }
 
     /// Which IPsec protocols are to be at hand: everything that may be demanded.
-    pub(super) fn protocols(&self) -> crate::presence::Protocols {
+    pub(super) fn protocols(&self) -> Protocols {
         let demanded = self.demanded.iter().map(|(_, protection)| *protection);
         let applied = self.decision.applied().iter().map(|c| c.protection);
         let all = applied
@@ -240,7 +240,10 @@ impl Relation {
                 all.union(p.protocols)
             });
         if self.ground.nat {
-            return crate::presence::Protocols::ESP;
+            return Protocols {
+                ipcomp: all.ipcomp,
+                ..Protocols::ESP
+            };
         }
         all
     }

@@ -47,6 +47,8 @@ pub(in crate::agent) enum Effect {
         token: AskToken,
         data: Vec<u8>,
     },
+    /// Replace it by one that is compressed, if the peer agrees.
+    Compress(ChildId),
     CloseChild(ChildId, DownReason),
     /// Find our address towards this one, and [`Relations::link`] them.
     Reach(IpAddr),

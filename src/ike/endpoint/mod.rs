@@ -25,7 +25,7 @@ use super::effects::{ChildId, ConnectError, DownReason, Effect, IkeId};
 use super::exchanges::Task;
 use super::half_open::HalfOpenTable;
 use super::sa::{IkeSa, Role, State, end_of};
-use super::settings::{Connect, RequestId, Settings};
+use super::settings::{Connect, Mode, RequestId, Settings};
 use super::{nat, simultaneous};
 use crate::net::{Identity, Random};
 use std::collections::BTreeMap;
@@ -191,6 +191,21 @@ impl Endpoint {
                 sa.waiting.push_back(Task::Rekey(child));
             }
         });
+    }
+
+    /// Replaces a child of a contact by one that is compressed, if the peer agrees.
+    pub fn compress_child(&mut self, now: Instant, child: ChildId) {
+        self.with_owner(now, child, |sa, _| {
+            if let Some(c) = sa.children.get_mut(&child) {
+                c.compressed = c.mode == Mode::Transport;
+            }
+        });
+        self.rekey_child(now, child);
+    }
+
+    /// The kernel cannot compress: nobody is asked to any more, nor granted it.
+    pub fn stop_compressing(&mut self) {
+        self.ctx.settings.compression = false;
     }
 
     /// Takes a child down at both ends; `ChildDown` is said at once.

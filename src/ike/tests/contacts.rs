@@ -10,7 +10,7 @@ use crate::net::{Port, Protocol, Selector};
 const ESP: ChildProtocol = ChildProtocol::Esp;
 
 /// They protect nothing, and are believed about nothing but as contacts.
-fn contacts() -> [Settings; 2] {
+pub(super) fn contacts() -> [Settings; 2] {
     [A, B].map(|host| {
         let mut s = settings(host, 2);
         s.protects.clear();

@@ -259,7 +259,13 @@ fn demand(value: Value) -> Result<(Class, Protection), Malformed> {
     let protocols = fields.optional(1, "protocols", protocols)?;
     let protocols = protocols.unwrap_or_default();
     let needs_protocols = matches!(demand, Demand::Use | Demand::Require);
-    if needs_protocols == protocols.is_empty() {
+    // Compression alone protects nothing, so that nobody can demand it as protection.
+    let fits = if needs_protocols {
+        protocols.protects()
+    } else {
+        protocols.is_empty()
+    };
+    if !fits {
         return Err(Malformed::Field("protocols"));
     }
     let class = Class {

@@ -408,22 +408,23 @@ fn any_message() -> impl Strategy<Value = Message> {
 }
 
 fn any_posture() -> impl Strategy<Value = Posture> {
-    let protection = (0..4u8, 1..8u8).prop_map(|(demand, bits)| match demand {
-        0 => Protection::CLEAR,
-        3 => Protection::DISCARD,
-        demand => Protection {
-            demand: if demand == 1 {
-                Demand::Use
-            } else {
-                Demand::Require
+    let protection =
+        (0..4u8, prop_oneof![1..4u8, 5..8u8]).prop_map(|(demand, bits)| match demand {
+            0 => Protection::CLEAR,
+            3 => Protection::DISCARD,
+            demand => Protection {
+                demand: if demand == 1 {
+                    Demand::Use
+                } else {
+                    Demand::Require
+                },
+                protocols: Protocols {
+                    ah: bits & 1 != 0,
+                    esp: bits & 2 != 0,
+                    ipcomp: bits & 4 != 0,
+                },
             },
-            protocols: Protocols {
-                ah: bits & 1 != 0,
-                esp: bits & 2 != 0,
-                ipcomp: bits & 4 != 0,
-            },
-        },
-    });
+        });
     let port = |port| if port == 0 { Port::Any } else { Port::Is(port) };
     let class =
         (any::<u8>(), any::<u16>(), any::<u16>()).prop_map(move |(protocol, own, peer)| Class {

@@ -120,12 +120,17 @@ pub(in crate::presence) fn problems_of_ipsec(
     optional: bool,
 ) -> Vec<RowProblem> {
     let mut problems = Vec::new();
-    if protocols.ipcomp {
-        // RFC 3173 §4: an IPComp association needs a CPI agreed on; RFC 7296 §2.22.
+    if protocols.ipcomp && !protocols.protects() {
+        // RFC 3173 §5; and RFC 7296 §2.22 agrees on it only along with an SA of ESP or AH.
         problems.push(problem(
             RowField::Protocol,
-            "ipcomp is not available: both ends would have to agree on it in IKE \
-             (IPCOMP_SUPPORTED), which this agent does not do; use ah, esp or both",
+            "ipcomp compresses and protects nothing: with it ah, esp or both",
+        ));
+    } else if protocols.ipcomp && mode == Mode::Tunnel {
+        problems.push(problem(
+            RowField::Protocol,
+            "ipcomp only with the mode transport: in a tunnel what is too short to compress would \
+             need a tunnel of its own",
         ));
     } else if protocols.is_empty() {
         problems.push(problem(RowField::Protocol, "ipsec needs ah, esp or both"));

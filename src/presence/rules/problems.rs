@@ -333,10 +333,10 @@ mod tests {
                     "office",
                     Protection::require(Protocols {
                         ipcomp: true,
-                        ..Protocols::ESP
+                        ..Protocols::NONE
                     }),
                 ),
-                "IPCOMP_SUPPORTED",
+                "protects nothing",
             ),
             (
                 Rule {

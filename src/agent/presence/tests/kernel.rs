@@ -71,7 +71,7 @@ pub(super) struct Kernel {
     sas: BTreeMap<SaKey, (u64, Sa)>,
     queues: BTreeMap<PolicyKey, Queue>,
     timers: Timers<Timer>,
-    larval: BTreeMap<(IpAddr, IpAddr), Instant>,
+    larval: BTreeMap<(IpAddr, IpAddr, IpsecProtocol), Instant>,
     /// What it takes for none of its own for now.
     pub(super) refuses: Option<fn(&Object) -> bool>,
     refused: BTreeMap<Key, Object>,
@@ -260,7 +260,11 @@ impl Kernel {
 
     pub(super) fn send(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
         match self.look_up(&payload.flow) {
-            Verdict::Send(sas) => vec![Output::Packet(Packet { payload, sas })],
+            Verdict::Send(sas) => {
+                let mut outputs = self.announce(now, payload.flow);
+                outputs.push(Output::Packet(Packet { payload, sas }));
+                outputs
+            }
             Verdict::Block => vec![Output::Dropped(payload)],
             Verdict::Hold(policy) => {
                 let mut outputs = Vec::new();
@@ -278,7 +282,7 @@ impl Kernel {
                 if self.timers.deadline(&timer).is_none_or(|at| at > next) {
                     self.timers.set(timer, next);
                 }
-                outputs.extend(self.announce(now, policy, payload.flow));
+                outputs.extend(self.announce(now, payload.flow));
                 outputs
             }
         }
@@ -293,15 +297,14 @@ impl Kernel {
         let Some(head) = queue.packets.front().copied() else {
             return Vec::new();
         };
-        if let Verdict::Hold(policy) = self.look_up(&head.flow) {
+        if let Verdict::Hold(_) = self.look_up(&head.flow) {
             if queue.again >= QUEUE_PURGE {
                 return queue.packets.into_iter().map(Output::Dropped).collect();
             }
             queue.again *= 2;
             self.timers.set(Timer::Queue(key), now + queue.again);
             self.queues.insert(key, queue);
-            let announced = self.announce(now, policy, head.flow);
-            return announced.into_iter().collect();
+            return self.announce(now, head.flow);
         }
         let packets = queue.packets.into_iter();
         packets
@@ -312,19 +315,41 @@ impl Kernel {
             .collect()
     }
 
-    /// Not again while its larval SA is there.
-    fn announce(&mut self, now: Instant, policy: PolicyKey, flow: Flow) -> Option<Output> {
+    /// What its policy has no SA for, up to the first that it requires; not again while the larval
+    /// SA is there.
+    fn announce(&mut self, now: Instant, flow: Flow) -> Vec<Output> {
         self.larval.retain(|_, until| *until > now);
-        let ends = (flow.src, flow.dst);
-        if self.larval.contains_key(&ends) {
-            return None;
+        let Some(policy) = self.best(Direction::Out, &flow) else {
+            return Vec::new();
+        };
+        let Action::Allow(templates) = &policy.action else {
+            return Vec::new();
+        };
+        let mut missing = Vec::new();
+        for template in templates {
+            if self.newest(&flow, template).is_none() {
+                missing.push(template.protocol);
+                if template.level == Level::Required {
+                    break;
+                }
+            }
         }
-        self.larval.insert(ends, now + LARVAL);
-        Some(Output::Event(KernelEvent::Acquire {
-            policy,
-            trap: false,
-            flow,
-        }))
+        let (policy, larval) = (policy.key, &mut self.larval);
+        missing.retain(|protocol| {
+            let ends = (flow.src, flow.dst, *protocol);
+            let there = larval.contains_key(&ends);
+            larval.entry(ends).or_insert(now + LARVAL);
+            !there
+        });
+        let announced = missing.into_iter().map(|protocol| {
+            Output::Event(KernelEvent::Acquire {
+                policy,
+                trap: false,
+                flow,
+                protocol,
+            })
+        });
+        announced.collect()
     }
 
     fn look_up(&self, flow: &Flow) -> Verdict {
@@ -409,6 +434,7 @@ impl Kernel {
             match template.protocol {
                 IpsecProtocol::Esp => protocols.esp = true,
                 IpsecProtocol::Ah => protocols.ah = true,
+                IpsecProtocol::Comp => protocols.ipcomp = true,
             }
         }
         if protocols.is_empty() {
