@@ -3,6 +3,7 @@
 mod anchors;
 mod bad_input;
 mod clocks;
+mod compressed;
 mod histories;
 mod kernel;
 mod moving;
