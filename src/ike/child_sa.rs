@@ -196,9 +196,7 @@ impl IkeSa {
         }
         // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
         let ends = (self.local.ip(), address);
-        let allowed = ctx
-            .settings
-            .authorize_child(&self.peer, ends, mode, &selectors);
+        let allowed = ctx.settings.authorize_child(&self.peer, ends, &selectors);
         if let Err(selector) = allowed {
             ctx.counters.not_authorized += 1;
             let peer = self.peer.clone();
@@ -285,7 +283,8 @@ impl IkeSa {
         };
         let spi_in = ctx.reserve_spi();
         // What is said between the two hosts themselves, and by nobody else through us.
-        let cpi_out = compression::cpi_in(request).filter(|_| names.is_some());
+        let hosts_alone = names.is_some() && mode == Mode::Transport;
+        let cpi_out = compression::cpi_in(request).filter(|_| hosts_alone);
         let compression = cpi_out.and_then(|cpi_out| {
             let cpi_in = ctx.reserve_cpi(spi_in)?;
             Some(Compression { cpi_in, cpi_out })

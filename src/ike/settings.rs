@@ -26,8 +26,8 @@ pub struct Peer {
     pub may_protect: Vec<IpNet>,
     /// `may-protect = ["self"]`: exactly the address that the IKE SA runs from.
     pub may_protect_itself: bool,
-    /// Its traffic with us is protected as its presence demands: transport mode between exactly its
-    /// address and ours is granted, whatever [`Settings::protects`] holds.
+    /// Its traffic with us is protected as its presence demands: what is between exactly its address
+    /// and ours is granted, in either mode, whatever [`Settings::protects`] holds.
     pub contact: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The SAs between us and the addresses of contacts: for each pair of addresses, of each protocol.
-//! Compression goes along with that of ESP, or of AH where there is no ESP (RFC 7296 §2.22).
+//! A tunnel is one more of them, of the protocol that stands innermost. Compression goes along with that of ESP, or of AH where there is no ESP (RFC 7296 §2.22).
 //!
 //! ```text
 //!  wanted (ACQUIRE, or a contact to talk to) ──→ Connect ESP, Connect AH ──→ ChildUp ×2
@@ -42,8 +42,38 @@ pub(super) struct Links {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Request {
     pair: Pair,
-    protocol: ChildProtocol,
+    kind: Kind,
     compressed: bool,
+}
+
+/// Of a child: what it does, and around what.
+type Kind = (ChildProtocol, Mode);
+
+/// What is to be at hand between a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// In transport mode.
+    pub protocols: Protocols,
+    /// Besides, a tunnel.
+    pub tunnel: bool,
+}
+
+impl Needs {
+    fn kinds(self) -> impl Iterator<Item = Kind> {
+        let Protocols { ah, esp, .. } = self.protocols;
+        let innermost = if esp {
+            ChildProtocol::Esp
+        } else {
+            ChildProtocol::Ah
+        };
+        [
+            (esp, (ChildProtocol::Esp, Mode::Transport)),
+            (ah, (ChildProtocol::Ah, Mode::Transport)),
+            (self.tunnel && (ah || esp), (innermost, Mode::Tunnel)),
+        ]
+        .into_iter()
+        .filter_map(|(needed, kind)| needed.then_some(kind))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +85,7 @@ struct Link {
 
 #[derive(Debug)]
 struct Child {
-    protocol: ChildProtocol,
+    kind: Kind,
     compression: Compression,
     sas_in: Vec<SaKey>,
     sas_out: Vec<SaKey>,
@@ -95,42 +125,38 @@ impl Links {
         request.0 & REQUESTS != 0
     }
 
-    /// What has to be asked of the peer so that all `protocols` are there; nothing while it is
-    /// being asked, or was in vain a short while ago.
+    /// What has to be asked of the peer so that all of `needs` is there; nothing while it is being
+    /// asked, or was in vain a short while ago.
     pub(super) fn want(
         &mut self,
         now: Instant,
         pair: Pair,
         peer: &Identity,
-        protocols: Protocols,
+        needs: Needs,
         initial_contact: bool,
     ) -> Vec<Connect> {
         let link = self.by_pair.entry(pair).or_default();
         if link.not_before.is_some_and(|at| now < at) {
             return Vec::new();
         }
-        let wanted = [
-            (protocols.esp, ChildProtocol::Esp),
-            (protocols.ah, ChildProtocol::Ah),
-        ];
         let mut connects = Vec::new();
-        for (_, protocol) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            let there = |child: &Child| {
-                child.protocol == protocol && !matches!(child.outbound, State::Gone)
-            };
+        for kind in needs.kinds() {
+            let (protocol, mode) = kind;
+            let there =
+                |child: &Child| child.kind == kind && !matches!(child.outbound, State::Gone);
             let asked = self
                 .requests
                 .values()
-                .any(|r| (r.pair, r.protocol) == (pair, protocol));
+                .any(|r| (r.pair, r.kind) == (pair, kind));
             if asked || link.children.values().any(there) {
                 continue;
             }
             self.next_request += 1;
             let request = RequestId(REQUESTS | self.next_request);
-            let compressed = compressed_with(protocols) == Some(protocol);
+            let compressed = compressed_with(needs.protocols) == Some(kind);
             let asked = Request {
                 pair,
-                protocol,
+                kind,
                 compressed,
             };
             self.requests.insert(request, asked);
@@ -141,9 +167,9 @@ impl Links {
                 peer: peer.clone(),
                 selectors: vec![Selector::between(host(pair.0), host(pair.1))],
                 flow: None,
-                mode: Mode::Transport,
+                mode,
                 protocol,
-                transport_only: true,
+                transport_only: mode == Mode::Transport,
                 compression: compressed,
                 initial_contact,
             });
@@ -160,8 +186,12 @@ impl Links {
         wishes: &mut Wishes,
     ) -> bool {
         let pair = (child.local, child.remote);
-        let inner = child.selectors.first().copied();
-        let (sa_in, sa_out) = sas::of_child(child, KernelMode::Transport, reqid, inner);
+        let (mode, inner) = match child.mode {
+            Mode::Transport => (KernelMode::Transport, child.selectors.first().copied()),
+            // The policies say what goes through it.
+            Mode::Tunnel => (KernelMode::Tunnel, None),
+        };
+        let (sa_in, sa_out) = sas::of_child(child, mode, reqid, inner);
         let compression = sas::of_compression(child, reqid, inner);
         let state = match &compression {
             Some(_) => Compression::Agreed,
@@ -186,7 +216,7 @@ impl Links {
         link.children.insert(
             child.id,
             Child {
-                protocol: child.protocol,
+                kind: (child.protocol, child.mode),
                 compression: state,
                 sas_in: keys.0,
                 sas_out: keys.1,
@@ -276,29 +306,28 @@ impl Links {
         self.by_pair.keys().copied()
     }
 
-    /// Whether packets can go out by all of `protocols`.
-    pub(super) fn carries(&self, pair: Pair, protocols: Protocols) -> bool {
+    /// Whether packets can go out by all of `needs`.
+    pub(super) fn carries(&self, pair: Pair, needs: Needs) -> bool {
         let Some(link) = self.by_pair.get(&pair) else {
             return false;
         };
-        let has = |protocol| {
-            let ready =
-                |c: &Child| c.protocol == protocol && matches!(c.outbound, State::Installed);
+        let has = |kind| {
+            let ready = |c: &Child| c.kind == kind && matches!(c.outbound, State::Installed);
             link.children.values().any(ready)
         };
-        (!protocols.esp || has(ChildProtocol::Esp)) && (!protocols.ah || has(ChildProtocol::Ah))
+        needs.kinds().all(has)
     }
 
     /// Children of a pair that the peer was never asked to compress, of the protocol that compression
     /// goes with: to be replaced by one of which it is asked, once.
     pub(super) fn offer_compression(&mut self, pair: Pair, protocols: Protocols) -> Vec<ChildId> {
-        let Some(protocol) = compressed_with(protocols) else {
+        let Some(kind) = compressed_with(protocols) else {
             return Vec::new();
         };
         let children = self.by_pair.get_mut(&pair).map(|link| &mut link.children);
         let mut ids = Vec::new();
         for (id, child) in children.into_iter().flatten() {
-            if child.protocol == protocol
+            if child.kind == kind
                 && child.compression == Compression::NotOffered
                 && matches!(child.outbound, State::Installed)
             {
@@ -343,11 +372,12 @@ impl Links {
 
 /// The child that compression is agreed on with: that of the innermost protocol, which packets meet
 /// next (RFC 3173 §2). By itself it protects nothing, so nobody is asked for it alone.
-fn compressed_with(protocols: Protocols) -> Option<ChildProtocol> {
-    match protocols {
-        Protocols { ipcomp: false, .. } => None,
-        Protocols { esp: true, .. } => Some(ChildProtocol::Esp),
-        Protocols { ah: true, .. } => Some(ChildProtocol::Ah),
-        _ => None,
-    }
+fn compressed_with(protocols: Protocols) -> Option<Kind> {
+    let protocol = match protocols {
+        Protocols { ipcomp: false, .. } => return None,
+        Protocols { esp: true, .. } => ChildProtocol::Esp,
+        Protocols { ah: true, .. } => ChildProtocol::Ah,
+        _ => return None,
+    };
+    Some((protocol, Mode::Transport))
 }

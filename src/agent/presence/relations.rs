@@ -323,8 +323,13 @@ impl Relations {
             lifetime: self.settings.lifetime,
             strict: protection_of(strict, Class::ANY),
             nat: false,
-            rigid: self.protected.iter().any(|net| net.contains(&address)),
+            rigid: self.is_protected_otherwise(address),
+            tunnels: false,
         }
+    }
+
+    pub(super) fn is_protected_otherwise(&self, address: IpAddr) -> bool {
+        self.protected.iter().any(|net| net.contains(&address))
     }
 
     /// Nobody is there any more: what is sent to it is nobody's business of ours.

@@ -286,11 +286,11 @@ impl Endpoint {
             .flat_map(|sa| sa.children.values().map(move |child| (sa, child)))
             .filter(|(sa, child)| {
                 let ends = (sa.local.ip(), sa.remote.ip());
-                let (mode, selectors) = (child.mode, &child.selectors);
+                let selectors = &child.selectors;
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
-                let of_contact = settings.is_of_contact(&sa.peer, ends, mode, selectors);
+                let of_contact = settings.is_of_contact(&sa.peer, ends, selectors);
                 let protected = of_contact || selectors.iter().all(own);
-                let allowed = settings.authorize_child(&sa.peer, ends, mode, selectors);
+                let allowed = settings.authorize_child(&sa.peer, ends, selectors);
                 !protected || allowed.is_err()
             })
             .map(|(_, child)| child.id)

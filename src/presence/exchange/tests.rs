@@ -94,7 +94,7 @@ fn the_documents_messages_decode_and_encode_back() {
     let posture = Message::Posture(Posture {
         epoch: 42,
         demands: vec![
-            (
+            Demanded::in_transport(
                 Class {
                     protocol: Protocol::UDP,
                     own_port: Port::Any,
@@ -102,7 +102,7 @@ fn the_documents_messages_decode_and_encode_back() {
                 },
                 Protection::require(Protocols::AH_ESP),
             ),
-            (Class::ANY, Protection::CLEAR),
+            Demanded::in_transport(Class::ANY, Protection::CLEAR),
         ],
     });
     for (title, message) in [
@@ -126,7 +126,10 @@ fn the_documents_answers_decode_and_encode_back() {
     };
     let posture = Answer::Posture(Posture {
         epoch: 3,
-        demands: vec![(Class::ANY, Protection::require(Protocols::AH_ESP))],
+        demands: vec![Demanded::in_transport(
+            Class::ANY,
+            Protection::require(Protocols::AH_ESP),
+        )],
     });
     let attested = Answer::Attested {
         location: "office".parse().unwrap(),
@@ -432,7 +435,19 @@ fn any_posture() -> impl Strategy<Value = Posture> {
             own_port: port(own),
             peer_port: port(peer),
         });
-    (any::<u64>(), vec((class, protection), 0..MAX_DEMANDS))
+    let demanded = (class, protection, any::<bool>()).prop_map(|(class, protection, tunnel)| {
+        let tunnel = tunnel && protection.demand == Demand::Require;
+        Demanded {
+            class,
+            protection,
+            mode: if tunnel {
+                Mode::Tunnel
+            } else {
+                Mode::Transport
+            },
+        }
+    });
+    (any::<u64>(), vec(demanded, 0..MAX_DEMANDS))
         .prop_map(|(epoch, demands)| Posture { epoch, demands })
 }
 

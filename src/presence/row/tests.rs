@@ -85,14 +85,16 @@ fn fields_that_make_no_sense_together_are_marked() {
         ("ipsec", &[Protocol]),
         ("ipsec require", &[Protocol]),
         ("ipsec ipcomp", &[Protocol]),
-        ("ipsec esp+ipcomp tunnel 10.0.0.9", &[Protocol]),
+        ("ipsec esp+ipcomp tunnel 10.0.0.2", &[Protocol]),
+        ("ipsec esp tunnel 10.0.0.9", &[EndPoint]),
+        ("ipsec esp tunnel 10.0.0.1", &[EndPoint]),
         ("ipsec esp 10.0.0.9", &[EndPoint]),
         ("ipsec esp transport 10.0.0.9", &[EndPoint]),
         ("ipsec esp tunnel", &[EndPoint]),
         ("ipsec esp tunnel 0.0.0.0", &[EndPoint]),
         ("ipsec esp tunnel 224.0.0.1", &[EndPoint]),
         ("ipsec esp tunnel 2001:db8::1", &[EndPoint]),
-        ("ipsec esp tunnel 10.0.0.9 use", &[Level]),
+        ("ipsec esp tunnel 10.0.0.2 use", &[Level]),
         ("ipsec tunnel use", &[Protocol, EndPoint, Level]),
     ];
     for (rest, expected) in cases {
@@ -113,10 +115,19 @@ fn fields_that_make_sense_together_are_accepted() {
         "ipsec ah+esp+ipcomp transport require",
         "ipsec ah+ipcomp",
         "ipsec esp+ipcomp use",
-        "ipsec esp tunnel 10.0.0.9",
-        "ipsec ah+esp tunnel 10.0.0.9 require",
     ] {
         let out = row(&format!("out 10.0.0.1[5060] 10.0.0.0/8[any] sctp {rest}"));
+        assert_eq!(out.problems(), [], "{out}");
+        assert_eq!(out.mirrored().problems(), [], "{out}");
+    }
+    for rest in [
+        "esp tunnel 10.0.0.2",
+        "ah+esp tunnel 10.0.0.2 require",
+        "ah tunnel 10.0.0.2 default",
+    ] {
+        let out = row(&format!(
+            "out 10.0.0.0/8[5060] 10.0.0.2[any] sctp ipsec {rest}"
+        ));
         assert_eq!(out.problems(), [], "{out}");
         assert_eq!(out.mirrored().problems(), [], "{out}");
     }

@@ -131,9 +131,10 @@ prop_compose! {
 prop_compose! {
     fn any_rule()(
         when in any_when(), class in any_class(), then in any_protection(),
-        esp_behind_nat in any::<bool>(),
+        esp_behind_nat in any::<bool>(), tunnel in prop::bool::weighted(0.2),
     ) -> Rule {
-        Rule { when, class, then, mode: Mode::Transport, end_point: None, esp_behind_nat }
+        let mode = if tunnel { Mode::Tunnel } else { Mode::Transport };
+        Rule { when, class, then, mode, end_point: None, esp_behind_nat }
     }
 }
 

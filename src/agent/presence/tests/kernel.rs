@@ -4,7 +4,7 @@
 use crate::agent::event::KernelEvent;
 use crate::agent::snapshot::RefusalView;
 use crate::kernel::desired::{
-    Action, Change, Direction, IpsecProtocol, Key, Level, Object, Policy, PolicyKey, Sa,
+    Action, Change, Direction, IpsecProtocol, Key, Level, Mode, Object, Policy, PolicyKey, Sa,
     SaDirection, SaKey, Template,
 };
 use crate::net::{Flow, Timers};
@@ -136,6 +136,7 @@ impl Kernel {
         match object {
             Object::Policy(policy) => {
                 let key = policy.key;
+                assert!(is_possible(&policy), "{policy}");
                 self.policies.insert(
                     key,
                     Installed {
@@ -374,7 +375,7 @@ impl Kernel {
         let fits = |(_, sa): &&(u64, Sa)| {
             sa.direction == SaDirection::Out
                 && (sa.src, sa.dst) == (flow.src, flow.dst)
-                && (sa.reqid, sa.protocol()) == (template.reqid, template.protocol)
+                && does(template, sa)
         };
         let newest = self
             .sas
@@ -395,17 +396,23 @@ impl Kernel {
         let Some(sas) = sas else {
             return false;
         };
-        match self.best(Direction::In, &packet.payload.flow) {
-            None => true,
+        // `__xfrm_policy_check`: what a policy requires must be there, and a tunnel that it does not
+        // name must not.
+        let templates: &[Template] = match self.best(Direction::In, &packet.payload.flow) {
+            None => &[],
             Some(policy) => match &policy.action {
-                Action::Block => false,
-                Action::Allow(templates) => templates.iter().all(|template| {
-                    let wanted = (template.reqid, template.protocol);
-                    template.level == Level::Use
-                        || sas.iter().any(|sa| (sa.reqid, sa.protocol()) == wanted)
-                }),
+                Action::Block => return false,
+                Action::Allow(templates) => templates,
             },
-        }
+        };
+        let is_met = |template: &Template| sas.iter().any(|sa| does(template, sa));
+        let is_named = |sa: &&Sa| templates.iter().any(|template| does(template, sa));
+        templates
+            .iter()
+            .all(|template| template.level == Level::Use || is_met(template))
+            && sas
+                .iter()
+                .all(|sa| sa.mode == Mode::Transport || is_named(sa))
     }
 
     // --- what is there --------------------------------------------------------------------------
@@ -450,6 +457,20 @@ impl Kernel {
     pub(super) fn held(&self) -> usize {
         self.queues.values().map(|queue| queue.packets.len()).sum()
     }
+}
+
+/// The kernel takes no optional tunnel for outbound packets (`EINVAL`).
+fn is_possible(policy: &Policy) -> bool {
+    let optional = |t: &Template| t.level == Level::Use && t.mode == Mode::Tunnel;
+    let Action::Allow(templates) = &policy.action else {
+        return true;
+    };
+    policy.key.direction != Direction::Out || !templates.iter().any(optional)
+}
+
+fn does(template: &Template, sa: &Sa) -> bool {
+    let asked = (template.reqid, template.protocol, template.mode);
+    (sa.reqid, sa.protocol(), sa.mode) == asked
 }
 
 fn refusal(key: Key) -> KernelEvent {

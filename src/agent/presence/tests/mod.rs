@@ -14,4 +14,5 @@ mod settings;
 mod single;
 mod switching;
 mod translated;
+mod tunnelled;
 mod world;
