@@ -45,6 +45,9 @@ pub(super) struct Ground {
     pub rigid: bool,
     /// Tunnels are, or were, in use: what still comes by one is accepted where clear packets are.
     pub tunnels: bool,
+    /// In which mode protection was required last: what lies underneath stays so, for what is under
+    /// way when it is uncovered, and when it is covered.
+    pub last_way: Way,
 }
 
 impl Ground {
@@ -85,6 +88,7 @@ impl Ground {
     fn underneath(&self, relaxed: &Clause) -> Treatment {
         Treatment {
             esp_behind_nat: relaxed.esp_behind_nat,
+            mode: self.last_way,
             ..self.strict.into()
         }
     }

@@ -237,6 +237,13 @@ impl Relation {
     pub(super) fn install(&mut self, wishes: &mut Wishes) {
         // What was sent through one before we both agreed otherwise may come later.
         self.ground.tunnels |= self.has_tunnels();
+        let required = |clause: &&Clause| clause.protection.demand == Demand::Require;
+        let way = self
+            .takes()
+            .last()
+            .filter(required)
+            .map(|clause| clause.mode);
+        self.ground.last_way = way.unwrap_or(self.ground.last_way);
         let mut wanted = self.ground.policies(Direction::Out, &self.sends());
         wanted.extend(self.ground.policies(Direction::In, &self.takes()));
         for Policy { key, .. } in &self.installed {

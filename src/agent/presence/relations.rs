@@ -18,6 +18,7 @@ use crate::net::{Identity, IpNet, Timers};
 use crate::presence::database::Database;
 use crate::presence::decisions::Decision;
 use crate::presence::own::Own;
+use crate::presence::row::Mode;
 use crate::presence::rules::{Clause, Moment, protection_of};
 use crate::presence::{Class, Entity, Keep, Location, Row, Timestamp};
 use indexmap::IndexMap;
@@ -325,6 +326,7 @@ impl Relations {
             nat: false,
             rigid: self.is_protected_otherwise(address),
             tunnels: false,
+            last_way: Mode::Transport,
         }
     }
 
