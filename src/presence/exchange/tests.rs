@@ -105,7 +105,27 @@ fn the_documents_messages_decode_and_encode_back() {
             Demanded::in_transport(Class::ANY, Protection::CLEAR),
         ],
     });
+    let udp = Class {
+        protocol: Protocol::UDP,
+        ..Class::ANY
+    };
+    let compressed = Protocols {
+        ipcomp: true,
+        ..Protocols::ESP
+    };
+    let tunnel = Demanded {
+        mode: Mode::Tunnel,
+        ..Demanded::in_transport(Class::ANY, Protection::require(Protocols::ESP))
+    };
+    let both = Message::Posture(Posture {
+        epoch: 5,
+        demands: vec![
+            Demanded::in_transport(udp, Protection::require(compressed)),
+            tunnel,
+        ],
+    });
     for (title, message) in [
+        ("### Vector 10", both),
         ("### Vector 1", ask),
         ("### Vector 2", Message::Publish(john())),
         ("### Vector 3", posture),
@@ -491,5 +511,27 @@ proptest! {
     #[test]
     fn no_octets_panic(octets in vec(any::<u8>(), 0..200)) {
         let _ = (Message::decode(&octets), Answer::decode(&octets));
+    }
+}
+
+/// What would be shown as protection and be none, or could not be carried out.
+#[test]
+fn compression_alone_and_an_optional_tunnel_cannot_be_demanded() {
+    for demand in [
+        "a2 00 02 01 04",
+        "a2 00 01 01 04",
+        "a2 00 00 01 04",
+        "a3 00 01 01 02 05 01",
+        "a2 00 00 05 01",
+    ] {
+        let octets = format!("83 01 03 a2 00 05 01 81 {demand}");
+        let octets: Vec<u8> = octets
+            .split(' ')
+            .map(|octet| u8::from_str_radix(octet, 16).unwrap())
+            .collect();
+        assert!(
+            matches!(Message::decode(&octets), Err(Malformed::Field(_))),
+            "{demand}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::settings::{ALICE, BOB, STRICT, in_office, outside, presence, settings
 use super::world::World;
 use crate::agent::event::{Command, Event};
 use crate::agent::presence::commands::PolicyCommand;
-use crate::kernel::desired::{Action, Direction, IpsecProtocol, Mode as KernelMode};
+use crate::kernel::desired::{Action, Direction, IpsecProtocol, Mark, Mode as KernelMode, Policy};
 use crate::net::Random;
 use crate::presence::row::Mode;
 use crate::presence::rules::Rule;
@@ -157,6 +157,35 @@ fn between_clear_and_a_tunnel_nothing_is_lost() {
         }
         let lost = lost_between_clear_and_a_tunnel(&[ALICE], &[ALICE], seed);
         assert_eq!(lost, 0, "seed {seed}");
+    }
+}
+
+/// Packets of the tunnel come while it is covered, and are there when it is uncovered: a change of
+/// mode in between would refuse them.
+#[test]
+fn what_lies_underneath_what_is_relaxed_is_in_the_mode_of_before() {
+    let mut world = with_tunnels(&[ALICE, BOB]);
+    for host in [ALICE, BOB] {
+        world.be(host, "office");
+    }
+    settle(&mut world, 30 * SECOND);
+    for host in [ALICE, BOB] {
+        let other = in_office(if host == ALICE { BOB } else { ALICE });
+        let about = |policy: &&Policy| {
+            let selector = policy.key.selector;
+            policy.key.mark == Mark::default()
+                && [selector.src, selector.dst].contains(&other.into())
+        };
+        let underneath: Vec<_> = world.hosts[host].kernel.policies().filter(about).collect();
+        assert_eq!(underneath.len(), 2);
+        for policy in underneath {
+            assert!(
+                policy
+                    .to_string()
+                    .contains("proto esp reqid 1477443584 mode tunnel"),
+                "{policy}"
+            );
+        }
     }
 }
 
