@@ -14,10 +14,11 @@ declare -A other=([alice]=bob [bob]=alice) home=([alice]=$alice_in_office [bob]=
 
 # --- configuration -----------------------------------------------------------------------------------------------
 
-# configure_presence DWELL LIFETIME: alice, bob, and the anchor which attests that they are in the office. There they
-# talk in the clear, everywhere else through AH and ESP.
+# configure_presence DWELL LIFETIME [RULE]: alice, bob, and the anchor which attests that they are in the office. There they
+# talk in the clear, everywhere else through AH and ESP, or as the lines of RULE say.
 configure_presence() {
     local dwell=$1 lifetime=$2 node
+    local rule=${3:-'protocol = ["ah", "esp"]'}
     share_secret alice-bob.psk alice bob
     share_secret alice-anchor.psk alice anchor
     share_secret bob-anchor.psk bob anchor
@@ -52,7 +53,7 @@ action = "none"
 
 [[rule]]
 action = "ipsec"
-protocol = ["ah", "esp"]
+$rule
 level = "require"
 END
         } | configure "$node"

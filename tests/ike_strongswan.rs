@@ -15,7 +15,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use xfrm_agent::ike::effects::{ChildId, DownReason, Effect};
+use xfrm_agent::ike::effects::{ChildId, Compression, DownReason, Effect};
 use xfrm_agent::ike::endpoint::Endpoint;
 use xfrm_agent::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId, Settings, Timing};
 use xfrm_agent::net::random::Seeded;
@@ -44,6 +44,7 @@ fn settings() -> Settings {
             "10.0.0.0/8".parse().unwrap(),
         )],
         timing: Timing::default(),
+        compression: true,
     }
 }
 
@@ -53,6 +54,7 @@ struct Driver {
     sockets: Vec<UdpSocket>,
     /// With what each replaces, and its protocol.
     up: BTreeMap<ChildId, (Option<ChildId>, ChildProtocol)>,
+    compressed: BTreeMap<ChildId, Compression>,
     down: Vec<(ChildId, DownReason)>,
     ikes: usize,
 }
@@ -69,6 +71,7 @@ impl Driver {
             endpoint: Endpoint::new(settings(), Box::new(Seeded(seed))),
             sockets: sockets.into(),
             up: BTreeMap::new(),
+            compressed: BTreeMap::new(),
             down: Vec::new(),
             ikes: 0,
         }
@@ -114,9 +117,12 @@ impl Driver {
             } => self.send(local, remote, &payload),
             Effect::ChildUp { child, .. } => {
                 self.up.insert(child.id, (child.replaces, child.protocol));
+                self.compressed
+                    .extend(child.compression.map(|c| (child.id, c)));
             }
             Effect::ChildDown { child, reason } => {
                 self.up.remove(&child);
+                self.compressed.remove(&child);
                 self.down.push((child, reason));
             }
             Effect::IkeUp { .. } => self.ikes += 1,
@@ -155,6 +161,35 @@ impl Driver {
         self.endpoint.connect(Instant::now(), connect);
     }
 
+    /// The same, compressed if they agree.
+    fn connect_compressed(&mut self, request: u64) {
+        let [ours, theirs] = ["192.0.2.1/32", "192.0.2.2/32"].map(|net| net.parse().unwrap());
+        let connect = Connect {
+            mode: Mode::Transport,
+            transport_only: true,
+            compression: true,
+            ..wish(request, Selector::between(ours, theirs))
+        };
+        self.endpoint.connect(Instant::now(), connect);
+    }
+
+    /// How the one child is compressed, which their kernel has the same view of.
+    fn compression(&self) -> Compression {
+        assert_eq!(self.compressed.len(), 1);
+        let compression = *self.compressed.values().next().unwrap();
+        let theirs = std::env::var("IKE_INTEROP_THEIRS").unwrap();
+        let states = Command::new("ip")
+            .args(["-n", &theirs, "xfrm", "state", "list", "nokeys"])
+            .output()
+            .unwrap();
+        let states = String::from_utf8(states.stdout).unwrap();
+        for cpi in [compression.cpi_in, compression.cpi_out] {
+            let state = format!("proto comp spi 0x{:08x}", cpi.0);
+            assert!(states.contains(&state), "{state}:\n{states}");
+        }
+        compression
+    }
+
     fn the_one_of(&self, protocol: ChildProtocol) -> Option<ChildId> {
         let mut all = self.up.iter().filter(|(_, (_, p))| *p == protocol);
         let (id, _) = all.next()?;
@@ -182,6 +217,7 @@ fn wish(request: u64, selector: Selector) -> Connect {
         mode: Mode::Tunnel,
         protocol: ChildProtocol::Esp,
         transport_only: false,
+        compression: false,
         initial_contact: true,
     }
 }
@@ -209,6 +245,9 @@ fn inside() {
         "responder" => respond(&mut driver),
         "ah-initiator" => initiate_both_protocols(&mut driver),
         "ah-responder" => respond_with_both_protocols(&mut driver),
+        "ipcomp-initiator" => initiate_compressed(&mut driver),
+        "without-ipcomp" => initiate_in_vain_compressed(&mut driver),
+        "ipcomp-responder" => respond_compressed(&mut driver),
         other => panic!("no role {other}"),
     }
     driver.endpoint.close_all(Instant::now());
@@ -307,6 +346,43 @@ fn respond_with_both_protocols(driver: &mut Driver) {
     assert!(driver.the_one_of(ESP).is_some());
     ask(driver, &["--terminate", "--ike", "ours", "--timeout", "10"]);
     driver.until("their IKE SA deleted", |d| d.ikes == 0 && d.up.is_empty());
+}
+
+fn initiate_compressed(driver: &mut Driver) {
+    driver.connect_compressed(1);
+    driver.until("a compressed child", |d| d.compressed.len() == 1);
+    let before = driver.compression();
+    driver.rekey(ESP);
+    driver.until("the old one gone", |d| d.up.len() == 1);
+    assert_ne!(driver.compression().cpi_in, before.cpi_in);
+}
+
+fn initiate_in_vain_compressed(driver: &mut Driver) {
+    driver.connect_compressed(1);
+    driver.until("a child", |d| d.up.len() == 1);
+    assert!(driver.compressed.is_empty());
+}
+
+fn respond_compressed(driver: &mut Driver) {
+    let ask = |driver: &mut Driver, arguments: &[&str]| {
+        let mut asked = swanctl(arguments);
+        driver.until("swanctl done", |_| asked.try_wait().unwrap().is_some());
+        assert!(asked.wait().unwrap().success(), "{arguments:?}");
+    };
+    ask(
+        driver,
+        &["--initiate", "--child", "hosts", "--timeout", "10"],
+    );
+    driver.until("their compressed child", |d| d.compressed.len() == 1);
+    let before = driver.compression();
+    ask(driver, &["--rekey", "--child", "hosts"]);
+    driver.until("their child replaced", |d| {
+        d.compressed.values().any(|c| c.cpi_in != before.cpi_in) && d.up.len() == 1
+    });
+    driver.compression();
+    driver.rekey(ESP);
+    driver.until("replaced by us", |d| d.up.len() == 1);
+    driver.compression();
 }
 
 // --- outside ------------------------------------------------------------------------------------
@@ -442,6 +518,7 @@ fn play(role: &str, setup: &Setup<'_>) {
         .arg(std::env::current_exe().unwrap())
         .args(["inside", "--exact", "--nocapture"])
         .env("IKE_INTEROP_ROLE", role)
+        .env("IKE_INTEROP_THEIRS", &lab.namespaces[1])
         .env(
             "IKE_INTEROP_VICI",
             format!("unix://{}/vici", lab.directory.path().display()),
@@ -511,4 +588,32 @@ fn strongswan_and_the_endpoint_agree_on_ah_beside_esp() {
         };
         play(role, &setup);
     }
+}
+
+#[test]
+#[ignore = "needs ESP and IPComp"]
+fn strongswan_and_the_endpoint_agree_on_compression() {
+    for role in ["ipcomp-initiator", "ipcomp-responder"] {
+        let setup = Setup {
+            proposals: "",
+            children: "hosts { mode = transport
+                ipcomp = yes
+                esp_proposals = aes128gcm16 }",
+            plugins: "",
+        };
+        play(role, &setup);
+    }
+}
+
+/// It is asked, and does not answer that.
+#[test]
+#[ignore = "needs ESP"]
+fn a_strongswan_that_does_not_compress_protects_all_the_same() {
+    let setup = Setup {
+        proposals: "",
+        children: "hosts { mode = transport
+            esp_proposals = aes128gcm16 }",
+        plugins: "",
+    };
+    play("without-ipcomp", &setup);
 }

@@ -112,7 +112,7 @@ fn every_kind_of_sa_is_taken_and_reads_back_as_it_was_meant() {
             }),
             ..sa
         };
-        let cases: [(Sa, &[&str]); 14] = [
+        let cases: [(Sa, &[&str]); 16] = [
             (
                 inbound(v4(0x1001, gcm()), 32, false),
                 &[
@@ -161,6 +161,15 @@ fn every_kind_of_sa_is_taken_and_reads_back_as_it_was_meant() {
             (
                 inbound(transport(v6(0x100e, cbc())), 64, true),
                 &["mode transport", "esn", "replay_window 64"],
+            ),
+            // A CPI, of 16 bits.
+            (
+                transport(v4(0x100f, Algorithms::Deflate)),
+                &["proto comp", "mode transport", "comp deflate"],
+            ),
+            (
+                outbound(transport(v6(0x1010, Algorithms::Deflate)), false),
+                &["proto comp", "mode transport", "comp deflate"],
             ),
         ];
         for (sa, expected) in cases {

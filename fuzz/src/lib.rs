@@ -341,6 +341,7 @@ fn ike_settings() -> ike::settings::Settings {
         peers: vec![peer()],
         protects: vec![Selector::between(net(SITE), net("10.0.0.0/8"))],
         timing: Timing::default(),
+        compression: true,
     }
 }
 
@@ -360,6 +361,7 @@ fn connect() -> Connect {
         mode: Mode::Tunnel,
         protocol: ChildProtocol::Esp,
         transport_only: false,
+        compression: false,
         initial_contact: true,
     }
 }

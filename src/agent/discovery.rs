@@ -8,7 +8,7 @@ use super::settings::{FailureAction, ProxyGroup, Settings};
 use super::snapshot::{DiscoverAnswer, DiscoverReport};
 use super::wishes::Owner;
 use crate::ike::effects::DownReason;
-use crate::kernel::desired::{Action, Direction, PolicyKey};
+use crate::kernel::desired::{Action, Direction, IpsecProtocol, PolicyKey};
 use crate::kernel::ownership::Band;
 use crate::net::masked::TooManyPrefixes;
 use crate::net::{Family, Flow, Identity, Port, Protocol, Selector, host};
@@ -91,10 +91,17 @@ impl Agent {
     }
 
     /// Blocks 202 to 208: packet P needs a tunnel; is there one?
-    pub(super) fn acquire(&mut self, now: Instant, policy: PolicyKey, trap: bool, flow: Flow) {
+    pub(super) fn acquire(
+        &mut self,
+        now: Instant,
+        policy: PolicyKey,
+        trap: bool,
+        flow: Flow,
+        protocol: IpsecProtocol,
+    ) {
         self.count("acquires");
         if let Some(relations) = &mut self.relations
-            && relations.acquire(now, policy, flow, &mut self.wishes)
+            && relations.acquire(now, policy, (flow, protocol), &mut self.wishes)
         {
             return;
         }

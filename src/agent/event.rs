@@ -4,7 +4,7 @@ use super::presence::commands::{Ask, PolicyCommand, PresenceCommand};
 use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
-use crate::kernel::desired::{Key, PolicyKey, Revision, SaKey, TransparentPorts};
+use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
@@ -75,6 +75,8 @@ pub enum KernelEvent {
         /// Whether the policy was a trap (transport template, no reqid) when it was raised.
         trap: bool,
         flow: Flow,
+        /// What the kernel has no SA for.
+        protocol: IpsecProtocol,
     },
     SaExpired {
         sa: SaKey,

@@ -33,7 +33,7 @@ mod view;
 pub mod wishes;
 
 use crate::ike;
-use crate::kernel::desired::{Key, Policy, PolicyKey, Revision};
+use crate::kernel::desired::{IpsecProtocol, Key, Policy, PolicyKey, Revision};
 use crate::net::masked::TooManyPrefixes;
 use crate::net::{Flow, Random, Selector, Timers};
 use crate::ted;
@@ -232,7 +232,12 @@ impl Agent {
 
     fn kernel_event(&mut self, now: Instant, event: KernelEvent) {
         match event {
-            KernelEvent::Acquire { policy, trap, flow } => self.acquire(now, policy, trap, flow),
+            KernelEvent::Acquire {
+                policy,
+                trap,
+                flow,
+                protocol,
+            } => self.acquire(now, policy, trap, flow, protocol),
             KernelEvent::SaExpired { sa, hard } => self.sa_expired(now, sa, hard),
             KernelEvent::SaLost { sa } => self.sa_lost(now, sa),
             KernelEvent::PolicyExpired { policy } => self.policy_expired(now, &policy),
@@ -305,6 +310,10 @@ impl Agent {
         if let Key::Sa(sa) = &key
             && let Some(child) = self.child_of_sa(sa)
         {
+            if sa.protocol == IpsecProtocol::Comp {
+                // Another without compression takes its place.
+                self.ike.stop_compressing();
+            }
             self.ike.child_refused(now, child);
         }
         self.refusals.insert(key, refusal);

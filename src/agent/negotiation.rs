@@ -134,6 +134,7 @@ impl Negotiations {
             mode: negotiation.mode,
             protocol: ChildProtocol::Esp,
             transport_only: false,
+            compression: false,
             initial_contact,
         };
         self.running.insert(request, negotiation);

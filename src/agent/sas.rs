@@ -4,7 +4,7 @@ use crate::ike::effects::{ChildKeys, ChildSa, Sha2};
 use crate::kernel::desired::{
     Algorithms, Lifetime, Limits, Mark, Mode, Sa, SaDirection, UdpEncapsulation,
 };
-use crate::net::Selector;
+use crate::net::{Cpi, Selector};
 
 /// Packets that may arrive out of order.
 const REPLAY_WINDOW: u32 = 128;
@@ -56,6 +56,29 @@ pub(super) fn of_child(
         ..incoming.clone()
     };
     (incoming, outgoing)
+}
+
+/// The compression that goes with a child in transport mode, likewise.
+pub(super) fn of_compression(
+    child: &ChildSa,
+    reqid: u32,
+    inner: Option<Selector>,
+) -> Option<(Sa, Sa)> {
+    let compression = child.compression?;
+    let (incoming, outgoing) = of_child(child, Mode::Transport, reqid, inner);
+    // Inside of ESP and AH: there are neither numbers nor UDP.
+    let compressed = |sa: Sa, cpi: Cpi| Sa {
+        spi: cpi.into(),
+        algorithms: Algorithms::Deflate,
+        replay_window: 0,
+        esn: false,
+        encapsulation: None,
+        ..sa
+    };
+    Some((
+        compressed(incoming, compression.cpi_in),
+        compressed(outgoing, compression.cpi_out),
+    ))
 }
 
 /// The kernel's crypto API name, and how many bits of the result go on the wire (RFC 4868 §2.6).

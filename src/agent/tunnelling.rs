@@ -36,6 +36,7 @@ pub(super) fn config(settings: &Settings) -> Result<ike::settings::Settings, Too
         peers,
         protects,
         timing: settings.ike.clone(),
+        compression: true,
     })
 }
 

@@ -238,6 +238,7 @@ fn template_text(template: &Template) -> String {
     let protocol = match template.protocol {
         IpsecProtocol::Esp => "esp",
         IpsecProtocol::Ah => "ah",
+        IpsecProtocol::Comp => "ipcomp",
     };
     let mode = mode_name(template.mode);
     if template.dst.is_unspecified() {
@@ -265,6 +266,7 @@ fn sa_view(sa: &Sa) -> SaView {
             Algorithms::Aead { name, .. } => (*name).to_owned(),
             Algorithms::EncryptThenAuth { cipher, auth, .. } => format!("{cipher}, {auth}"),
             Algorithms::Ah { auth, .. } => (*auth).to_owned(),
+            Algorithms::Deflate => "deflate".to_owned(),
         },
     }
 }

@@ -143,6 +143,7 @@ pub const RULE: Keys = Keys {
         "action",
         "protocol",
         "mode",
+        "end-point",
         "level",
         "nat",
     ],

@@ -32,6 +32,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
             trap: Band::of(acquire.priority) != Some(Band::Tunnel),
             policy: acquire.policy,
             flow: acquire.flow,
+            protocol: acquire.protocol,
         },
         events::KernelEvent::SaExpired { key, limit, .. } => KernelEvent::SaExpired {
             sa: key,

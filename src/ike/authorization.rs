@@ -1,6 +1,6 @@
 //! The peer authorization database (RFC 4301 §4.4.3): who is believed, and for which addresses.
 
-use super::settings::{Mode, Peer, Settings};
+use super::settings::{Peer, Settings};
 use crate::net::{Identity, IpNet, Selector};
 use std::net::IpAddr;
 
@@ -23,15 +23,15 @@ impl Settings {
     }
 
     /// As [`Settings::authorize`], for a child between `local` and `remote`. A contact speaks for
-    /// its own address in transport mode.
+    /// its own address, where its IKE comes from, in a tunnel too: for no other, whatever stands at
+    /// its end.
     pub(super) fn authorize_child(
         &self,
         id: &Identity,
         (local, remote): (IpAddr, IpAddr),
-        mode: Mode,
         selectors: &[Selector],
     ) -> Result<(), Selector> {
-        if self.is_of_contact(id, (local, remote), mode, selectors) {
+        if self.is_of_contact(id, (local, remote), selectors) {
             return Ok(());
         }
         self.authorize(id, remote, selectors)
@@ -42,12 +42,10 @@ impl Settings {
         &self,
         id: &Identity,
         (local, remote): (IpAddr, IpAddr),
-        mode: Mode,
         selectors: &[Selector],
     ) -> bool {
         let (local, remote) = (IpNet::from(local), IpNet::from(remote));
-        mode == Mode::Transport
-            && self.peer(id).is_some_and(|peer| peer.contact)
+        self.peer(id).is_some_and(|peer| peer.contact)
             && selectors.iter().all(|s| (s.src, s.dst) == (local, remote))
     }
 }
@@ -73,6 +71,7 @@ mod tests {
             peers: vec![peer],
             protects: Vec::new(),
             timing: Timing::default(),
+            compression: true,
         };
         let at: IpAddr = "192.0.2.6".parse().unwrap();
         let to = |dst: &str| {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contact_speaks_for_its_own_address_in_transport_mode() {
+    fn a_contact_speaks_for_its_own_address_and_no_other() {
         let id: Identity = "bob.example".parse().unwrap();
         let contact = |contact| Settings {
             identity: "alice.example".parse().unwrap(),
@@ -111,6 +110,7 @@ mod tests {
             }],
             protects: Vec::new(),
             timing: Timing::default(),
+            compression: true,
         };
         let ends: (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.6".parse().unwrap());
         let between = |src: &str, dst: &str| {
@@ -120,19 +120,18 @@ mod tests {
             )]
         };
         let own = between("192.0.2.1/32", "192.0.2.6/32");
-        let allowed = |is_contact, mode, selectors: &[Selector]| {
+        let allowed = |is_contact, selectors: &[Selector]| {
             let settings = contact(is_contact);
-            settings.authorize_child(&id, ends, mode, selectors).is_ok()
+            settings.authorize_child(&id, ends, selectors).is_ok()
         };
-        assert!(allowed(true, Mode::Transport, &own));
-        assert!(!allowed(true, Mode::Tunnel, &own));
-        assert!(!allowed(false, Mode::Transport, &own));
+        assert!(allowed(true, &own));
+        assert!(!allowed(false, &own));
         for other in [
             between("192.0.2.1/32", "192.0.2.7/32"),
             between("192.0.2.1/32", "192.0.2.6/31"),
             between("192.0.2.2/32", "192.0.2.6/32"),
         ] {
-            assert!(!allowed(true, Mode::Transport, &other), "{}", other[0]);
+            assert!(!allowed(true, &other), "{}", other[0]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Child SAs: what is agreed about one, from either end (RFC 7296 §1.2, §1.3, §2.17).
 
+use super::compression::{self, Compression};
 use super::context::{Context, Timer};
 use super::crypto::PrivateKey;
 use super::crypto::keymat::Nonces;
@@ -30,6 +31,8 @@ pub(super) struct Child {
     pub(super) spi_out: Spi,
     pub(super) selectors: Vec<Selector>,
     pub(super) mode: Mode,
+    /// Whether compression was agreed on or offered, so that its replacements offer it.
+    pub(super) compressed: bool,
     pub(super) replaces: Option<ChildId>,
     /// There is a younger one that takes its place.
     pub(super) replaced: bool,
@@ -69,6 +72,7 @@ struct Agreement {
     spi_out: Spi,
     selectors: Vec<Selector>,
     mode: Mode,
+    compression: Option<Compression>,
     shared: Option<Secret>,
 }
 
@@ -94,6 +98,7 @@ impl IkeSa {
         outbound: Outbound,
     ) -> Result<ChildId, Rejection> {
         let agreement = self.check_answer(ctx, &offer, answer)?;
+        let offered = offer.cpi.is_some();
         let nonces = Nonces {
             initiator: &offer.nonce,
             responder: nonce,
@@ -120,7 +125,11 @@ impl IkeSa {
             ..child
         };
         let origin = (AskedBy::Us, nonces.initiator.min(nonces.responder));
-        Ok(self.adopt(ctx, now, child, outbound, origin))
+        let id = self.adopt(ctx, now, child, outbound, origin);
+        if let Some(child) = self.children.get_mut(&id) {
+            child.compressed |= offered;
+        }
+        Ok(id)
     }
 
     fn check_answer(
@@ -172,6 +181,8 @@ impl IkeSa {
                 delete: true,
             });
         }
+        let compression = compression::agreed(offer.cpi, answer)
+            .map_err(|_| protocol("a compression that we did not offer"))?;
         let selectors = match (answer.ts_i(), answer.ts_r()) {
             (Some(local), Some(remote)) => narrowing::selectors(local, remote),
             _ => return Err(protocol("no traffic selectors")),
@@ -185,9 +196,7 @@ impl IkeSa {
         }
         // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
         let ends = (self.local.ip(), address);
-        let allowed = ctx
-            .settings
-            .authorize_child(&self.peer, ends, mode, &selectors);
+        let allowed = ctx.settings.authorize_child(&self.peer, ends, &selectors);
         if let Err(selector) = allowed {
             ctx.counters.not_authorized += 1;
             let peer = self.peer.clone();
@@ -202,6 +211,7 @@ impl IkeSa {
             spi_out,
             selectors,
             mode,
+            compression,
             shared,
         })
     }
@@ -272,6 +282,14 @@ impl IkeSa {
             _ => None,
         };
         let spi_in = ctx.reserve_spi();
+        // What is said between the two hosts themselves, and by nobody else through us.
+        let hosts_alone = names.is_some() && mode == Mode::Transport;
+        let cpi_out = compression::cpi_in(request).filter(|_| hosts_alone);
+        let compression = cpi_out.and_then(|cpi_out| {
+            let cpi_in = ctx.reserve_cpi(spi_in)?;
+            Some(Compression { cpi_in, cpi_out })
+        });
+        payloads.extend(compression.map(|c| compression::payload(c.cpi_in)));
         payloads.push(Payload::Sa(vec![Proposal {
             spi: spi_in.0.to_be_bytes().to_vec(),
             ..chosen.answer
@@ -290,6 +308,7 @@ impl IkeSa {
             spi_out,
             selectors,
             mode,
+            compression,
             shared,
         };
         let child = self.child_sa(ctx, agreement, (keys_in, keys_out));
@@ -326,6 +345,7 @@ impl IkeSa {
             selectors: agreement.selectors,
             spi_in: agreement.spi_in,
             spi_out: agreement.spi_out,
+            compression: agreement.compression,
             keys_in,
             keys_out,
             esn: agreement.suite.esn,
@@ -367,6 +387,7 @@ impl IkeSa {
                 spi_out: child.spi_out,
                 selectors: child.selectors.clone(),
                 mode: child.mode,
+                compressed: child.compression.is_some(),
                 replaces: child.replaces,
                 replaced: false,
                 asked_by,

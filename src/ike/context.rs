@@ -4,7 +4,8 @@
 use super::counters::Counters;
 use super::effects::{ChildId, ConnectError, Effect, IkeId};
 use super::settings::{Connect, RequestId, Settings};
-use crate::net::{Identity, Random, Spi, Timers};
+use crate::net::{Cpi, Identity, Random, Spi, Timers};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ pub(super) struct Context {
     effects: VecDeque<Effect>,
     /// Inbound SPIs in use or on offer.
     spis: BTreeSet<Spi>,
+    /// Those that we receive compressed packets by, and the inbound SPIs of their children.
+    cpis: BTreeMap<Cpi, Spi>,
     /// Which IKE SA a child belongs to.
     pub(super) owners: BTreeMap<ChildId, IkeId>,
     /// Identities with an established IKE SA, and how many.
@@ -90,6 +93,7 @@ impl Context {
             counters: Counters::default(),
             effects: VecDeque::new(),
             spis: BTreeSet::new(),
+            cpis: BTreeMap::new(),
             owners: BTreeMap::new(),
             in_contact: BTreeMap::new(),
             at_address: BTreeMap::new(),
@@ -146,6 +150,25 @@ impl Context {
 
     pub(super) fn release_spi(&mut self, spi: Spi) {
         self.spis.remove(&spi);
+        self.cpis.retain(|_, of| *of != spi);
+    }
+
+    /// A CPI for the child that receives on `spi`, given back with it; `None` where compression is
+    /// off, or so many are in use that one is not found soon.
+    pub(super) fn reserve_cpi(&mut self, spi: Spi) -> Option<Cpi> {
+        const TRIES: usize = 64;
+        let choices = u32::from(Cpi::LAST.0 - Cpi::FIRST.0) + 1;
+        if !self.settings.compression {
+            return None;
+        }
+        for _ in 0..TRIES {
+            let cpi = Cpi(Cpi::FIRST.0 + (self.rng.u32() % choices) as u16);
+            if let Entry::Vacant(free) = self.cpis.entry(cpi) {
+                free.insert(spi);
+                return Some(cpi);
+            }
+        }
+        None
     }
 
     /// Counts a child in transport mode between us and `address`.

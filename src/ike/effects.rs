@@ -1,5 +1,6 @@
 //! What the endpoint wants done, in order.
 
+pub use super::compression::Compression;
 use super::settings::{ChildProtocol, Mode, QuestionId, RequestId};
 use crate::net::{Identity, Secret, Selector, Spi};
 use std::net::{IpAddr, SocketAddr};
@@ -116,6 +117,8 @@ pub struct ChildSa {
     pub selectors: Vec<Selector>,
     pub spi_in: Spi,
     pub spi_out: Spi,
+    /// Agreed on beside it, and gone with it.
+    pub compression: Option<Compression>,
     pub keys_in: ChildKeys,
     pub keys_out: ChildKeys,
     pub esn: bool,

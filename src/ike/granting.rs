@@ -41,12 +41,15 @@ impl IkeSa {
         let wants_transport = request
             .notification(NotifyKind::USE_TRANSPORT_MODE)
             .is_some();
-        if wants_transport
-            && let Some((selectors, names)) = self.narrow_for_contact(ctx, ts_i, ts_r)
-        {
+        let asked = if wants_transport {
+            Mode::Transport
+        } else {
+            Mode::Tunnel
+        };
+        if let Some((selectors, names)) = self.narrow_for_contact(ctx, asked, ts_i, ts_r) {
             return Ok(Grant {
                 selectors,
-                mode: Mode::Transport,
+                mode: asked,
                 names: Some(names),
             });
         }
@@ -84,22 +87,23 @@ impl IkeSa {
         Ok(selectors)
     }
 
-    /// What a contact asks for in transport mode between its address and ours, and what it calls
-    /// our address and its own; `None` where it is no contact, or asks for anything beyond.
+    /// What a contact asks for between its address and ours, and what it calls our address and its
+    /// own; `None` where it is no contact, or asks for anything beyond.
     ///
     /// Behind a NAT the peer names an address that it has on its side, or that we have on the
     /// other: those of the IKE SA take their place here, and are what it is believed for (RFC 7296
-    /// §2.23.1).
+    /// §2.23.1). In a tunnel nobody would change the addresses inside, so there is none.
     fn narrow_for_contact(
         &self,
         ctx: &Context,
+        mode: Mode,
         ts_i: &[TrafficSelector],
         ts_r: &[TrafficSelector],
     ) -> Option<(Vec<Selector>, Names)> {
         let (local, remote) = (self.local.ip(), self.remote.ip());
         let names = (single_address(ts_r)?, single_address(ts_i)?);
         if self.nat {
-            if ctx.is_address_of_another(remote, &self.peer) {
+            if mode == Mode::Tunnel || ctx.is_address_of_another(remote, &self.peer) {
                 return None;
             }
         } else if names != (local, remote) {
@@ -110,11 +114,9 @@ impl IkeSa {
         rename(&mut ts_i, remote);
         let between = Selector::between(local.into(), remote.into());
         let selectors = narrowing::narrow(&ts_r, &ts_i, &[between]);
-        let (ends, mode) = ((local, remote), Mode::Transport);
-        let granted = !selectors.is_empty()
-            && ctx
-                .settings
-                .is_of_contact(&self.peer, ends, mode, &selectors);
+        let ends = (local, remote);
+        let granted =
+            !selectors.is_empty() && ctx.settings.is_of_contact(&self.peer, ends, &selectors);
         granted.then_some((selectors, names))
     }
 

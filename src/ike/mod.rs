@@ -7,6 +7,7 @@
 mod attempt;
 pub mod authorization;
 mod child_sa;
+mod compression;
 mod context;
 mod cookies;
 pub mod counters;

@@ -6,8 +6,8 @@ use super::crypto::{Group, PrivateKey};
 use super::effects::ChildId;
 use super::settings::{ChildProtocol, Mode, RequestId};
 use super::wire::{NotifyKind, Payload};
-use super::{narrowing, negotiation};
-use crate::net::{Flow, Selector, Spi};
+use super::{compression, narrowing, negotiation};
+use crate::net::{Cpi, Flow, Selector, Spi};
 
 /// What we asked the peer for, kept until it answers.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Offer {
     pub(super) mode_fixed: bool,
     pub(super) protocol: ChildProtocol,
     pub(super) spi: Spi,
+    /// Where we would receive compressed packets.
+    pub(super) cpi: Option<Cpi>,
     pub(super) nonce: Vec<u8>,
     /// Our half of a key exchange of its own; `IKE_AUTH` has none.
     pub(super) key: Option<PrivateKey>,
@@ -46,26 +48,32 @@ impl Offer {
         nat: bool,
     ) -> Self {
         let connect = &wanted.connect;
+        // Behind a NAT the two ends do not agree about the addresses (RFC 7296 §2.23.1): only
+        // a contact puts its own in their place.
+        let mode = if nat && !connect.transport_only {
+            Mode::Tunnel
+        } else {
+            connect.mode
+        };
+        let spi = ctx.reserve_spi();
+        let compresses = connect.compression && mode == Mode::Transport;
         Self {
             selectors: connect.selectors.clone(),
             flow: connect.flow,
-            // Behind a NAT the two ends do not agree about the addresses (RFC 7296 §2.23.1): only
-            // a contact puts its own in their place.
-            mode: if nat && !connect.transport_only {
-                Mode::Tunnel
-            } else {
-                connect.mode
-            },
+            mode,
             mode_fixed: connect.transport_only,
             protocol: connect.protocol,
-            spi: ctx.reserve_spi(),
+            spi,
+            cpi: compresses.then(|| ctx.reserve_cpi(spi)).flatten(),
             key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
             nonce,
             purpose: Purpose::New(wanted),
         }
     }
 
+    /// Compression is offered again where it was declined: the peer may have learned.
     pub(super) fn replacing(ctx: &mut Context, old: &Child, group: Group) -> Self {
+        let spi = ctx.reserve_spi();
         Self {
             purpose: Purpose::Replace {
                 old: old.id,
@@ -76,7 +84,8 @@ impl Offer {
             mode: old.mode,
             mode_fixed: true,
             protocol: old.protocol,
-            spi: ctx.reserve_spi(),
+            spi,
+            cpi: old.compressed.then(|| ctx.reserve_cpi(spi)).flatten(),
             nonce: ctx.nonce(),
             key: Some(PrivateKey::draw(group, &mut ctx.rng)),
         }
@@ -115,6 +124,7 @@ impl Offer {
         if self.mode == Mode::Transport {
             list.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
         }
+        list.extend(self.cpi.map(compression::payload));
         match &self.key {
             None => {
                 let offer = negotiation::offer_first_child(self.protocol, self.spi);

@@ -14,6 +14,8 @@ pub struct Settings {
     /// Traffic selectors that a peer proposes are narrowed to these.
     pub protects: Vec<Selector>,
     pub timing: Timing,
+    /// Whether contacts may compress what they send (RFC 7296 §2.22).
+    pub compression: bool,
 }
 
 /// One entry of the peer authorization database: who is believed, and for what.
@@ -24,8 +26,8 @@ pub struct Peer {
     pub may_protect: Vec<IpNet>,
     /// `may-protect = ["self"]`: exactly the address that the IKE SA runs from.
     pub may_protect_itself: bool,
-    /// Its traffic with us is protected as its presence demands: transport mode between exactly its
-    /// address and ours is granted, whatever [`Settings::protects`] holds.
+    /// Its traffic with us is protected as its presence demands: what is between exactly its address
+    /// and ours is granted, in either mode, whatever [`Settings::protects`] holds.
     pub contact: bool,
 }
 
@@ -113,6 +115,8 @@ pub struct Connect {
     /// In transport mode or not at all, through a NAT too: between contacts. Otherwise a peer that
     /// does not agree to it, or a NAT on the way, gives tunnel mode.
     pub transport_only: bool,
+    /// Compressed where the peer agrees, in transport mode only.
+    pub compression: bool,
     /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
     pub initial_contact: bool,
 }

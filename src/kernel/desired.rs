@@ -128,6 +128,8 @@ impl Action {
 pub enum IpsecProtocol {
     Esp,
     Ah,
+    /// Compresses and protects nothing (RFC 3173).
+    Comp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -232,6 +234,7 @@ impl Sa {
         match self.algorithms {
             Algorithms::Ah { .. } => IpsecProtocol::Ah,
             Algorithms::Aead { .. } | Algorithms::EncryptThenAuth { .. } => IpsecProtocol::Esp,
+            Algorithms::Deflate => IpsecProtocol::Comp,
         }
     }
 }
@@ -257,6 +260,9 @@ pub enum Algorithms {
         auth_key: Secret,
         truncation_bits: u32,
     },
+    /// IPComp with RFC 2394: the SPI is a CPI, of 16 bits. It has no replay window and no
+    /// encapsulation of its own.
+    Deflate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -139,6 +139,18 @@ fn in_scratch_namespace() -> Vec<Check> {
         try_sa(v4, ah(), "modprobe ah4", "AH over IPv4", useful),
         try_sa(v6, ah(), "modprobe ah6", "AH over IPv6", useful),
         check(
+            "IPComp with deflate over IPv4",
+            useful,
+            self::try_sa(&compression(v4)).map_err(|error| error.to_string()),
+            "modprobe ipcomp deflate",
+        ),
+        check(
+            "IPComp with deflate over IPv6",
+            useful,
+            self::try_sa(&compression(v6)).map_err(|error| error.to_string()),
+            "modprobe ipcomp6 deflate",
+        ),
+        check(
             "ESP in UDP (NAT traversal)",
             useful,
             self::try_sa(&in_udp).map_err(|error| error.to_string()),
@@ -226,6 +238,14 @@ fn ah() -> Algorithms {
         auth: "hmac(sha256)",
         auth_key: Secret::new(vec![1; 32]),
         truncation_bits: 128,
+    }
+}
+
+fn compression([src, dst]: [&str; 2]) -> Sa {
+    Sa {
+        mode: Mode::Transport,
+        replay_window: 0,
+        ..sample(src, dst, Algorithms::Deflate)
     }
 }
 

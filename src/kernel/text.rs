@@ -25,6 +25,7 @@ impl Display for IpsecProtocol {
         f.write_str(match self {
             Self::Esp => "esp",
             Self::Ah => "ah",
+            Self::Comp => "comp",
         })
     }
 }
@@ -215,6 +216,7 @@ impl Display for Sa {
                 truncation_bits,
                 ..
             } => write!(f, " auth-trunc '{auth}' … {truncation_bits}")?,
+            Algorithms::Deflate => f.write_str(" comp deflate")?,
         }
         write!(f, " replay-window {}", self.replay_window)?;
         if self.esn {

@@ -21,7 +21,7 @@ pub use protocol::Protocol;
 pub use random::Random;
 pub use secret::Secret;
 pub use selector::Selector;
-pub use spi::Spi;
+pub use spi::{Cpi, Spi};
 pub use timers::Timers;
 
 use std::net::IpAddr;

@@ -11,6 +11,26 @@ impl Spi {
     pub const FIRST: u32 = 256;
 }
 
+/// Names a compression where it is received, as an SPI names an SA (RFC 3173 §3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cpi(pub u16);
+
+impl Cpi {
+    pub const FIRST: Self = Self(256);
+    pub const LAST: Self = Self(61439);
+
+    /// Whether two ends may agree on it; the others are well known, reserved or of private use.
+    pub fn is_negotiable(self) -> bool {
+        (Self::FIRST..=Self::LAST).contains(&self)
+    }
+}
+
+impl From<Cpi> for Spi {
+    fn from(cpi: Cpi) -> Self {
+        Self(cpi.0.into())
+    }
+}
+
 impl fmt::Display for Spi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:08x}", self.0)

@@ -22,6 +22,9 @@ pub enum Demand {
 
 /// Which IPsec protocols (FIG. 8, 823–825). Applied to a packet in the order compression, ESP, AH,
 /// so that AH stands outside.
+///
+/// `ipcomp` makes packets shorter and protects nothing (RFC 3173 §5): it never stands alone, and no
+/// packet is treated more or less strictly for it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -61,13 +64,27 @@ impl Protocols {
         }
     }
 
+    /// Those that protect: without compression.
+    #[must_use]
+    pub fn protecting(self) -> Self {
+        Self {
+            ipcomp: false,
+            ..self
+        }
+    }
+
+    /// Whether packets get anything more than compression by it.
+    pub fn protects(self) -> bool {
+        self.ah || self.esp
+    }
+
     pub fn is_empty(self) -> bool {
         self == Self::NONE
     }
 }
 
-/// What packets need. `protocols` is empty where `demand` is `None` or `Discard`, and never
-/// otherwise.
+/// What packets need. `protocols` is empty where `demand` is `None` or `Discard`; otherwise one of
+/// them protects.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -93,7 +110,7 @@ impl Protection {
         }
     }
 
-    /// The least that satisfies both.
+    /// The least that satisfies both, compressed if either is.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let demand = self.demand.max(other.demand);
@@ -106,9 +123,13 @@ impl Protection {
         }
     }
 
-    /// Whether whoever asked for `other` is served by this.
+    /// Whether whoever asked for `other` is protected by this no less. Compression does not count.
     pub fn satisfies(self, other: Self) -> bool {
-        self.join(other) == self
+        self.join(other).strength() == self.strength()
+    }
+
+    fn strength(self) -> (Demand, Protocols) {
+        (self.demand, self.protocols.protecting())
     }
 }
 
@@ -197,7 +218,7 @@ mod tests {
             .prop_map(|(ah, esp, ipcomp)| Protocols { ah, esp, ipcomp });
         (0..4, protocols).prop_map(|(demand, protocols)| match demand {
             0 => Protection::CLEAR,
-            1 | 2 if !protocols.is_empty() => Protection {
+            1 | 2 if protocols.protects() => Protection {
                 demand: if demand == 1 {
                     Demand::Use
                 } else {
@@ -222,6 +243,16 @@ mod tests {
             if c.satisfies(a) && c.satisfies(b) {
                 prop_assert!(c.satisfies(a.join(b)));
             }
+        }
+
+        #[test]
+        fn compression_makes_nothing_stricter_nor_weaker(a in any_protection(), b in any_protection()) {
+            let plain = |p: Protection| Protection { protocols: p.protocols.protecting(), ..p };
+            prop_assert_eq!(a.satisfies(b), plain(a).satisfies(plain(b)));
+            prop_assert_eq!(plain(a.join(b)), plain(a).join(plain(b)));
+            let demanded = a.protocols.ipcomp || b.protocols.ipcomp;
+            let joined = a.join(b);
+            prop_assert_eq!(joined.protocols.ipcomp, demanded && joined.demand != Demand::Discard);
         }
     }
 }

@@ -10,7 +10,7 @@ use xfrm_agent::agent::effect::Effect;
 use xfrm_agent::agent::event::{Event, KernelEvent};
 use xfrm_agent::agent::settings::Settings;
 use xfrm_agent::agent::snapshot::Snapshot;
-use xfrm_agent::kernel::desired::{Change, Direction, SaKey};
+use xfrm_agent::kernel::desired::{Change, Direction, IpsecProtocol, SaKey};
 use xfrm_agent::net::Flow;
 use xfrm_agent::net::random::Seeded;
 
@@ -347,7 +347,12 @@ impl World {
                     self.schedule(NOTIFYING, Arrival::Event { node, event });
                 }
                 Output::Acquire { policy, trap, flow } => {
-                    let event = Event::Kernel(KernelEvent::Acquire { policy, trap, flow });
+                    let event = Event::Kernel(KernelEvent::Acquire {
+                        policy,
+                        trap,
+                        flow,
+                        protocol: IpsecProtocol::Esp,
+                    });
                     self.schedule(NOTIFYING, Arrival::Event { node, event });
                 }
             }

@@ -11,7 +11,7 @@ use crate::agent::wishes::Wishes;
 use crate::kernel::desired::{self, Policy};
 use crate::presence::database::{Accepted, Refusal};
 use crate::presence::own::Now;
-use crate::presence::row::{Direction, Mode, NO_TUNNEL};
+use crate::presence::row::Direction;
 use crate::presence::{Authenticity, Entity, Keep, Presence, Record, Row, Source};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -270,9 +270,6 @@ impl Relations {
             let list: Vec<String> = problems.into_iter().map(|p| p.message).collect();
             return Err(list.join("; "));
         }
-        if row.mode == Some(Mode::Tunnel) {
-            return Err(NO_TUNNEL.to_owned());
-        }
         if self.rows.len() >= MAX_ROWS {
             return Err(format!("there are {MAX_ROWS} rows already"));
         }
@@ -388,7 +385,7 @@ mod tests {
     use crate::agent::presence::own_place::relations;
 
     #[test]
-    fn a_tunnel_between_contacts_is_not_registered() {
+    fn a_tunnel_ends_at_the_contacts_own_address() {
         let (now, mut wishes) = (Instant::now(), Wishes::default());
         let mut relations = relations(now, &mut wishes);
         let row = |mode: &str| {
@@ -397,11 +394,9 @@ mod tests {
                 .unwrap()
         };
         let refused = relations.register(now, row("tunnel 192.0.2.1"), &mut wishes);
-        assert_eq!(refused, Err(NO_TUNNEL.to_owned()));
-        assert_eq!(
-            relations.register(now, row("transport"), &mut wishes),
-            Ok(1)
-        );
+        assert!(refused.unwrap_err().contains("the peer's own address"));
+        let own = row("tunnel 192.168.1.2");
+        assert_eq!(relations.register(now, own, &mut wishes), Ok(1));
     }
 
     #[test]

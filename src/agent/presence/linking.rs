@@ -6,7 +6,7 @@ use crate::agent::tunnels::LINGER;
 use crate::agent::wishes::Wishes;
 use crate::ike::effects::{ChildId, ChildSa, ConnectError, DownReason, IkeId, Outbound};
 use crate::ike::settings::{Mode, RequestId};
-use crate::kernel::desired::{PolicyKey, SaKey};
+use crate::kernel::desired::{IpsecProtocol, PolicyKey, SaKey};
 use crate::net::{Flow, Identity, host};
 use crate::presence::Protocols;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ impl Relations {
         &mut self,
         now: Instant,
         policy: PolicyKey,
-        flow: Flow,
+        (flow, protocol): (Flow, IpsecProtocol),
         wishes: &mut Wishes,
     ) -> bool {
         let address = flow.dst;
@@ -29,7 +29,13 @@ impl Relations {
             return false;
         }
         let pair = (flow.src, address);
-        if self.links.carries(pair, relation.protocols()) {
+        let needs = relation.needs();
+        if protocol == IpsecProtocol::Comp && self.links.carries(pair, needs) {
+            // Nothing waits for compression. Where the peer was not asked yet, it is now.
+            for child in self.links.offer_compression(pair, needs.protocols) {
+                self.effects.push_back(Effect::Compress(child));
+            }
+        } else if self.links.carries(pair, needs) {
             // They came up while the kernel was telling us.
             relation.release(wishes);
         } else {
@@ -52,24 +58,23 @@ impl Relations {
         if !self.own_addresses.contains(&own) {
             return;
         }
-        let wanted = relation.protocols();
-        let protocols = if wanted.is_empty() {
-            Protocols::ESP
-        } else {
-            wanted
-        };
+        let mut needs = relation.needs();
+        if needs.protocols.is_empty() {
+            needs.protocols = Protocols::ESP;
+        }
         let peer = contact.peer.clone();
         let stranger = self.standings.get(entity).is_none_or(|s| s.ikes.is_empty());
-        for connect in self.links.want(now, pair, &peer, protocols, stranger) {
+        for connect in self.links.want(now, pair, &peer, needs, stranger) {
             self.effects.push_back(Effect::Connect(Box::new(connect)));
         }
     }
 
     // --- what IKE says --------------------------------------------------------------------------
 
-    /// Whether a child is between us and a contact, and not a tunnel.
+    /// Whether a child is between us and a contact. A tunnel to an address that discovery protects
+    /// is discovery's.
     pub(in crate::agent) fn takes(&self, child: &ChildSa) -> bool {
-        child.mode == Mode::Transport
+        (child.mode == Mode::Transport || !self.is_protected_otherwise(child.remote))
             && self.by_identity.contains_key(&child.peer)
             && child
                 .selectors
@@ -185,7 +190,7 @@ impl Relations {
         let Some(relation) = self.towards.get(&pair.1) else {
             return;
         };
-        if self.links.carries(pair, relation.protocols()) {
+        if self.links.carries(pair, relation.needs()) {
             relation.release(wishes);
             self.tell("contact-protected", format!("{} and {}", pair.0, pair.1));
         }

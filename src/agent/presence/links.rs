@@ -1,4 +1,5 @@
 //! The SAs between us and the addresses of contacts: for each pair of addresses, of each protocol.
+//! A tunnel is one more of them, of the protocol that stands innermost. Compression goes along with that of ESP, or of AH where there is no ESP (RFC 7296 §2.22).
 //!
 //! ```text
 //!  wanted (ACQUIRE, or a contact to talk to) ──→ Connect ESP, Connect AH ──→ ChildUp ×2
@@ -34,8 +35,45 @@ pub(super) struct Links {
     by_pair: BTreeMap<Pair, Link>,
     children: BTreeMap<ChildId, Pair>,
     by_sa: BTreeMap<SaKey, ChildId>,
-    requests: BTreeMap<RequestId, (Pair, ChildProtocol)>,
+    requests: BTreeMap<RequestId, Request>,
     next_request: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Request {
+    pair: Pair,
+    kind: Kind,
+    compressed: bool,
+}
+
+/// Of a child: what it does, and around what.
+type Kind = (ChildProtocol, Mode);
+
+/// What is to be at hand between a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// In transport mode.
+    pub protocols: Protocols,
+    /// Besides, a tunnel.
+    pub tunnel: bool,
+}
+
+impl Needs {
+    fn kinds(self) -> impl Iterator<Item = Kind> {
+        let Protocols { ah, esp, .. } = self.protocols;
+        let innermost = if esp {
+            ChildProtocol::Esp
+        } else {
+            ChildProtocol::Ah
+        };
+        [
+            (esp, (ChildProtocol::Esp, Mode::Transport)),
+            (ah, (ChildProtocol::Ah, Mode::Transport)),
+            (self.tunnel && (ah || esp), (innermost, Mode::Tunnel)),
+        ]
+        .into_iter()
+        .filter_map(|(needed, kind)| needed.then_some(kind))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,16 +85,25 @@ struct Link {
 
 #[derive(Debug)]
 struct Child {
-    protocol: ChildProtocol,
-    sa_in: SaKey,
-    sa_out: SaKey,
+    kind: Kind,
+    compression: Compression,
+    sas_in: Vec<SaKey>,
+    sas_out: Vec<SaKey>,
     outbound: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    Agreed,
+    /// The peer did not agree, or has not yet.
+    Offered,
+    NotOffered,
 }
 
 #[derive(Debug)]
 enum State {
     /// The peer may not be able to read it yet.
-    Waiting(Box<Sa>),
+    Waiting(Vec<Sa>),
     Installed,
     Gone,
 }
@@ -78,36 +125,41 @@ impl Links {
         request.0 & REQUESTS != 0
     }
 
-    /// What has to be asked of the peer so that all `protocols` are there; nothing while it is
-    /// being asked, or was in vain a short while ago.
+    /// What has to be asked of the peer so that all of `needs` is there; nothing while it is being
+    /// asked, or was in vain a short while ago.
     pub(super) fn want(
         &mut self,
         now: Instant,
         pair: Pair,
         peer: &Identity,
-        protocols: Protocols,
+        needs: Needs,
         initial_contact: bool,
     ) -> Vec<Connect> {
         let link = self.by_pair.entry(pair).or_default();
         if link.not_before.is_some_and(|at| now < at) {
             return Vec::new();
         }
-        let wanted = [
-            (protocols.esp, ChildProtocol::Esp),
-            (protocols.ah, ChildProtocol::Ah),
-        ];
         let mut connects = Vec::new();
-        for (_, protocol) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            let there = |child: &Child| {
-                child.protocol == protocol && !matches!(child.outbound, State::Gone)
-            };
-            let asked = self.requests.values().any(|r| *r == (pair, protocol));
+        for kind in needs.kinds() {
+            let (protocol, mode) = kind;
+            let there =
+                |child: &Child| child.kind == kind && !matches!(child.outbound, State::Gone);
+            let asked = self
+                .requests
+                .values()
+                .any(|r| (r.pair, r.kind) == (pair, kind));
             if asked || link.children.values().any(there) {
                 continue;
             }
             self.next_request += 1;
             let request = RequestId(REQUESTS | self.next_request);
-            self.requests.insert(request, (pair, protocol));
+            let compressed = compressed_with(needs.protocols) == Some(kind);
+            let asked = Request {
+                pair,
+                kind,
+                compressed,
+            };
+            self.requests.insert(request, asked);
             connects.push(Connect {
                 request,
                 local: pair.0,
@@ -115,9 +167,10 @@ impl Links {
                 peer: peer.clone(),
                 selectors: vec![Selector::between(host(pair.0), host(pair.1))],
                 flow: None,
-                mode: Mode::Transport,
+                mode,
                 protocol,
-                transport_only: true,
+                transport_only: mode == Mode::Transport,
+                compression: compressed,
                 initial_contact,
             });
         }
@@ -133,24 +186,44 @@ impl Links {
         wishes: &mut Wishes,
     ) -> bool {
         let pair = (child.local, child.remote);
-        let inner = child.selectors.first().copied();
-        let (sa_in, sa_out) = sas::of_child(child, KernelMode::Transport, reqid, inner);
-        let keys = (sa_in.key(), sa_out.key());
-        wishes.want_sa(sa_in);
+        let (mode, inner) = match child.mode {
+            Mode::Transport => (KernelMode::Transport, child.selectors.first().copied()),
+            // The policies say what goes through it.
+            Mode::Tunnel => (KernelMode::Tunnel, None),
+        };
+        let (sa_in, sa_out) = sas::of_child(child, mode, reqid, inner);
+        let compression = sas::of_compression(child, reqid, inner);
+        let state = match &compression {
+            Some(_) => Compression::Agreed,
+            None if self.was_offered(child) => Compression::Offered,
+            None => Compression::NotOffered,
+        };
+        let (mut sas_in, mut sas_out) = (vec![sa_in], vec![sa_out]);
+        if let Some((comp_in, comp_out)) = compression {
+            sas_in.push(comp_in);
+            sas_out.push(comp_out);
+        }
+        let keys = |sas: &[Sa]| sas.iter().map(Sa::key).collect::<Vec<_>>();
+        let keys = (keys(&sas_in), keys(&sas_out));
+        for sa in sas_in {
+            wishes.want_sa(sa);
+        }
+        for key in keys.0.iter().chain(&keys.1) {
+            self.by_sa.insert(*key, child.id);
+        }
         let link = self.by_pair.entry(pair).or_default();
         (link.failures, link.not_before) = (0, None);
         link.children.insert(
             child.id,
             Child {
-                protocol: child.protocol,
-                sa_in: keys.0,
-                sa_out: keys.1,
-                outbound: State::Waiting(Box::new(sa_out)),
+                kind: (child.protocol, child.mode),
+                compression: state,
+                sas_in: keys.0,
+                sas_out: keys.1,
+                outbound: State::Waiting(sas_out),
             },
         );
         self.children.insert(child.id, pair);
-        self.by_sa.insert(keys.0, child.id);
-        self.by_sa.insert(keys.1, child.id);
         if let Some(request) = child.request {
             self.requests.remove(&request);
         }
@@ -164,9 +237,11 @@ impl Links {
         };
         let waits = matches!(entry.outbound, State::Waiting(_));
         if waits
-            && let State::Waiting(sa) = std::mem::replace(&mut entry.outbound, State::Installed)
+            && let State::Waiting(sas) = std::mem::replace(&mut entry.outbound, State::Installed)
         {
-            wishes.want_sa(*sa);
+            for sa in sas {
+                wishes.want_sa(sa);
+            }
         }
         waits
     }
@@ -175,8 +250,9 @@ impl Links {
     pub(super) fn child_down(&mut self, child: ChildId, wishes: &mut Wishes) {
         if let Some(entry) = self.child_mut(child) {
             entry.outbound = State::Gone;
-            let sa_out = entry.sa_out;
-            wishes.withdraw_sa(sa_out);
+            for sa in entry.sas_out.clone() {
+                wishes.withdraw_sa(sa);
+            }
         }
     }
 
@@ -188,7 +264,7 @@ impl Links {
             return;
         };
         if let Some(entry) = link.children.remove(&child) {
-            for sa in [entry.sa_out, entry.sa_in] {
+            for sa in entry.sas_out.into_iter().chain(entry.sas_in) {
                 wishes.withdraw_sa(sa);
                 self.by_sa.remove(&sa);
             }
@@ -198,7 +274,7 @@ impl Links {
 
     /// The pair that a request was for; it may be wanted again after a while.
     pub(super) fn failed(&mut self, now: Instant, request: RequestId) -> Option<(Pair, Instant)> {
-        let (pair, _) = self.requests.remove(&request)?;
+        let Request { pair, .. } = self.requests.remove(&request)?;
         let link = self.by_pair.entry(pair).or_default();
         let wait = FIRST_RETRY * 2u32.saturating_pow(link.failures.min(6));
         link.failures += 1;
@@ -217,7 +293,7 @@ impl Links {
 
     /// Requests that are under way from this address of ours.
     pub(super) fn abandon(&mut self, own: IpAddr) -> Vec<RequestId> {
-        let from_there = self.requests.iter().filter(|(_, (pair, _))| pair.0 == own);
+        let from_there = self.requests.iter().filter(|(_, r)| r.pair.0 == own);
         let ids: Vec<RequestId> = from_there.map(|(id, _)| *id).collect();
         for id in &ids {
             self.requests.remove(id);
@@ -230,17 +306,46 @@ impl Links {
         self.by_pair.keys().copied()
     }
 
-    /// Whether packets can go out by all of `protocols`.
-    pub(super) fn carries(&self, pair: Pair, protocols: Protocols) -> bool {
+    /// Whether packets can go out by all of `needs`.
+    pub(super) fn carries(&self, pair: Pair, needs: Needs) -> bool {
         let Some(link) = self.by_pair.get(&pair) else {
             return false;
         };
-        let has = |protocol| {
-            let ready =
-                |c: &Child| c.protocol == protocol && matches!(c.outbound, State::Installed);
+        let has = |kind| {
+            let ready = |c: &Child| c.kind == kind && matches!(c.outbound, State::Installed);
             link.children.values().any(ready)
         };
-        (!protocols.esp || has(ChildProtocol::Esp)) && (!protocols.ah || has(ChildProtocol::Ah))
+        needs.kinds().all(has)
+    }
+
+    /// Children of a pair that the peer was never asked to compress, of the protocol that compression
+    /// goes with: to be replaced by one of which it is asked, once.
+    pub(super) fn offer_compression(&mut self, pair: Pair, protocols: Protocols) -> Vec<ChildId> {
+        let Some(kind) = compressed_with(protocols) else {
+            return Vec::new();
+        };
+        let children = self.by_pair.get_mut(&pair).map(|link| &mut link.children);
+        let mut ids = Vec::new();
+        for (id, child) in children.into_iter().flatten() {
+            if child.kind == kind
+                && child.compression == Compression::NotOffered
+                && matches!(child.outbound, State::Installed)
+            {
+                child.compression = Compression::Offered;
+                ids.push(*id);
+            }
+        }
+        ids
+    }
+
+    fn was_offered(&mut self, child: &ChildSa) -> bool {
+        let of_request = |request: RequestId| self.requests.get(&request);
+        let asked = child
+            .request
+            .and_then(of_request)
+            .is_some_and(|r| r.compressed);
+        let old = child.replaces.and_then(|old| self.child_mut(old));
+        asked || old.is_some_and(|old| old.compression != Compression::NotOffered)
     }
 
     fn child_mut(&mut self, child: ChildId) -> Option<&mut Child> {
@@ -249,7 +354,7 @@ impl Links {
     }
 
     fn forget_if_empty(&mut self, pair: Pair) {
-        let asked = self.requests.values().any(|(of, _)| *of == pair);
+        let asked = self.requests.values().any(|r| r.pair == pair);
         let link = self.by_pair.get(&pair);
         if !asked && link.is_some_and(|l| l.children.is_empty() && l.not_before.is_none()) {
             self.by_pair.remove(&pair);
@@ -263,4 +368,16 @@ impl Links {
             ("contact-requests", self.requests.len()),
         ]
     }
+}
+
+/// The child that compression is agreed on with: that of the innermost protocol, which packets meet
+/// next (RFC 3173 §2). By itself it protects nothing, so nobody is asked for it alone.
+fn compressed_with(protocols: Protocols) -> Option<Kind> {
+    let protocol = match protocols {
+        Protocols { ipcomp: false, .. } => return None,
+        Protocols { esp: true, .. } => ChildProtocol::Esp,
+        Protocols { ah: true, .. } => ChildProtocol::Ah,
+        _ => return None,
+    };
+    Some((protocol, Mode::Transport))
 }

@@ -1,5 +1,6 @@
 //! Where this machine is, and which addresses it has.
 
+use super::links::Needs;
 use super::relations::{Asked, Effect, Relations, Timer};
 use crate::agent::event::Doubt;
 use crate::agent::wishes::Wishes;
@@ -203,7 +204,11 @@ impl Relations {
         self.own.failed(now, location);
         let (identity, address) = anchor;
         let pair = (local, address);
-        let connects = self.links.want(now, pair, &identity, Protocols::ESP, true);
+        let needs = Needs {
+            protocols: Protocols::ESP,
+            tunnel: false,
+        };
+        let connects = self.links.want(now, pair, &identity, needs, true);
         for connect in connects {
             self.effects.push_back(Effect::Connect(Box::new(connect)));
         }

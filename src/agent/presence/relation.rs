@@ -12,12 +12,14 @@
 //! no less than the other demands.
 
 use super::super::wishes::{Owner, Wishes};
+use super::links::Needs;
 use super::policies::Ground;
 use crate::kernel::desired::{Direction, Policy, PolicyKey};
 use crate::presence::decisions::Decision;
-use crate::presence::exchange::{MAX_DEMANDS, Posture};
+use crate::presence::exchange::{Demanded, MAX_DEMANDS, Posture};
+use crate::presence::row::Mode;
 use crate::presence::rules::{Clause, Verdict, protection_of};
-use crate::presence::{Class, Demand, Entity, Protection, Timestamp};
+use crate::presence::{Class, Demand, Entity, Protection, Protocols, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,12 +35,14 @@ pub(super) struct Relation {
     pub ground: Ground,
     pub decision: Decision,
     /// What the peer demands of what we send: nothing, until it has said.
-    pub demanded: Vec<(Class, Protection)>,
+    pub demanded: Vec<Demanded>,
     /// The epochs of the posture in which it said so, and of the last that we have told.
     heard: u64,
     told: u64,
     /// What was accepted before we became stricter, until the peer knows, or until then.
     lagging: Option<(Arc<[Clause]>, Instant)>,
+    /// It takes what comes from a tunnel wherever it takes clear packets.
+    peer_knows_tunnels: bool,
     /// When time alone may change the judgement.
     pub valid_until: Option<Timestamp>,
     /// A former address, of which nobody knows who has it now: until when it is watched yet.
@@ -57,6 +61,7 @@ impl Relation {
             heard: 0,
             told: 0,
             lagging: None,
+            peer_knows_tunnels: false,
             valid_until: None,
             former: None,
             installed: Vec::new(),
@@ -97,6 +102,7 @@ impl Relation {
         if news {
             self.heard = posture.epoch;
             self.demanded = posture.demands;
+            self.peer_knows_tunnels |= self.demanded.iter().any(is_demanded_tunnel);
         }
         news
     }
@@ -105,6 +111,7 @@ impl Relation {
     pub(super) fn fell_silent(&mut self) {
         self.heard = 0;
         self.demanded.clear();
+        self.peer_knows_tunnels = false;
     }
 
     /// What we demand is on its way.
@@ -119,6 +126,7 @@ impl Relation {
         let last = epoch == self.told;
         if last {
             self.lagging = None;
+            self.peer_knows_tunnels |= self.has_tunnels();
         }
         last
     }
@@ -139,28 +147,105 @@ impl Relation {
     }
 
     /// What the peer has to do with what it sends us, in its own eyes.
-    pub(super) fn demands(&self) -> Vec<(Class, Protection)> {
+    pub(super) fn demands(&self) -> Vec<Demanded> {
         let applied = self.decision.applied();
         if applied.len() > MAX_DEMANDS {
             // More than can be said: the strictest for all.
             let all = applied.iter().map(|clause| clause.protection);
-            return vec![(Class::ANY, all.fold(Protection::CLEAR, Protection::join))];
+            let strictest = all.fold(Protection::CLEAR, Protection::join);
+            return vec![Demanded::in_transport(Class::ANY, strictest)];
         }
-        applied
-            .iter()
-            .map(|clause| (mirrored(clause.class), clause.protection))
-            .collect()
+        let demanded = |clause: &Clause| Demanded {
+            class: mirrored(clause.class),
+            protection: clause.protection,
+            mode: if self.wants_tunnel(clause.class) {
+                Mode::Tunnel
+            } else {
+                Mode::Transport
+            },
+        };
+        applied.iter().map(demanded).collect()
     }
 
     /// What we do with what we send.
+    ///
+    /// In a tunnel that we want not before the peer has ever heard of one: until then it would not
+    /// take what comes out of it, though it takes clear packets, and transport mode with them, which
+    /// protects no less.
     pub(super) fn sends(&self) -> Cow<'_, [Clause]> {
-        joined(self.decision.applied(), &self.demanded)
+        let joined = joined(self.decision.applied(), &self.demanded);
+        let peer_knows = self.peer_knows_tunnels || self.lagging.is_none();
+        self.in_its_mode(joined, |class| {
+            self.is_asked_for_tunnel(class) || (peer_knows && self.wants_tunnel(class))
+        })
+    }
+
+    /// What we take of what the peer sends: in a tunnel where either of us wants one.
+    fn takes(&self) -> Cow<'_, [Clause]> {
+        self.in_its_mode(Cow::Borrowed(self.accepts()), |class| {
+            self.is_asked_for_tunnel(class) || self.wants_tunnel(class)
+        })
+    }
+
+    fn in_its_mode<'a>(
+        &self,
+        clauses: Cow<'a, [Clause]>,
+        tunnelled: impl Fn(Class) -> bool,
+    ) -> Cow<'a, [Clause]> {
+        if !self.ground.tunnels {
+            return clauses;
+        }
+        let named = clauses.iter().map(|clause| clause.class);
+        let own = self.decision.applied().iter().map(|clause| clause.class);
+        let theirs = self.demanded.iter().map(|demanded| demanded.class);
+        let in_mode = |class| {
+            let clause = clauses.iter().find(|c| c.class.contains(class))?;
+            let tunnel = clause.protection.demand == Demand::Require && tunnelled(class);
+            Some(Clause {
+                class,
+                mode: if tunnel {
+                    Mode::Tunnel
+                } else {
+                    Mode::Transport
+                },
+                ..clause.clone()
+            })
+        };
+        let all = classes(named.chain(own).chain(theirs));
+        all.into_iter().filter_map(in_mode).collect()
+    }
+
+    /// Whether our own judgement puts what is required for a class into a tunnel.
+    fn wants_tunnel(&self, class: Class) -> bool {
+        let applied = self.decision.applied();
+        let deciding = applied.iter().find(|clause| clause.class.contains(class));
+        applied.len() <= MAX_DEMANDS && deciding.is_some_and(is_tunnel)
+    }
+
+    fn is_asked_for_tunnel(&self, class: Class) -> bool {
+        let first = self.demanded.iter().find(|d| d.class.contains(class));
+        first.is_some_and(is_demanded_tunnel)
+    }
+
+    /// Whether either of us wants tunnels for anything.
+    fn has_tunnels(&self) -> bool {
+        self.decision.applied().iter().any(is_tunnel)
+            || self.demanded.iter().any(is_demanded_tunnel)
     }
 
     /// Brings what is wanted of the kernel up to date.
     pub(super) fn install(&mut self, wishes: &mut Wishes) {
+        // What was sent through one before we both agreed otherwise may come later.
+        self.ground.tunnels |= self.has_tunnels();
+        let required = |clause: &&Clause| clause.protection.demand == Demand::Require;
+        let way = self
+            .takes()
+            .last()
+            .filter(required)
+            .map(|clause| clause.mode);
+        self.ground.last_way = way.unwrap_or(self.ground.last_way);
         let mut wanted = self.ground.policies(Direction::Out, &self.sends());
-        wanted.extend(self.ground.policies(Direction::In, self.accepts()));
+        wanted.extend(self.ground.policies(Direction::In, &self.takes()));
         for Policy { key, .. } in &self.installed {
             if wanted.iter().all(|policy| policy.key != *key) {
                 wishes.withdraw_policy(Owner::Presence, *key);
@@ -230,9 +315,16 @@ impl Relation {
         self.decision.applied().iter().any(weak)
     }
 
-    /// Which IPsec protocols are to be at hand: everything that may be demanded.
-    pub(super) fn protocols(&self) -> crate::presence::Protocols {
-        let demanded = self.demanded.iter().map(|(_, protection)| *protection);
+    /// Which SAs are to be at hand: for everything that may be demanded.
+    pub(super) fn needs(&self) -> Needs {
+        Needs {
+            protocols: self.protocols(),
+            tunnel: self.has_tunnels() && !self.ground.nat && !self.ground.rigid,
+        }
+    }
+
+    fn protocols(&self) -> Protocols {
+        let demanded = self.demanded.iter().map(|demanded| demanded.protection);
         let applied = self.decision.applied().iter().map(|c| c.protection);
         let all = applied
             .chain(demanded)
@@ -240,10 +332,21 @@ impl Relation {
                 all.union(p.protocols)
             });
         if self.ground.nat {
-            return crate::presence::Protocols::ESP;
+            return Protocols {
+                ipcomp: all.ipcomp,
+                ..Protocols::ESP
+            };
         }
         all
     }
+}
+
+fn is_tunnel(clause: &Clause) -> bool {
+    clause.mode == Mode::Tunnel && clause.protection.demand == Demand::Require
+}
+
+fn is_demanded_tunnel(demanded: &Demanded) -> bool {
+    demanded.mode == Mode::Tunnel
 }
 
 fn mirrored(class: Class) -> Class {
@@ -282,15 +385,15 @@ fn classes(of: impl Iterator<Item = Class>) -> Vec<Class> {
     all
 }
 
-fn joined<'a>(clauses: &'a [Clause], demanded: &[(Class, Protection)]) -> Cow<'a, [Clause]> {
+fn joined<'a>(clauses: &'a [Clause], demanded: &[Demanded]) -> Cow<'a, [Clause]> {
     if demanded.is_empty() {
         return clauses.into();
     }
     let named = clauses.iter().map(|c| c.class);
-    let asked = demanded.iter().map(|(class, _)| *class);
+    let asked = demanded.iter().map(|demanded| demanded.class);
     let of_peer = |class: Class| {
-        let first = demanded.iter().find(|(asked, _)| asked.contains(class));
-        first.map_or(Protection::CLEAR, |(_, protection)| *protection)
+        let first = demanded.iter().find(|asked| asked.class.contains(class));
+        first.map_or(Protection::CLEAR, |asked| asked.protection)
     };
     classes(named.chain(asked))
         .into_iter()

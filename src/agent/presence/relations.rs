@@ -18,6 +18,7 @@ use crate::net::{Identity, IpNet, Timers};
 use crate::presence::database::Database;
 use crate::presence::decisions::Decision;
 use crate::presence::own::Own;
+use crate::presence::row::Mode;
 use crate::presence::rules::{Clause, Moment, protection_of};
 use crate::presence::{Class, Entity, Keep, Location, Row, Timestamp};
 use indexmap::IndexMap;
@@ -47,6 +48,8 @@ pub(in crate::agent) enum Effect {
         token: AskToken,
         data: Vec<u8>,
     },
+    /// Replace it by one that is compressed, if the peer agrees.
+    Compress(ChildId),
     CloseChild(ChildId, DownReason),
     /// Find our address towards this one, and [`Relations::link`] them.
     Reach(IpAddr),
@@ -321,8 +324,14 @@ impl Relations {
             lifetime: self.settings.lifetime,
             strict: protection_of(strict, Class::ANY),
             nat: false,
-            rigid: self.protected.iter().any(|net| net.contains(&address)),
+            rigid: self.is_protected_otherwise(address),
+            tunnels: false,
+            last_way: Mode::Transport,
         }
+    }
+
+    pub(super) fn is_protected_otherwise(&self, address: IpAddr) -> bool {
+        self.protected.iter().any(|net| net.contains(&address))
     }
 
     /// Nobody is there any more: what is sent to it is nobody's business of ours.

@@ -79,6 +79,7 @@ impl Agent {
                 self.speak_after_the_kernel();
                 self.ike.answer(now, ike, token, Some(data));
             }
+            Wanted::Compress(child) => self.ike.compress_child(now, child),
             Wanted::CloseChild(child, reason) => self.ike.close_child(now, child, reason),
             Wanted::Reach(address) => {
                 if let Some(own) = self.routes.source_towards(address)

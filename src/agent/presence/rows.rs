@@ -1,7 +1,7 @@
 //! Clauses as rows of the security policy database (FIG. 7).
 
 use crate::net::{Family, IpNet, host};
-use crate::presence::row::{Action, Direction, Level, Row};
+use crate::presence::row::{Action, Direction, Level, Mode, Row};
 use crate::presence::rules::Clause;
 use crate::presence::{Demand, Protection};
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub(super) fn row(clause: &Clause, own: Option<IpAddr>, theirs: IpAddr, out: Dir
         action,
         protocols,
         mode: (action == Action::Ipsec).then_some(clause.mode),
-        end_point: clause.end_point,
+        end_point: (clause.mode == Mode::Tunnel).then_some(theirs),
         level,
     };
     match out {

@@ -136,6 +136,13 @@ impl Relations {
             (Asked::Posture(address, ours), Answer::Posture(theirs)) => {
                 self.acknowledged(address, ours, theirs, wishes);
             }
+            // Something that we said later was heard before, an answer of ours say.
+            (Asked::Posture(address, ours), Answer::Refused(Refusal::Replayed)) => {
+                if let Some(relation) = self.towards.get_mut(&address) {
+                    relation.acknowledged(ours);
+                    relation.install(wishes);
+                }
+            }
             (Asked::Subscription(entity), Answer::Told { presence, .. }) => match presence {
                 Some(Told::Granted(presence)) => self.told(now, &entity, presence, wishes),
                 Some(Told::Refused(why)) => {

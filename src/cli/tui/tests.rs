@@ -217,7 +217,11 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
     answer(&mut app, Purpose::Propose, Response::Policies(rows));
     // ipcomp: from the source over ports, any, …, to the third protocol.
     press(&mut app, "⇥⇥⇥⇥⇥⇥⇥⇥⇥→→ ");
-    assert!(screen(&app).contains("ipcomp is not available"));
+    assert!(screen(&app).contains("☒ ah  ☒ esp  ☒ ipcomp"));
+    // Alone it protects nothing.
+    press(&mut app, "← ← ");
+    assert!(screen(&app).contains("ipcomp compresses and protects nothing"));
+    press(&mut app, " → → ");
     assert!(screen(&app).contains("☐ ipcomp"));
     // A tunnel needs its end point, and then cannot be optional.
     press(&mut app, "⇥→ ");

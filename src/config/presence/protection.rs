@@ -45,6 +45,13 @@ pub(super) fn read(
                 );
                 return None;
             }
+            if !protocols.protects() {
+                report.error(
+                    &section.span("protocol"),
+                    "protocol: \"ipcomp\" compresses and protects nothing: with it \"ah\", \"esp\" or both",
+                );
+                return None;
+            }
             let level = match level.unwrap_or(Level::Default) {
                 Level::Default => default_level,
                 level => level,
@@ -76,17 +83,14 @@ pub(super) fn only_ipsec(report: &Report<'_>, section: &Section<'_, '_>, key: &s
 }
 
 fn protocol(value: &DeValue<'_>) -> Result<Protocols, Reason> {
-    let one = |ah, esp| Protocols {
-        ah,
-        esp,
-        ipcomp: false,
-    };
-    if value.as_str() == Some("ipcomp") {
-        return Err("ipcomp cannot be negotiated yet: use \"ah\" and \"esp\"".into());
-    }
+    let one = |ah, esp, ipcomp| Protocols { ah, esp, ipcomp };
     values::word(
         value,
-        &[("ah", one(true, false)), ("esp", one(false, true))],
+        &[
+            ("ah", one(true, false, false)),
+            ("esp", one(false, true, false)),
+            ("ipcomp", one(false, false, true)),
+        ],
     )
 }
 

@@ -5,7 +5,7 @@ use super::super::section::Section;
 use super::super::values::{self, Reason};
 use super::contacts::ReadContact;
 use super::protection;
-use crate::presence::row::{Level, Mode, NO_TUNNEL};
+use crate::presence::row::{Level, Mode};
 use crate::presence::rules::{Hours, Rule, Weekdays, When};
 use crate::presence::{Class, Entity};
 use std::collections::HashSet;
@@ -42,15 +42,13 @@ pub(super) fn read(
             &[("transport", Mode::Transport), ("tunnel", Mode::Tunnel)],
         )
     });
-    if mode == Some(Mode::Tunnel) {
-        report.error(&section.span("mode"), format!("mode: {NO_TUNNEL}"));
-    }
+    let end_point = section.optional("end-point", values::address);
     let nat = section.optional("nat", |v| {
         values::word(v, &[("block", BehindNat::Block), ("esp", BehindNat::Esp)])
     });
     let then = protection::read(report, section, default_level)?;
     let protects = !then.protocols.is_empty();
-    for key in ["mode", "nat"] {
+    for key in ["mode", "end-point", "nat"] {
         if !protects && section.has(key) {
             protection::only_ipsec(report, section, key);
         }
@@ -60,8 +58,8 @@ pub(super) fn read(
             when,
             class,
             then,
-            mode: Mode::Transport,
-            end_point: None,
+            mode: mode.unwrap_or(Mode::Transport),
+            end_point,
             esp_behind_nat: nat == Some(BehindNat::Esp),
         },
         at: section.at().clone(),

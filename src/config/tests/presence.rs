@@ -255,8 +255,8 @@ fn a_floor_is_a_table_that_makes_sense() {
             "x:4:40: protocol: nothing is left to protect with",
         ),
         (
-            "{ action = \"ipsec\", protocol = [\"esp\", \"ipcomp\"] }",
-            "x:4:48: protocol: ipcomp cannot be negotiated yet: use \"ah\" and \"esp\"",
+            "{ action = \"ipsec\", protocol = \"ipcomp\" }",
+            "x:4:40: protocol: \"ipcomp\" compresses and protects nothing: with it \"ah\", \"esp\" or both",
         ),
     ] {
         refused(&format!("{CONTACT}floor = {floor}"), expected);

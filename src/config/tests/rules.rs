@@ -228,10 +228,32 @@ fn rules_that_were_misread_are_not_judged() {
 }
 
 #[test]
-fn a_tunnel_between_contacts_is_refused_with_the_way_to_have_one() {
-    let rule = "[[rule]]\naction = \"ipsec\"\nprotocol = \"esp\"\nmode = \"tunnel\"\n";
-    let expected = "x:4:8: mode: tunnel mode between contacts is not built: use a [[proxy]], or \
-                    the mode transport";
-    let text = format!("{rule}{OFFICE}{}{IDENTITY}", super::presence::PRESENCE);
-    assert_eq!(problems(&text), expected);
+fn a_tunnel_ends_at_the_contact_itself() {
+    let tunnel = "[[rule]]\naction = \"ipsec\"\nprotocol = \"esp\"\nmode = \"tunnel\"\n";
+    let [anywhere] = &rules(tunnel)[..] else {
+        panic!("one rule")
+    };
+    assert_eq!((anywhere.mode, anywhere.end_point), (Mode::Tunnel, None));
+    let at = "addresses = \"192.168.1.2\"\nend-point = \"192.168.1.2\"\n";
+    let [there] = &rules(&format!("{tunnel}{at}"))[..] else {
+        panic!("one rule")
+    };
+    assert_eq!(there.end_point, Some("192.168.1.2".parse().unwrap()));
+    for elsewhere in ["192.168.1.3", "192.0.2.1"] {
+        let at = at.replacen("192.168.1.2\"\n", &format!("{elsewhere}\"\n"), 1);
+        let text = format!(
+            "{tunnel}{at}{OFFICE}{}{IDENTITY}",
+            super::presence::PRESENCE
+        );
+        let told = problems(&text);
+        assert!(
+            told.contains("nobody has shown that another speaks for it"),
+            "{told}"
+        );
+    }
+    let text = format!(
+        "{tunnel}level = \"use\"\n{OFFICE}{}{IDENTITY}",
+        super::presence::PRESENCE
+    );
+    assert!(problems(&text).contains("the kernel refuses an outbound tunnel at level use"));
 }

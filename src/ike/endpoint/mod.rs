@@ -25,7 +25,7 @@ use super::effects::{ChildId, ConnectError, DownReason, Effect, IkeId};
 use super::exchanges::Task;
 use super::half_open::HalfOpenTable;
 use super::sa::{IkeSa, Role, State, end_of};
-use super::settings::{Connect, RequestId, Settings};
+use super::settings::{Connect, Mode, RequestId, Settings};
 use super::{nat, simultaneous};
 use crate::net::{Identity, Random};
 use std::collections::BTreeMap;
@@ -193,6 +193,21 @@ impl Endpoint {
         });
     }
 
+    /// Replaces a child of a contact by one that is compressed, if the peer agrees.
+    pub fn compress_child(&mut self, now: Instant, child: ChildId) {
+        self.with_owner(now, child, |sa, _| {
+            if let Some(c) = sa.children.get_mut(&child) {
+                c.compressed = c.mode == Mode::Transport;
+            }
+        });
+        self.rekey_child(now, child);
+    }
+
+    /// The kernel cannot compress: nobody is asked to any more, nor granted it.
+    pub fn stop_compressing(&mut self) {
+        self.ctx.settings.compression = false;
+    }
+
     /// Takes a child down at both ends; `ChildDown` is said at once.
     pub fn close_child(&mut self, now: Instant, child: ChildId, reason: DownReason) {
         self.with_owner(now, child, |sa, ctx| {
@@ -271,11 +286,11 @@ impl Endpoint {
             .flat_map(|sa| sa.children.values().map(move |child| (sa, child)))
             .filter(|(sa, child)| {
                 let ends = (sa.local.ip(), sa.remote.ip());
-                let (mode, selectors) = (child.mode, &child.selectors);
+                let selectors = &child.selectors;
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
-                let of_contact = settings.is_of_contact(&sa.peer, ends, mode, selectors);
+                let of_contact = settings.is_of_contact(&sa.peer, ends, selectors);
                 let protected = of_contact || selectors.iter().all(own);
-                let allowed = settings.authorize_child(&sa.peer, ends, mode, selectors);
+                let allowed = settings.authorize_child(&sa.peer, ends, selectors);
                 !protected || allowed.is_err()
             })
             .map(|(_, child)| child.id)

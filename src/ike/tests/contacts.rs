@@ -10,7 +10,7 @@ use crate::net::{Port, Protocol, Selector};
 const ESP: ChildProtocol = ChildProtocol::Esp;
 
 /// They protect nothing, and are believed about nothing but as contacts.
-fn contacts() -> [Settings; 2] {
+pub(super) fn contacts() -> [Settings; 2] {
     [A, B].map(|host| {
         let mut s = settings(host, 2);
         s.protects.clear();
@@ -46,6 +46,24 @@ fn a_contact_gets_transport_mode_for_its_own_traffic() {
 }
 
 #[test]
+fn a_contact_gets_a_tunnel_for_its_own_traffic_where_it_asks_for_one() {
+    for protocol in [ESP, ChildProtocol::Ah] {
+        let mut net = Network::with(contacts().to_vec(), 1);
+        let wish = Connect {
+            mode: Mode::Tunnel,
+            transport_only: false,
+            ..hosts_alone(1, A, B, protocol)
+        };
+        net.connect(A, wish);
+        net.run_seconds(1);
+        net.assert_consistent();
+        let at_b = net.hosts[B].sending().next().unwrap();
+        assert_eq!((at_b.mode, at_b.protocol), (Mode::Tunnel, protocol));
+        assert_eq!(at_b.selectors, [between_hosts().reversed()]);
+    }
+}
+
+#[test]
 fn nothing_else_is_granted_to_a_contact() {
     let wide: Selector = Selector::between(address(A).into(), "192.0.2.0/30".parse().unwrap());
     let other = Selector::between("192.0.2.7/32".parse().unwrap(), address(B).into());
@@ -57,7 +75,8 @@ fn nothing_else_is_granted_to_a_contact() {
         ..hosts_alone(1, A, B, ESP)
     };
     let wishes = [
-        ask(vec![between_hosts()], Mode::Tunnel),
+        ask(vec![wide], Mode::Tunnel),
+        ask(vec![other], Mode::Tunnel),
         ask(vec![wide], Mode::Transport),
         ask(vec![other], Mode::Transport),
         ask(two, Mode::Transport),

@@ -11,6 +11,7 @@ pub(in crate::ike) fn hex(text: &str) -> Vec<u8> {
 
 mod asking;
 mod authenticating;
+mod compressing;
 mod contacts;
 mod ending;
 mod establishing;

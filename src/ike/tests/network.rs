@@ -57,6 +57,7 @@ pub(super) fn settings(host: usize, hosts: usize) -> Settings {
             Selector::between(address(host).into(), "192.0.2.0/24".parse().unwrap()),
         ],
         timing: Timing::default(),
+        compression: true,
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn connect(request: u64, from: usize, to: usize) -> Connect {
         mode: Mode::Tunnel,
         protocol: ChildProtocol::Esp,
         transport_only: false,
+        compression: false,
         initial_contact: false,
     }
 }
@@ -474,6 +476,8 @@ pub(super) fn assert_twins(a: &ChildSa, b: &ChildSa) {
     assert_eq!(key_octets(&a.keys_out), key_octets(&b.keys_in));
     assert_ne!(key_octets(&a.keys_in), key_octets(&a.keys_out));
     assert_eq!((a.protocol, a.mode, a.esn), (b.protocol, b.mode, b.esn));
+    let cpis = |c: &ChildSa| c.compression.map(|c| (c.cpi_in, c.cpi_out));
+    assert_eq!(cpis(a), cpis(b).map(|(received, sent)| (sent, received)));
     let mut mirrored: Vec<Selector> = b.selectors.iter().map(Selector::reversed).collect();
     let mut own = a.selectors.clone();
     mirrored.sort();

@@ -253,6 +253,10 @@ impl Payloads {
         self.notifies().find(|n| n.kind == kind)
     }
 
+    pub fn notifications(&self, kind: NotifyKind) -> impl Iterator<Item = &Notify> {
+        self.notifies().filter(move |n| n.kind == kind)
+    }
+
     /// The first notification that is an error.
     pub fn error(&self) -> Option<&Notify> {
         self.notifies().find(|n| n.kind.is_error())

@@ -37,6 +37,7 @@ pub fn protocol_code(protocol: IpsecProtocol) -> u8 {
     match protocol {
         IpsecProtocol::Esp => libc::IPPROTO_ESP as u8,
         IpsecProtocol::Ah => libc::IPPROTO_AH as u8,
+        IpsecProtocol::Comp => libc::IPPROTO_COMP as u8,
     }
 }
 
@@ -44,6 +45,7 @@ pub fn protocol(code: u8) -> Option<IpsecProtocol> {
     match i32::from(code) {
         libc::IPPROTO_ESP => Some(IpsecProtocol::Esp),
         libc::IPPROTO_AH => Some(IpsecProtocol::Ah),
+        libc::IPPROTO_COMP => Some(IpsecProtocol::Comp),
         _ => None,
     }
 }

@@ -12,8 +12,8 @@ use netlink_packet_xfrm as xfrm;
 use xfrm::UserSaInfo;
 use xfrm::constants::{
     XFRM_MSG_DELSA, XFRM_MSG_EXPIRE, XFRM_MSG_NEWSA, XFRM_MSG_UPDSA, XFRMA_ALG_AEAD,
-    XFRMA_ALG_AUTH_TRUNC, XFRMA_ALG_CRYPT, XFRMA_ENCAP, XFRMA_IF_ID, XFRMA_LASTUSED, XFRMA_MARK,
-    XFRMA_REPLAY_ESN_VAL, XFRMA_SA, XFRMA_SRCADDR,
+    XFRMA_ALG_AUTH_TRUNC, XFRMA_ALG_COMP, XFRMA_ALG_CRYPT, XFRMA_ENCAP, XFRMA_IF_ID,
+    XFRMA_LASTUSED, XFRMA_MARK, XFRMA_REPLAY_ESN_VAL, XFRMA_SA, XFRMA_SRCADDR,
 };
 
 /// The SA carries packets of either IP version: tunnel mode without a selector of its own.
@@ -165,6 +165,10 @@ fn put_algorithms(payload: &mut Payload<'_>, algorithms: &Algorithms) {
         } => {
             let truncation = Some(*truncation_bits);
             put_algorithm(payload, XFRMA_ALG_AUTH_TRUNC, auth, auth_key, truncation);
+        }
+        Algorithms::Deflate => {
+            let no_key = Secret::new(Vec::new());
+            put_algorithm(payload, XFRMA_ALG_COMP, "deflate", &no_key, None);
         }
     }
 }
@@ -347,6 +351,42 @@ mod tests {
             Some(Duration::from_secs(2)),
             "rounded up, never to no limit"
         );
+    }
+
+    /// The kernel refuses an SPI of more than 16 bits, a replay window that is checked (IPComp has no
+    /// numbers), and any other algorithm beside it.
+    #[test]
+    fn compression_is_one_algorithm_without_a_key_and_a_cpi() {
+        let sa = Sa {
+            spi: Spi(0x1234),
+            mode: Mode::Transport,
+            algorithms: Algorithms::Deflate,
+            replay_window: 0,
+            encapsulation: None,
+            ..inbound()
+        };
+        let bytes = written(&sa);
+        let message = Messages(&bytes).next().unwrap();
+        let attributes = attributes_after(message.payload, xfrm::XFRM_USER_SA_INFO_LEN);
+        let mut expected = [0; 68];
+        expected[..7].copy_from_slice(b"deflate");
+        assert_eq!(attributes.find(XFRMA_ALG_COMP), Some(&expected[..]));
+        for other in [
+            XFRMA_ALG_AEAD,
+            XFRMA_ALG_AUTH_TRUNC,
+            XFRMA_ALG_CRYPT,
+            XFRMA_REPLAY_ESN_VAL,
+        ] {
+            assert_eq!(attributes.find(other), None);
+        }
+        let info = UserSaInfo::parse(message.payload).unwrap();
+        assert_eq!(
+            (info.id.proto, info.id.spi, info.replay_window),
+            (108, 0x1234, 0)
+        );
+        assert_eq!(read(&message).unwrap().key, sa.key());
+        assert!(sa.to_string().contains("proto comp spi 0x00001234"), "{sa}");
+        assert!(sa.to_string().contains("comp deflate"), "{sa}");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 )]
 
 use super::cbor::{self, Fields, Map, unsigned};
-use super::{Answer, MAX_DEMANDS, MAX_LEN, Malformed, Message, Posture, Refusal, Told, VERSION};
+use super::{
+    Answer, Demanded, MAX_DEMANDS, MAX_LEN, Malformed, Message, Posture, Refusal, Told, VERSION,
+};
 use crate::net::{IpNet, Port, Protocol};
 use crate::presence::record::MAX_ADDRESSES;
 use crate::presence::row::{Action, Direction, Level, Mode};
@@ -243,23 +245,36 @@ fn posture(mut fields: Fields) -> Result<Posture, Malformed> {
     })
 }
 
-fn demand_value((class, protection): &(Class, Protection)) -> Value {
+fn demand_value(demanded: &Demanded) -> Value {
+    let Demanded {
+        class,
+        protection,
+        mode,
+    } = demanded;
+    let tunnel = *mode == Mode::Tunnel;
     Map::new()
         .with(0, coded(protection.demand, DEMANDS))
         .with_some(1, protocols_value(protection.protocols))
         .with_some(2, protocol_value(class.protocol))
         .with_some(3, port_value(class.peer_port))
         .with_some(4, port_value(class.own_port))
+        .with_some(5, tunnel.then(|| coded(*mode, MODES)))
         .build()
 }
 
-fn demand(value: Value) -> Result<(Class, Protection), Malformed> {
+fn demand(value: Value) -> Result<Demanded, Malformed> {
     let mut fields = Fields::of(value, "demand")?;
     let demand = fields.required(0, "demand", |v| decoded(v, DEMANDS))?;
     let protocols = fields.optional(1, "protocols", protocols)?;
     let protocols = protocols.unwrap_or_default();
     let needs_protocols = matches!(demand, Demand::Use | Demand::Require);
-    if needs_protocols == protocols.is_empty() {
+    // Compression alone protects nothing, so that nobody can demand it as protection.
+    let fits = if needs_protocols {
+        protocols.protects()
+    } else {
+        protocols.is_empty()
+    };
+    if !fits {
         return Err(Malformed::Field("protocols"));
     }
     let class = Class {
@@ -273,7 +288,17 @@ fn demand(value: Value) -> Result<(Class, Protection), Malformed> {
             .optional(4, "receiver's port", port)?
             .unwrap_or_default(),
     };
-    Ok((class, Protection { demand, protocols }))
+    let mode = fields.optional(5, "mode", |v| decoded(v, MODES))?;
+    let mode = mode.unwrap_or(Mode::Transport);
+    // The kernel has no optional tunnel for outbound packets.
+    if mode == Mode::Tunnel && demand != Demand::Require {
+        return Err(Malformed::Field("mode"));
+    }
+    Ok(Demanded {
+        class,
+        protection: Protection { demand, protocols },
+        mode,
+    })
 }
 
 fn presence_value(presence: &Presence) -> Value {

@@ -12,6 +12,7 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
+use super::row::Mode;
 use super::{Class, Location, Presence, Protection, Row};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -77,7 +78,26 @@ pub struct Posture {
     pub epoch: u64,
     /// At most [`MAX_DEMANDS`]. Seen from the receiver: `own_port` is the receiver's. The first
     /// whose class contains a packet decides about it; of what none contains, nothing is demanded.
-    pub demands: Vec<(Class, Protection)>,
+    pub demands: Vec<Demanded>,
+}
+
+/// What packets of a class have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demanded {
+    pub class: Class,
+    pub protection: Protection,
+    /// In a tunnel between the two addresses that the posture is about: with a demand of `require` only.
+    pub mode: Mode,
+}
+
+impl Demanded {
+    pub fn in_transport(class: Class, protection: Protection) -> Self {
+        Self {
+            class,
+            protection,
+            mode: Mode::Transport,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -94,7 +94,7 @@ fn the_documents_messages_decode_and_encode_back() {
     let posture = Message::Posture(Posture {
         epoch: 42,
         demands: vec![
-            (
+            Demanded::in_transport(
                 Class {
                     protocol: Protocol::UDP,
                     own_port: Port::Any,
@@ -102,10 +102,30 @@ fn the_documents_messages_decode_and_encode_back() {
                 },
                 Protection::require(Protocols::AH_ESP),
             ),
-            (Class::ANY, Protection::CLEAR),
+            Demanded::in_transport(Class::ANY, Protection::CLEAR),
+        ],
+    });
+    let udp = Class {
+        protocol: Protocol::UDP,
+        ..Class::ANY
+    };
+    let compressed = Protocols {
+        ipcomp: true,
+        ..Protocols::ESP
+    };
+    let tunnel = Demanded {
+        mode: Mode::Tunnel,
+        ..Demanded::in_transport(Class::ANY, Protection::require(Protocols::ESP))
+    };
+    let both = Message::Posture(Posture {
+        epoch: 5,
+        demands: vec![
+            Demanded::in_transport(udp, Protection::require(compressed)),
+            tunnel,
         ],
     });
     for (title, message) in [
+        ("### Vector 10", both),
         ("### Vector 1", ask),
         ("### Vector 2", Message::Publish(john())),
         ("### Vector 3", posture),
@@ -126,7 +146,10 @@ fn the_documents_answers_decode_and_encode_back() {
     };
     let posture = Answer::Posture(Posture {
         epoch: 3,
-        demands: vec![(Class::ANY, Protection::require(Protocols::AH_ESP))],
+        demands: vec![Demanded::in_transport(
+            Class::ANY,
+            Protection::require(Protocols::AH_ESP),
+        )],
     });
     let attested = Answer::Attested {
         location: "office".parse().unwrap(),
@@ -408,22 +431,23 @@ fn any_message() -> impl Strategy<Value = Message> {
 }
 
 fn any_posture() -> impl Strategy<Value = Posture> {
-    let protection = (0..4u8, 1..8u8).prop_map(|(demand, bits)| match demand {
-        0 => Protection::CLEAR,
-        3 => Protection::DISCARD,
-        demand => Protection {
-            demand: if demand == 1 {
-                Demand::Use
-            } else {
-                Demand::Require
+    let protection =
+        (0..4u8, prop_oneof![1..4u8, 5..8u8]).prop_map(|(demand, bits)| match demand {
+            0 => Protection::CLEAR,
+            3 => Protection::DISCARD,
+            demand => Protection {
+                demand: if demand == 1 {
+                    Demand::Use
+                } else {
+                    Demand::Require
+                },
+                protocols: Protocols {
+                    ah: bits & 1 != 0,
+                    esp: bits & 2 != 0,
+                    ipcomp: bits & 4 != 0,
+                },
             },
-            protocols: Protocols {
-                ah: bits & 1 != 0,
-                esp: bits & 2 != 0,
-                ipcomp: bits & 4 != 0,
-            },
-        },
-    });
+        });
     let port = |port| if port == 0 { Port::Any } else { Port::Is(port) };
     let class =
         (any::<u8>(), any::<u16>(), any::<u16>()).prop_map(move |(protocol, own, peer)| Class {
@@ -431,7 +455,19 @@ fn any_posture() -> impl Strategy<Value = Posture> {
             own_port: port(own),
             peer_port: port(peer),
         });
-    (any::<u64>(), vec((class, protection), 0..MAX_DEMANDS))
+    let demanded = (class, protection, any::<bool>()).prop_map(|(class, protection, tunnel)| {
+        let tunnel = tunnel && protection.demand == Demand::Require;
+        Demanded {
+            class,
+            protection,
+            mode: if tunnel {
+                Mode::Tunnel
+            } else {
+                Mode::Transport
+            },
+        }
+    });
+    (any::<u64>(), vec(demanded, 0..MAX_DEMANDS))
         .prop_map(|(epoch, demands)| Posture { epoch, demands })
 }
 
@@ -475,5 +511,27 @@ proptest! {
     #[test]
     fn no_octets_panic(octets in vec(any::<u8>(), 0..200)) {
         let _ = (Message::decode(&octets), Answer::decode(&octets));
+    }
+}
+
+/// What would be shown as protection and be none, or could not be carried out.
+#[test]
+fn compression_alone_and_an_optional_tunnel_cannot_be_demanded() {
+    for demand in [
+        "a2 00 02 01 04",
+        "a2 00 01 01 04",
+        "a2 00 00 01 04",
+        "a3 00 01 01 02 05 01",
+        "a2 00 00 05 01",
+    ] {
+        let octets = format!("83 01 03 a2 00 05 01 81 {demand}");
+        let octets: Vec<u8> = octets
+            .split(' ')
+            .map(|octet| u8::from_str_radix(octet, 16).unwrap())
+            .collect();
+        assert!(
+            matches!(Message::decode(&octets), Err(Malformed::Field(_))),
+            "{demand}"
+        );
     }
 }

@@ -28,10 +28,6 @@ pub enum Action {
     Ipsec,
 }
 
-/// Such rows and rules are understood when a peer tells them, and never taken.
-pub const NO_TUNNEL: &str =
-    "tunnel mode between contacts is not built: use a [[proxy]], or the mode transport";
-
 /// FIG. 7, 717. None given means transport (FIG. 13 ticks none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,9 +1,14 @@
 //! Fields that make no sense together (FIG. 8), each with the field that the dialog marks.
 
 use super::{Action, Level, Mode, Row};
-use crate::net::{Family, IpNet, Port, Protocol};
+use crate::net::{Family, IpNet, Port, Protocol, host};
 use crate::presence::Protocols;
 use std::net::IpAddr;
+
+/// Who authenticates at an address speaks for that address (RFC 4301 §4.4.3). That the machine at
+/// another may speak for it nobody has shown, and what it forwards in the clear nobody sees.
+pub(in crate::presence) const END_POINT: &str = "the end point of a tunnel is the peer's own address: nobody has shown that another speaks for it; \
+     what lies behind a machine is for a [[proxy]]";
 
 /// The fields of FIG. 8 and columns of FIG. 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +45,7 @@ impl Row {
                 self.end_point,
                 self.level == Some(Level::Use),
             ));
-            problems.extend(self.problem_of_end_point_family());
+            problems.extend(self.problem_of_end_point());
         } else {
             problems.extend(self.problems_without_ipsec());
         }
@@ -84,14 +89,23 @@ impl Row {
         .collect()
     }
 
-    fn problem_of_end_point_family(&self) -> Option<RowProblem> {
-        let end_point = self.end_point?;
-        (Family::of(end_point) != Family::of(self.destination.addr())).then(|| {
-            problem(
-                RowField::EndPoint,
-                "the end point is of another IP version than source and destination",
-            )
-        })
+    fn problem_of_end_point(&self) -> Option<RowProblem> {
+        let peer = self.peer_side();
+        let message = match (self.mode, self.end_point) {
+            (Some(Mode::Tunnel), None) => "a tunnel needs the address of its end point",
+            (Some(Mode::Tunnel), Some(end_point)) if !is_host(end_point) => {
+                return Some(problem(
+                    RowField::EndPoint,
+                    format!("{end_point} is not the address of a host"),
+                ));
+            }
+            (_, Some(end_point)) if Family::of(end_point) != Family::of(peer.addr()) => {
+                "the end point is of another IP version than source and destination"
+            }
+            (Some(Mode::Tunnel), Some(end_point)) if host(end_point) != peer => END_POINT,
+            _ => return None,
+        };
+        Some(problem(RowField::EndPoint, message))
     }
 
     fn problems_without_ipsec(&self) -> Vec<RowProblem> {
@@ -120,32 +134,26 @@ pub(in crate::presence) fn problems_of_ipsec(
     optional: bool,
 ) -> Vec<RowProblem> {
     let mut problems = Vec::new();
-    if protocols.ipcomp {
-        // RFC 3173 §4: an IPComp association needs a CPI agreed on; RFC 7296 §2.22.
+    if protocols.ipcomp && !protocols.protects() {
+        // RFC 3173 §5; and RFC 7296 §2.22 agrees on it only along with an SA of ESP or AH.
         problems.push(problem(
             RowField::Protocol,
-            "ipcomp is not available: both ends would have to agree on it in IKE \
-             (IPCOMP_SUPPORTED), which this agent does not do; use ah, esp or both",
+            "ipcomp compresses and protects nothing: with it ah, esp or both",
+        ));
+    } else if protocols.ipcomp && mode == Mode::Tunnel {
+        problems.push(problem(
+            RowField::Protocol,
+            "ipcomp only with the mode transport: in a tunnel what is too short to compress would \
+             need a tunnel of its own",
         ));
     } else if protocols.is_empty() {
         problems.push(problem(RowField::Protocol, "ipsec needs ah, esp or both"));
     }
-    match (mode, end_point) {
-        (Mode::Tunnel, None) => problems.push(problem(
-            RowField::EndPoint,
-            "a tunnel needs the address of its end point",
-        )),
-        (Mode::Tunnel, Some(addr)) if addr.is_unspecified() || addr.is_multicast() => {
-            problems.push(problem(
-                RowField::EndPoint,
-                format!("{addr} is not the address of a host"),
-            ));
-        }
-        (Mode::Transport, Some(_)) => problems.push(problem(
+    if mode == Mode::Transport && end_point.is_some() {
+        problems.push(problem(
             RowField::EndPoint,
             "an end point only with the mode tunnel",
-        )),
-        _ => {}
+        ));
     }
     if mode == Mode::Tunnel && optional {
         // Both directions are installed together, so that a row for `in` has an outbound one too.
@@ -165,7 +173,11 @@ pub(in crate::presence) fn problem_of_port(transport: Protocol, port: Port) -> O
 
 /// A prefix of length 0 means any address; multicast and the unspecified address have no SA.
 fn names_hosts(net: IpNet) -> bool {
-    net.prefix_len() == 0 || !(net.addr().is_multicast() || net.addr().is_unspecified())
+    net.prefix_len() == 0 || is_host(net.addr())
+}
+
+fn is_host(address: IpAddr) -> bool {
+    !(address.is_multicast() || address.is_unspecified())
 }
 
 fn problem(field: RowField, message: impl Into<String>) -> RowProblem {

@@ -85,14 +85,16 @@ fn fields_that_make_no_sense_together_are_marked() {
         ("ipsec", &[Protocol]),
         ("ipsec require", &[Protocol]),
         ("ipsec ipcomp", &[Protocol]),
-        ("ipsec esp+ipcomp", &[Protocol]),
+        ("ipsec esp+ipcomp tunnel 10.0.0.2", &[Protocol]),
+        ("ipsec esp tunnel 10.0.0.9", &[EndPoint]),
+        ("ipsec esp tunnel 10.0.0.1", &[EndPoint]),
         ("ipsec esp 10.0.0.9", &[EndPoint]),
         ("ipsec esp transport 10.0.0.9", &[EndPoint]),
         ("ipsec esp tunnel", &[EndPoint]),
         ("ipsec esp tunnel 0.0.0.0", &[EndPoint]),
         ("ipsec esp tunnel 224.0.0.1", &[EndPoint]),
         ("ipsec esp tunnel 2001:db8::1", &[EndPoint]),
-        ("ipsec esp tunnel 10.0.0.9 use", &[Level]),
+        ("ipsec esp tunnel 10.0.0.2 use", &[Level]),
         ("ipsec tunnel use", &[Protocol, EndPoint, Level]),
     ];
     for (rest, expected) in cases {
@@ -110,10 +112,22 @@ fn fields_that_make_sense_together_are_accepted() {
         "ipsec ah",
         "ipsec esp transport use",
         "ipsec ah+esp transport default",
-        "ipsec esp tunnel 10.0.0.9",
-        "ipsec ah+esp tunnel 10.0.0.9 require",
+        "ipsec ah+esp+ipcomp transport require",
+        "ipsec ah+ipcomp",
+        "ipsec esp+ipcomp use",
     ] {
         let out = row(&format!("out 10.0.0.1[5060] 10.0.0.0/8[any] sctp {rest}"));
+        assert_eq!(out.problems(), [], "{out}");
+        assert_eq!(out.mirrored().problems(), [], "{out}");
+    }
+    for rest in [
+        "esp tunnel 10.0.0.2",
+        "ah+esp tunnel 10.0.0.2 require",
+        "ah tunnel 10.0.0.2 default",
+    ] {
+        let out = row(&format!(
+            "out 10.0.0.0/8[5060] 10.0.0.2[any] sctp ipsec {rest}"
+        ));
         assert_eq!(out.problems(), [], "{out}");
         assert_eq!(out.mirrored().problems(), [], "{out}");
     }
@@ -149,9 +163,9 @@ fn addresses_and_ports_that_no_packet_has_are_marked() {
 }
 
 #[test]
-fn ipcomp_is_refused_with_its_reason() {
-    let row = row("out 10.0.0.1[any] 10.0.0.2[any] udp ipsec esp+ipcomp require");
-    assert!(row.problems()[0].message.contains("IPCOMP_SUPPORTED"));
+fn compression_alone_is_refused_because_it_protects_nothing() {
+    let row = row("out 10.0.0.1[any] 10.0.0.2[any] udp ipsec ipcomp require");
+    assert!(row.problems()[0].message.contains("protects nothing"));
 }
 
 #[test]
@@ -255,8 +269,8 @@ proptest! {
             for default in [Level::Use, Level::Require] {
                 let protection = row.protection(default);
                 let ipsec = matches!(protection.demand, Demand::Use | Demand::Require);
-                prop_assert_eq!(ipsec, !protection.protocols.is_empty());
-                prop_assert!(!protection.protocols.ipcomp);
+                prop_assert_eq!(ipsec, protection.protocols.protects());
+                prop_assert!(ipsec || protection.protocols.is_empty());
                 prop_assert!(protection.demand != Demand::Use || row.mode != Some(Mode::Tunnel));
             }
             prop_assert!(row.mirrored().problems().is_empty());

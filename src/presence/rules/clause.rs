@@ -67,7 +67,7 @@ impl Treatment {
     /// Whether whoever asked for `other` is served by this, behind a NAT too.
     pub fn satisfies(self, other: Self) -> bool {
         let joined = self.join(other);
-        joined.protection == self.protection && joined.esp_behind_nat == self.behind_nat()
+        self.protection.satisfies(other.protection) && joined.esp_behind_nat == self.behind_nat()
     }
 
     /// `esp_behind_nat` where it says anything.

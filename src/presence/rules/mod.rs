@@ -55,7 +55,7 @@ pub struct Rule {
     pub class: Class,
     pub then: Protection,
     pub mode: Mode,
-    /// With [`Mode::Tunnel`] only.
+    /// With [`Mode::Tunnel`] only, and the peer's own address, which it is too where it is left out.
     pub end_point: Option<IpAddr>,
     /// AH cannot cross a NAT; where IKE detects one, ESP alone will do.
     pub esp_behind_nat: bool,

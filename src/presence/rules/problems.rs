@@ -1,9 +1,9 @@
 //! Rules that can never hold, that promise less than a floor, or that could not be carried out.
 
 use super::{Rule, Rulebook, When};
-use crate::net::intersect_nets;
+use crate::net::{host, intersect_nets};
 use crate::presence::row::Mode;
-use crate::presence::row::problems::{problem_of_port, problems_of_ipsec};
+use crate::presence::row::problems::{END_POINT, problem_of_port, problems_of_ipsec};
 use crate::presence::{Demand, Entity, Protection};
 
 /// The rulebook must not be used as it is.
@@ -118,6 +118,7 @@ impl Rule {
             let optional = demand == Demand::Use;
             let problems = problems_of_ipsec(protocols, self.mode, self.end_point, optional);
             messages.extend(problems.into_iter().map(|problem| problem.message));
+            messages.extend(self.problem_of_end_point());
         } else if !protocols.is_empty() || self.mode == Mode::Tunnel || self.end_point.is_some() {
             messages.push("protocols, tunnel and end point only with ipsec".into());
         }
@@ -133,6 +134,14 @@ impl Rule {
             }
         }
         messages
+    }
+
+    /// Left out it is the peer's address, whichever that is.
+    fn problem_of_end_point(&self) -> Option<String> {
+        let end_point = self.end_point.filter(|_| self.mode == Mode::Tunnel)?;
+        (self.when.addresses != [host(end_point)]).then(|| {
+            format!("{END_POINT}; leave it out, or make {end_point} the one address of the rule")
+        })
     }
 }
 
@@ -321,8 +330,8 @@ mod tests {
         let mut wide = book(vec![]);
         wide.unknown = Protection::CLEAR;
         for (rule, part) in [
-            (tunnel(use_ah_esp, Some("192.0.2.1")), "at level use"),
-            (tunnel(STRICT, None), "address of its end point"),
+            (tunnel(use_ah_esp, None), "at level use"),
+            (tunnel(STRICT, Some("192.0.2.1")), "the peer's own address"),
             (tunnel(Protection::CLEAR, None), "only with ipsec"),
             (
                 rule("office", Protection::require(Protocols::NONE)),
@@ -333,10 +342,10 @@ mod tests {
                     "office",
                     Protection::require(Protocols {
                         ipcomp: true,
-                        ..Protocols::ESP
+                        ..Protocols::NONE
                     }),
                 ),
-                "IPCOMP_SUPPORTED",
+                "protects nothing",
             ),
             (
                 Rule {

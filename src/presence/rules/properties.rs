@@ -2,7 +2,7 @@
 
 use super::universe::*;
 use super::*;
-use crate::presence::{Presence, Row, Timestamp};
+use crate::presence::{Demand, Presence, Row, Timestamp};
 use proptest::prelude::*;
 
 /// All that goes into a judgement.
@@ -215,6 +215,9 @@ proptest! {
         for clause in &clauses {
             prop_assert!(!clause.because.is_empty());
             prop_assert!(clause.protection.protocols.ah || !clause.esp_behind_nat);
+            let Protection { demand, protocols } = clause.protection;
+            let protects = matches!(demand, Demand::Use | Demand::Require);
+            prop_assert_eq!(protects, protocols.protects(), "compression alone is nothing");
         }
     }
 

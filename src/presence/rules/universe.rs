@@ -56,12 +56,8 @@ pub(in crate::presence) fn at_least(strict: &[Treatment], weak: &[Treatment]) ->
 
 pub(in crate::presence) fn any_protection() -> impl Strategy<Value = Protection> {
     let protocols = select(vec![(true, false), (false, true), (true, true)]);
-    (0..5, protocols).prop_map(|(demand, (ah, esp))| {
-        let protocols = Protocols {
-            ah,
-            esp,
-            ipcomp: false,
-        };
+    (0..5, protocols, prop::bool::weighted(0.3)).prop_map(|(demand, (ah, esp), ipcomp)| {
+        let protocols = Protocols { ah, esp, ipcomp };
         match demand {
             0 | 1 => Protection::CLEAR,
             2 => Protection {
@@ -72,6 +68,14 @@ pub(in crate::presence) fn any_protection() -> impl Strategy<Value = Protection>
             _ => Protection::DISCARD,
         }
     })
+}
+
+/// As strict as it is: without compression, which says nothing of that.
+pub(in crate::presence) fn strength(protection: Protection) -> Protection {
+    Protection {
+        protocols: protection.protocols.protecting(),
+        ..protection
+    }
 }
 
 prop_compose! {
@@ -127,9 +131,10 @@ prop_compose! {
 prop_compose! {
     fn any_rule()(
         when in any_when(), class in any_class(), then in any_protection(),
-        esp_behind_nat in any::<bool>(),
+        esp_behind_nat in any::<bool>(), tunnel in prop::bool::weighted(0.2),
     ) -> Rule {
-        Rule { when, class, then, mode: Mode::Transport, end_point: None, esp_behind_nat }
+        let mode = if tunnel { Mode::Tunnel } else { Mode::Transport };
+        Rule { when, class, then, mode, end_point: None, esp_behind_nat }
     }
 }
 

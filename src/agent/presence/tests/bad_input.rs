@@ -7,7 +7,7 @@ use super::settings::{
 use super::single::Single;
 use crate::agent::presence::commands::SetPresence;
 use crate::agent::presence::relations::MAX_ADDRESSES;
-use crate::presence::exchange::{Answer, MAX_LEN, Message, Refusal};
+use crate::presence::exchange::{Answer, Demanded, MAX_LEN, Message, Refusal};
 use crate::presence::{Presence, Protection, Timestamp};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -253,7 +253,8 @@ fn another_contacts_address_is_not_taken_over() {
     assert!(alice.told("presence-refused", "somebody else has it"));
     // Behind one translator with Bob, say.
     alice.ike_up(MALLORY, in_office(BOB), true);
-    let demands = vec![(crate::presence::Class::ANY, Protection::DISCARD)];
+    let all = crate::presence::Class::ANY;
+    let demands = vec![Demanded::in_transport(all, Protection::DISCARD)];
     let posture = Message::Posture(crate::presence::exchange::Posture {
         epoch: u64::MAX,
         demands,

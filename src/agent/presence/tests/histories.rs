@@ -8,7 +8,7 @@ use super::world::said;
 use crate::agent::event::Doubt;
 use crate::agent::presence::commands::{PolicyCommand, PresenceCommand, SetPresence};
 use crate::net::Flow;
-use crate::presence::exchange::{Answer, Message, Posture};
+use crate::presence::exchange::{Answer, Demanded, Message, Posture};
 use crate::presence::row::{Action, Direction, Level, Mode, Row};
 use crate::presence::{Class, Presence, Protection, Protocols};
 use proptest::prelude::*;
@@ -131,12 +131,18 @@ impl Claim {
 }
 
 fn posture(strict: bool, epoch: u64) -> Posture {
-    let protection = if strict {
-        Protection::require(Protocols::ESP)
-    } else {
-        Protection::CLEAR
-    };
-    let demands = vec![(Class::ANY, protection)];
+    let mut demanded = Demanded::in_transport(Class::ANY, Protection::CLEAR);
+    if strict {
+        // In all ways, by and by.
+        demanded.protection = Protection::require(Protocols {
+            ipcomp: epoch.is_multiple_of(3),
+            ..Protocols::ESP
+        });
+        if epoch.is_multiple_of(2) {
+            demanded.mode = Mode::Tunnel;
+        }
+    }
+    let demands = vec![demanded];
     Posture { epoch, demands }
 }
 
@@ -150,8 +156,8 @@ fn row() -> Row {
         direction: Direction::Out,
         action: Action::Ipsec,
         protocols: Protocols::ESP,
-        mode: Some(Mode::Transport),
-        end_point: None,
+        mode: Some(Mode::Tunnel),
+        end_point: Some(in_office(BOB)),
         level: Some(Level::Require),
     }
 }

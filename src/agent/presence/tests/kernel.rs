@@ -4,7 +4,7 @@
 use crate::agent::event::KernelEvent;
 use crate::agent::snapshot::RefusalView;
 use crate::kernel::desired::{
-    Action, Change, Direction, IpsecProtocol, Key, Level, Object, Policy, PolicyKey, Sa,
+    Action, Change, Direction, IpsecProtocol, Key, Level, Mode, Object, Policy, PolicyKey, Sa,
     SaDirection, SaKey, Template,
 };
 use crate::net::{Flow, Timers};
@@ -71,7 +71,7 @@ pub(super) struct Kernel {
     sas: BTreeMap<SaKey, (u64, Sa)>,
     queues: BTreeMap<PolicyKey, Queue>,
     timers: Timers<Timer>,
-    larval: BTreeMap<(IpAddr, IpAddr), Instant>,
+    larval: BTreeMap<(IpAddr, IpAddr, IpsecProtocol), Instant>,
     /// What it takes for none of its own for now.
     pub(super) refuses: Option<fn(&Object) -> bool>,
     refused: BTreeMap<Key, Object>,
@@ -136,6 +136,7 @@ impl Kernel {
         match object {
             Object::Policy(policy) => {
                 let key = policy.key;
+                assert!(is_possible(&policy), "{policy}");
                 self.policies.insert(
                     key,
                     Installed {
@@ -260,7 +261,11 @@ impl Kernel {
 
     pub(super) fn send(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
         match self.look_up(&payload.flow) {
-            Verdict::Send(sas) => vec![Output::Packet(Packet { payload, sas })],
+            Verdict::Send(sas) => {
+                let mut outputs = self.announce(now, payload.flow);
+                outputs.push(Output::Packet(Packet { payload, sas }));
+                outputs
+            }
             Verdict::Block => vec![Output::Dropped(payload)],
             Verdict::Hold(policy) => {
                 let mut outputs = Vec::new();
@@ -278,7 +283,7 @@ impl Kernel {
                 if self.timers.deadline(&timer).is_none_or(|at| at > next) {
                     self.timers.set(timer, next);
                 }
-                outputs.extend(self.announce(now, policy, payload.flow));
+                outputs.extend(self.announce(now, payload.flow));
                 outputs
             }
         }
@@ -293,15 +298,14 @@ impl Kernel {
         let Some(head) = queue.packets.front().copied() else {
             return Vec::new();
         };
-        if let Verdict::Hold(policy) = self.look_up(&head.flow) {
+        if let Verdict::Hold(_) = self.look_up(&head.flow) {
             if queue.again >= QUEUE_PURGE {
                 return queue.packets.into_iter().map(Output::Dropped).collect();
             }
             queue.again *= 2;
             self.timers.set(Timer::Queue(key), now + queue.again);
             self.queues.insert(key, queue);
-            let announced = self.announce(now, policy, head.flow);
-            return announced.into_iter().collect();
+            return self.announce(now, head.flow);
         }
         let packets = queue.packets.into_iter();
         packets
@@ -312,19 +316,41 @@ impl Kernel {
             .collect()
     }
 
-    /// Not again while its larval SA is there.
-    fn announce(&mut self, now: Instant, policy: PolicyKey, flow: Flow) -> Option<Output> {
+    /// What its policy has no SA for, up to the first that it requires; not again while the larval
+    /// SA is there.
+    fn announce(&mut self, now: Instant, flow: Flow) -> Vec<Output> {
         self.larval.retain(|_, until| *until > now);
-        let ends = (flow.src, flow.dst);
-        if self.larval.contains_key(&ends) {
-            return None;
+        let Some(policy) = self.best(Direction::Out, &flow) else {
+            return Vec::new();
+        };
+        let Action::Allow(templates) = &policy.action else {
+            return Vec::new();
+        };
+        let mut missing = Vec::new();
+        for template in templates {
+            if self.newest(&flow, template).is_none() {
+                missing.push(template.protocol);
+                if template.level == Level::Required {
+                    break;
+                }
+            }
         }
-        self.larval.insert(ends, now + LARVAL);
-        Some(Output::Event(KernelEvent::Acquire {
-            policy,
-            trap: false,
-            flow,
-        }))
+        let (policy, larval) = (policy.key, &mut self.larval);
+        missing.retain(|protocol| {
+            let ends = (flow.src, flow.dst, *protocol);
+            let there = larval.contains_key(&ends);
+            larval.entry(ends).or_insert(now + LARVAL);
+            !there
+        });
+        let announced = missing.into_iter().map(|protocol| {
+            Output::Event(KernelEvent::Acquire {
+                policy,
+                trap: false,
+                flow,
+                protocol,
+            })
+        });
+        announced.collect()
     }
 
     fn look_up(&self, flow: &Flow) -> Verdict {
@@ -349,7 +375,7 @@ impl Kernel {
         let fits = |(_, sa): &&(u64, Sa)| {
             sa.direction == SaDirection::Out
                 && (sa.src, sa.dst) == (flow.src, flow.dst)
-                && (sa.reqid, sa.protocol()) == (template.reqid, template.protocol)
+                && does(template, sa)
         };
         let newest = self
             .sas
@@ -370,17 +396,23 @@ impl Kernel {
         let Some(sas) = sas else {
             return false;
         };
-        match self.best(Direction::In, &packet.payload.flow) {
-            None => true,
+        // `__xfrm_policy_check`: what a policy requires must be there, and a tunnel that it does not
+        // name must not.
+        let templates: &[Template] = match self.best(Direction::In, &packet.payload.flow) {
+            None => &[],
             Some(policy) => match &policy.action {
-                Action::Block => false,
-                Action::Allow(templates) => templates.iter().all(|template| {
-                    let wanted = (template.reqid, template.protocol);
-                    template.level == Level::Use
-                        || sas.iter().any(|sa| (sa.reqid, sa.protocol()) == wanted)
-                }),
+                Action::Block => return false,
+                Action::Allow(templates) => templates,
             },
-        }
+        };
+        let is_met = |template: &Template| sas.iter().any(|sa| does(template, sa));
+        let is_named = |sa: &&Sa| templates.iter().any(|template| does(template, sa));
+        templates
+            .iter()
+            .all(|template| template.level == Level::Use || is_met(template))
+            && sas
+                .iter()
+                .all(|sa| sa.mode == Mode::Transport || is_named(sa))
     }
 
     // --- what is there --------------------------------------------------------------------------
@@ -409,6 +441,7 @@ impl Kernel {
             match template.protocol {
                 IpsecProtocol::Esp => protocols.esp = true,
                 IpsecProtocol::Ah => protocols.ah = true,
+                IpsecProtocol::Comp => protocols.ipcomp = true,
             }
         }
         if protocols.is_empty() {
@@ -424,6 +457,20 @@ impl Kernel {
     pub(super) fn held(&self) -> usize {
         self.queues.values().map(|queue| queue.packets.len()).sum()
     }
+}
+
+/// The kernel takes no optional tunnel for outbound packets (`EINVAL`).
+fn is_possible(policy: &Policy) -> bool {
+    let optional = |t: &Template| t.level == Level::Use && t.mode == Mode::Tunnel;
+    let Action::Allow(templates) = &policy.action else {
+        return true;
+    };
+    policy.key.direction != Direction::Out || !templates.iter().any(optional)
+}
+
+fn does(template: &Template, sa: &Sa) -> bool {
+    let asked = (template.reqid, template.protocol, template.mode);
+    (sa.reqid, sa.protocol(), sa.mode) == asked
 }
 
 fn refusal(key: Key) -> KernelEvent {

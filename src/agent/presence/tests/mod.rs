@@ -3,6 +3,7 @@
 mod anchors;
 mod bad_input;
 mod clocks;
+mod compressed;
 mod histories;
 mod kernel;
 mod moving;
@@ -13,4 +14,5 @@ mod settings;
 mod single;
 mod switching;
 mod translated;
+mod tunnelled;
 mod world;

@@ -206,7 +206,7 @@ mod tests {
     fn a_row_survives_being_drawn() {
         let mut tunnel = row_for_bob();
         tunnel.mode = Some(Mode::Tunnel);
-        tunnel.end_point = Some("192.0.2.1".parse().unwrap());
+        tunnel.end_point = Some(tunnel.destination.addr());
         tunnel.destination_port = Port::Is(443);
         tunnel.source = "10.0.0.0/8".parse().unwrap();
         for row in [row_for_john(), row_for_bob(), tunnel] {
