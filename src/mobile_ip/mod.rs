@@ -1,0 +1,14 @@
+//! Mobile IPv4: home agents, the mobile node, and the dual client with a VPN between two of its systems.
+//!
+//! Layer 1, sans-I/O: instants, datagrams and randomness come in, datagrams and wishes go out.
+//!
+//! | room | owns |
+//! | --- | --- |
+//! | [`domain`] | inside or outside: guesses that only order the work, proofs, the choice of an adapter |
+
+pub mod arrangement;
+pub mod domain;
+pub mod link;
+
+pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};
+pub use link::{Datagram, Link, LinkId, Via};
