@@ -84,7 +84,10 @@ impl Path {
     pub fn clear_on(&self) -> Option<LinkId> {
         match self {
             Self::Native { link, .. }
-            | Self::Tunnel { through: Through::Link { link, .. }, .. } => Some(*link),
+            | Self::Tunnel {
+                through: Through::Link { link, .. },
+                ..
+            } => Some(*link),
             Self::Blocked | Self::Tunnel { .. } => None,
         }
     }

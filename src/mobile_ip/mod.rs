@@ -5,9 +5,11 @@
 //! | room | owns |
 //! | --- | --- |
 //! | [`domain`] | inside or outside: guesses that only order the work, proofs, the choice of an adapter |
+//! | [`dual_client`] | two registrations with a VPN between them, and what S and T may use |
 
 pub mod arrangement;
 pub mod domain;
+pub mod dual_client;
 pub mod link;
 
 pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};

@@ -125,7 +125,10 @@ mod tests {
         choice.choose(now, &[wlan, cable]);
         assert_eq!(choice.choose(now, &[wlan]), Some(wlan.link));
         choice.take(cable.link);
-        let failing = Candidate { standing: Standing::Failing, ..cable };
+        let failing = Candidate {
+            standing: Standing::Failing,
+            ..cable
+        };
         assert_eq!(choice.choose(now, &[wlan, failing]), Some(wlan.link));
         assert_eq!(choice.choose(now, &[]), None);
     }
@@ -134,9 +137,21 @@ mod tests {
     fn inside_beats_the_metric_but_not_a_failing_link() {
         let now = Instant::now();
         let cable = candidate(2, 100);
-        let inside = Candidate { domain: Some(Domain::Inside), ..candidate(3, 600) };
-        assert_eq!(Choice::default().choose(now, &[cable, inside]), Some(inside.link));
-        let failing = Candidate { standing: Standing::Failing, ..inside };
-        assert_eq!(Choice::default().choose(now, &[cable, failing]), Some(cable.link));
+        let inside = Candidate {
+            domain: Some(Domain::Inside),
+            ..candidate(3, 600)
+        };
+        assert_eq!(
+            Choice::default().choose(now, &[cable, inside]),
+            Some(inside.link)
+        );
+        let failing = Candidate {
+            standing: Standing::Failing,
+            ..inside
+        };
+        assert_eq!(
+            Choice::default().choose(now, &[cable, failing]),
+            Some(cable.link)
+        );
     }
 }

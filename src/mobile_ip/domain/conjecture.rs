@@ -23,6 +23,23 @@ const WORTH_ACTING: Confidence = Confidence(80);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Confidence(pub u8);
 
+impl Confidence {
+    /// The percentages, rounded, that belong to so many tenths of natural logarithms of odds.
+    fn from_odds(tenths: u32) -> Self {
+        Self(match tenths {
+            0..=4 => 50,
+            5..=9 => 62,
+            10..=14 => 73,
+            15..=19 => 82,
+            20..=24 => 90,
+            25..=29 => 92,
+            30..=39 => 95,
+            40..=49 => 98,
+            _ => 99,
+        })
+    }
+}
+
 /// One observation of one adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
@@ -46,15 +63,15 @@ impl Hint {
         }
     }
 
-    /// What the observation is worth, in natural logarithms of odds. Not being where the ranges are says
+    /// What the observation is worth, in tenths of natural logarithms of odds. Not being where the ranges are says
     /// more than being there, since private ranges are used everywhere; an answer of the home agent
     /// itself is worth most, and silence may be loss.
-    fn weight(self) -> f64 {
+    fn weight(self) -> i32 {
         match self {
-            Self::Range(Domain::Inside) | Self::Context(_, Fit::Gateway) => 1.0,
-            Self::Range(Domain::Outside) | Self::Agent(..) => 1.5,
-            Self::Context(_, Fit::Whole) | Self::SmokeOut(Domain::Outside) => 2.2,
-            Self::SmokeOut(Domain::Inside) => 4.0,
+            Self::Range(Domain::Inside) | Self::Context(_, Fit::Gateway) => 10,
+            Self::Range(Domain::Outside) | Self::Agent(..) => 15,
+            Self::Context(_, Fit::Whole) | Self::SmokeOut(Domain::Outside) => 22,
+            Self::SmokeOut(Domain::Inside) => 40,
         }
     }
 }
@@ -63,8 +80,12 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Range(domain) => write!(f, "the address is of a range {domain}"),
-            Self::Agent(domain, agent) => write!(f, "{agent}, an agent {domain}, advertises itself"),
-            Self::SmokeOut(Domain::Inside) => f.write_str("the inner home agent refuses stale requests"),
+            Self::Agent(domain, agent) => {
+                write!(f, "{agent}, an agent {domain}, advertises itself")
+            }
+            Self::SmokeOut(Domain::Inside) => {
+                f.write_str("the inner home agent refuses stale requests")
+            }
             Self::SmokeOut(Domain::Outside) => f.write_str("nobody refuses stale requests"),
             Self::Context(domain, Fit::Whole) => write!(f, "this network was {domain} before"),
             Self::Context(domain, Fit::Gateway) => write!(f, "this gateway was {domain} before"),
@@ -104,7 +125,11 @@ impl Ranges {
 }
 
 fn side(inside: bool) -> Domain {
-    if inside { Domain::Inside } else { Domain::Outside }
+    if inside {
+        Domain::Inside
+    } else {
+        Domain::Outside
+    }
 }
 
 /// What was observed of one state of an adapter's connection: the newest hint of each kind.
@@ -129,12 +154,10 @@ impl Evidence {
             Domain::Inside => hint.weight(),
             Domain::Outside => -hint.weight(),
         };
-        let odds: f64 = self.hints.iter().map(signed).sum();
-        let percent = 100.0 / (1.0 + (-odds.abs()).exp());
+        let odds: i32 = self.hints.iter().map(signed).sum();
         Conjecture {
-            domain: side(odds > 0.0),
-            // Between 50 and 100.
-            confidence: Confidence((percent.round() as u8).min(99)),
+            domain: side(odds > 0),
+            confidence: Confidence::from_odds(odds.unsigned_abs()),
         }
     }
 }
@@ -185,7 +208,9 @@ mod tests {
 
     fn guess(hints: &[Hint]) -> Conjecture {
         let mut evidence = Evidence::default();
-        hints.iter().for_each(|hint| evidence.add(*hint));
+        for hint in hints {
+            evidence.add(*hint);
+        }
         evidence.conjecture()
     }
 

@@ -106,7 +106,12 @@ impl Proofs {
     pub fn expire(&mut self, now: Instant) -> Vec<LinkId> {
         let lifetime = self.lifetime;
         let over = |(_, proof): &(&LinkId, &Proof)| now >= proof.asked + lifetime;
-        let gone: Vec<_> = self.held.iter().filter(over).map(|(link, _)| *link).collect();
+        let gone: Vec<_> = self
+            .held
+            .iter()
+            .filter(over)
+            .map(|(link, _)| *link)
+            .collect();
         for link in &gone {
             self.held.remove(link);
         }
@@ -144,7 +149,14 @@ mod tests {
         let mut proofs = Proofs::new(MONITOR);
         let before = proofs.begin(A);
         proofs.begin(A);
-        assert!(!proofs.prove(now, A, Proof { epoch: before, asked: now }));
+        assert!(!proofs.prove(
+            now,
+            A,
+            Proof {
+                epoch: before,
+                asked: now
+            }
+        ));
         assert!(!proofs.holds(now, A));
     }
 
@@ -157,7 +169,7 @@ mod tests {
         assert!(proofs.prove(answered, A, Proof { epoch, asked }));
         assert_eq!(proofs.next_expiry(), Some(asked + MONITOR));
         let end = asked + MONITOR;
-        assert!(proofs.holds(end - Duration::from_nanos(1), A));
+        assert!(proofs.holds(asked + (MONITOR.saturating_sub(Duration::from_nanos(1))), A));
         assert!(!proofs.holds(end, A));
         assert_eq!(proofs.expire(end), [A]);
         assert!(!proofs.prove(end, A, Proof { epoch, asked }));
@@ -169,7 +181,14 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let mut proofs = Proofs::new(MONITOR);
         let epoch = proofs.begin(A);
-        proofs.prove(later, A, Proof { epoch, asked: later });
+        proofs.prove(
+            later,
+            A,
+            Proof {
+                epoch,
+                asked: later,
+            },
+        );
         proofs.prove(later, A, Proof { epoch, asked: now });
         assert_eq!(proofs.until(A), Some(later + MONITOR));
     }

@@ -1,0 +1,500 @@
+//! What is wanted now, from the facts: which registrations, what of the VPN, which way of S.
+
+use super::links::Tracked;
+use super::registration::{Attachment, NatTraversal, Point, Slot};
+use super::settings::{ClearProbes, Reverse, Site, System, Vpn};
+use super::slots::Bound;
+use super::switch::{Stopped, path_on};
+use super::vpn::{Adapter, Leg, VpnGoal};
+use super::{DualClient, Effect, GRACE, Override};
+use crate::mobile_ip::domain::{Candidate, Domain, Standing};
+use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Through, Via};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// Between the requests in the clear on several undecided adapters: each moves the inner binding.
+const STAGGER: Duration = Duration::from_millis(200);
+
+/// A proof that was not renewed is asked for again after this.
+const RENEW_AGAIN: Duration = Duration::from_secs(4);
+
+impl DualClient {
+    pub(super) fn active(&self) -> Option<LinkId> {
+        self.inside.or(self.choice.current())
+    }
+
+    fn is_single(&self) -> bool {
+        self.settings.vpn == Vpn::Absent && self.settings.outer_systems().next().is_none()
+    }
+
+    fn detects(&self) -> bool {
+        self.settings.detects() && self.by_hand == Override::None
+    }
+
+    fn is_warm(&self) -> bool {
+        matches!(self.settings.vpn, Vpn::Present { warm: true, .. })
+    }
+
+    fn candidate(now: Instant, tracked: &Tracked) -> Candidate {
+        Candidate {
+            link: tracked.link.id,
+            standing: if tracked.is_failing(now) {
+                Standing::Failing
+            } else {
+                Standing::Good
+            },
+            domain: None,
+            metric: tracked.link.metric,
+        }
+    }
+
+    fn usable(&self, now: Instant) -> Vec<Candidate> {
+        let usable = self.links.values().filter(|tracked| tracked.is_usable(now));
+        usable
+            .map(|tracked| Self::candidate(now, tracked))
+            .collect()
+    }
+
+    // --- registrations ---------------------------------------------------------------------------
+
+    /// Chooses the adapter and sees to the outer system.
+    pub(super) fn pursue_registrations(&mut self, now: Instant) {
+        if !self.detects()
+            && let Some(inside) = self.inside
+        {
+            self.slots.detach(Slot::Clear(inside), false);
+            self.proofs.withdraw(inside);
+            self.leave_inside();
+        }
+        let usable = self.usable(now);
+        match self.inside {
+            Some(inside) => self.choice.take(inside),
+            None => {
+                self.choice.choose(now, &usable);
+            }
+        }
+        let idle = (self.inside.is_some() && !self.is_warm()) || self.by_hand == Override::Blocked;
+        if idle {
+            for slot in self.slots.slots() {
+                if matches!(slot, Slot::Outer(_)) {
+                    self.slots.detach(slot, true);
+                }
+            }
+            if self.inside.is_some() {
+                self.site = None;
+            }
+            return;
+        }
+        let Some(active) = self.active() else { return };
+        if !self.outer_is_due(now, active) {
+            return;
+        }
+        for site in self.sites_to_ask(active) {
+            let Some(outer) = self.settings.sites[site].outer.clone() else {
+                continue;
+            };
+            if let Some(attachment) = self.attachment_on(now, active, &outer) {
+                self.slots.attach(now, Slot::Outer(site), attachment);
+            }
+        }
+    }
+
+    /// Both home agents are asked at once (RFC 5265 §3.3), unless inside is expected.
+    fn outer_is_due(&self, now: Instant, active: LinkId) -> bool {
+        let Some(tracked) = self.links.get(&active) else {
+            return false;
+        };
+        let is_decided = tracked.found.is_some() || !self.detects();
+        is_decided || now >= tracked.began + tracked.evidence.conjecture().outer_delay()
+    }
+
+    /// The one that answered first; while none has, those near here, otherwise all.
+    fn sites_to_ask(&mut self, active: LinkId) -> Vec<usize> {
+        if let Some(site) = self.site {
+            return vec![site];
+        }
+        let sites = &self.settings.sites;
+        let address = self
+            .links
+            .get(&active)
+            .and_then(|t| t.link.usable_address());
+        let is_near =
+            |site: &Site| address.is_some_and(|a| site.near.iter().any(|net| net.contains(&a)));
+        let near: Vec<_> = (0..sites.len()).filter(|at| is_near(&sites[*at])).collect();
+        let asked = if near.is_empty() {
+            (0..sites.len()).collect()
+        } else {
+            near
+        };
+        if let [only] = asked[..] {
+            self.site = Some(only);
+        } else if asked.iter().all(|at| sites[*at].outer.is_none()) {
+            self.site = asked.first().copied();
+        }
+        asked
+    }
+
+    fn attachment_on(&self, now: Instant, link: LinkId, system: &System) -> Option<Attachment> {
+        let tracked = self.links.get(&link)?;
+        Some(Attachment {
+            via: Via::Link(link),
+            point: tracked.point(now, system)?,
+            home: system.home,
+            home_agent: system.home_agent,
+            lifetime: system.lifetime,
+            reverse: system.reverse == Reverse::Always,
+            nat_traversal: NatTraversal::Detected,
+            gateway: tracked.link.gateway,
+        })
+    }
+
+    /// The inner registration in the clear: on the one adapter that is inside, and on whichever might be.
+    /// It is the last in each burst: if we are inside, it holds, however the others arrive.
+    pub(super) fn pursue_clear(&mut self, now: Instant) {
+        let mut wanted = Vec::new();
+        if self.is_single() && self.by_hand != Override::Blocked {
+            wanted.extend(self.choice.current());
+        } else if self.detects() {
+            match self.inside {
+                Some(inside) => {
+                    wanted.push(inside);
+                    wanted.extend(self.challenger(now, inside));
+                }
+                None => {
+                    let due = self.staggered(now).into_iter().filter(|(_, at)| *at <= now);
+                    wanted.extend(due.map(|(link, _)| link));
+                }
+            }
+        }
+        let single = self.is_single();
+        for slot in self.slots.slots() {
+            let Slot::Clear(link) = slot else { continue };
+            // Make before break: without anything to detect, the old adapter carries on until the new
+            // one is registered.
+            let carries = single && self.slots.bound(slot).is_some() && self.none_bound(&wanted);
+            if !wanted.contains(&link) && !carries {
+                self.slots.detach(slot, false);
+            }
+        }
+        let inner = self.settings.inner.clone();
+        for link in wanted {
+            if let Some(attachment) = self.attachment_on(now, link, &inner) {
+                self.slots.attach(now, Slot::Clear(link), attachment);
+            }
+        }
+        if let (Some(inside), Some(at)) = (self.inside, self.renew_at)
+            && now >= at
+        {
+            self.slots.renew(Slot::Clear(inside));
+            self.renew_at = Some(now + RENEW_AGAIN);
+        }
+    }
+
+    fn none_bound(&self, links: &[LinkId]) -> bool {
+        let bound = |link: &LinkId| self.slots.bound(Slot::Clear(*link)).is_some();
+        !links.is_empty() && !links.iter().any(bound)
+    }
+
+    /// An adapter that would be better than the one inside, if it is inside too.
+    fn challenger(&mut self, now: Instant, inside: LinkId) -> Option<LinkId> {
+        let may_be = |t: &&Tracked| {
+            t.is_usable(now) && (t.link.id == inside || t.found.is_none() || now >= t.ask_from)
+        };
+        let candidates: Vec<_> = self
+            .links
+            .values()
+            .filter(may_be)
+            .map(|t| Self::candidate(now, t))
+            .collect();
+        let best = self.inside_choice.choose(now, &candidates);
+        best.filter(|best| *best != inside)
+    }
+
+    /// Undecided adapters in the order in which they are asked, and when each is.
+    fn staggered(&self, now: Instant) -> Vec<(LinkId, Instant)> {
+        let may_ask = |tracked: &&Tracked| {
+            let expected = || tracked.evidence.conjecture();
+            let is_allowed = match self.settings.clear_probes {
+                ClearProbes::Everywhere => true,
+                ClearProbes::WhereExpected => {
+                    expected().domain == Domain::Inside && expected().confidence.0 > 50
+                }
+            };
+            tracked.is_usable(now) && is_allowed
+        };
+        let mut asked: Vec<_> = self.links.values().filter(may_ask).collect();
+        let order = |tracked: &&Tracked| {
+            let conjecture = tracked.evidence.conjecture();
+            let certainty = match conjecture.domain {
+                Domain::Inside => 100 - i16::from(conjecture.confidence.0),
+                Domain::Outside => i16::from(conjecture.confidence.0),
+            };
+            (
+                tracked.found.is_some(),
+                certainty,
+                tracked.link.metric,
+                tracked.link.id,
+            )
+        };
+        asked.sort_by_key(order);
+        let mut turn = 0;
+        let times = asked.into_iter().map(|tracked| {
+            let at = if tracked.ask_from > tracked.began {
+                tracked.ask_from
+            } else {
+                turn += 1;
+                tracked.ask_from + STAGGER * (turn - 1)
+            };
+            (tracked.link.id, at)
+        });
+        times.collect()
+    }
+
+    pub(super) fn next_staggered(&self, now: Instant) -> Option<Instant> {
+        if self.inside.is_some() || !self.detects() {
+            return None;
+        }
+        let times = self.staggered(now).into_iter().map(|(_, at)| at);
+        times.filter(|at| *at > now).min()
+    }
+
+    /// The inner registration over the VPN, or over T where there is none.
+    pub(super) fn pursue_inner(&mut self, now: Instant) {
+        let Some(care_of) = self.inner_care_of() else {
+            if self.inside.is_some() || self.by_hand == Override::Blocked || !self.vpn.is_alive() {
+                self.slots.detach(Slot::Inner, false);
+            }
+            return;
+        };
+        let inner = &self.settings.inner;
+        let is_translated = self.vpn.carries() == Some(Adapter::None);
+        let attachment = Attachment {
+            via: Via::Routed,
+            point: Point::CoLocated(care_of),
+            home: inner.home,
+            home_agent: inner.home_agent,
+            lifetime: inner.lifetime,
+            reverse: true,
+            nat_traversal: if is_translated {
+                NatTraversal::Forced
+            } else {
+                NatTraversal::Detected
+            },
+            gateway: None,
+        };
+        self.slots.attach(now, Slot::Inner, attachment);
+    }
+
+    /// V, or T or the physical address in its place; `None` while that is no way to the inner home agent.
+    fn inner_care_of(&self) -> Option<Ipv4Addr> {
+        if self.inside.is_some() || self.by_hand == Override::Blocked || self.is_single() {
+            return None;
+        }
+        let site = self.site?;
+        let below = self.below(site)?;
+        match self.settings.vpn {
+            Vpn::Absent => {
+                let bound = self.slots.bound(Slot::Outer(site));
+                bound.map(|bound| bound.attachment.home)
+            }
+            Vpn::Present { .. } => Some(self.vpn.carries()?.address(below)),
+        }
+    }
+
+    /// What the VPN binds to: T, or the physical address without an outer system. `None` while that goes
+    /// nowhere.
+    fn below(&self, site: usize) -> Option<Ipv4Addr> {
+        match &self.settings.sites[site].outer {
+            Some(outer) => self.outer_path(site).map(|_| outer.home),
+            None => {
+                let tracked = self.links.get(&self.active()?)?;
+                tracked.link.usable_address()
+            }
+        }
+    }
+
+    // --- the VPN ---------------------------------------------------------------------------------
+
+    pub(super) fn vpn_goal(&self, now: Instant) -> VpnGoal {
+        let Vpn::Present { warm, .. } = self.settings.vpn else {
+            return VpnGoal::Off;
+        };
+        let is_inside = self.inside.is_some();
+        if self.by_hand == Override::Blocked || (is_inside && !warm) {
+            return VpnGoal::Off;
+        }
+        let (Some(site), Some(active)) = (self.site, self.active()) else {
+            return VpnGoal::AsIs;
+        };
+        let settings = &self.settings.sites[site];
+        let (over, is_ready) = match &settings.outer {
+            Some(outer) => (
+                Some(outer.home),
+                self.slots.bound(Slot::Outer(site)).is_some(),
+            ),
+            None => (self.below(site), self.below(site).is_some()),
+        };
+        let Some(over) = over else {
+            return VpnGoal::AsIs;
+        };
+        let leg = Leg {
+            gateway: settings.gateway.clone(),
+            over,
+        };
+        if is_inside {
+            // Without an outer system the SA would be bound to an address of the inside.
+            let keeps = settings.outer.is_some() && (is_ready || self.vpn.is_alive());
+            return match (keeps, settings.outer.is_some()) {
+                (true, _) => VpnGoal::Warm(leg),
+                (false, true) => VpnGoal::AsIs,
+                (false, false) => VpnGoal::Off,
+            };
+        }
+        let is_running = self.vpn.is_alive() || self.vpn.is_coming();
+        if is_running || (is_ready && self.vpn_is_due(now, active)) {
+            VpnGoal::Up(leg)
+        } else {
+            VpnGoal::AsIs
+        }
+    }
+
+    /// Setting up a VPN is dear to abort, so the inner home agent gets a moment to answer.
+    fn vpn_is_due(&self, now: Instant, active: LinkId) -> bool {
+        let Some(tracked) = self.links.get(&active) else {
+            return false;
+        };
+        let is_decided = tracked.found == Some(Domain::Outside) || !self.detects();
+        is_decided || now >= tracked.began + tracked.evidence.conjecture().vpn_delay()
+    }
+
+    // --- the way of S ----------------------------------------------------------------------------
+
+    /// The walk of [`super::switch`], and what it waits for where it ends early.
+    pub(super) fn walk(&self, now: Instant) -> (Arrangement, Option<&'static str>) {
+        let stopped = Stopped::new(self.settings.inner.home);
+        if self.by_hand == Override::Blocked {
+            return (stopped.stay(None), Some("an administrator"));
+        }
+        if self.is_single() {
+            return self.walk_single(stopped);
+        }
+        let outer = self.site.and_then(|site| self.outer_carriage(site));
+        if let Some(inside) = self.inside {
+            let proven = self.proofs.proven(now, inside);
+            let bound = self.slots.bound(Slot::Clear(inside));
+            let (Some(proven), Some(bound)) = (proven, bound) else {
+                return (
+                    stopped.stay(outer),
+                    Some("the inner home agent, in the clear"),
+                );
+            };
+            return match stopped.inside(proven, &bound, outer.clone()) {
+                Ok(open) => (open.arrangement(), None),
+                Err(stopped) => (
+                    stopped.stay(outer),
+                    Some("the inner home agent, in the clear"),
+                ),
+            };
+        }
+        let Some((site, below)) = self.site.and_then(|site| Some((site, self.below(site)?))) else {
+            return (stopped.stay(outer), Some("the outer home agent"));
+        };
+        let has_outer = self.settings.sites[site].outer.is_some();
+        let is_carried = !has_outer || self.slots.bound(Slot::Outer(site)).is_some();
+        let carried = stopped.carry(outer, below);
+        if !is_carried {
+            return (carried.stay(), Some("the outer home agent"));
+        }
+        let inner = self.slots.bound(Slot::Inner);
+        if self.settings.vpn == Vpn::Absent {
+            return match inner.ok_or(()) {
+                Ok(inner) => match carried.without_vpn(&inner) {
+                    Ok(open) => (open.arrangement(), None),
+                    Err(carried) => (carried.stay(), Some("the inner home agent")),
+                },
+                Err(()) => (carried.stay(), Some("the inner home agent")),
+            };
+        }
+        let Some(adapter) = self.vpn.carries() else {
+            return (carried.stay(), Some("the VPN"));
+        };
+        let tunnelled = carried.through(adapter);
+        let Some(inner) = inner else {
+            return (tunnelled.stay(), Some("the inner home agent, over the VPN"));
+        };
+        match tunnelled.bind(&inner) {
+            Ok(open) => (open.arrangement(), None),
+            Err(tunnelled) => (tunnelled.stay(), Some("the inner home agent, over the VPN")),
+        }
+    }
+
+    fn walk_single(&self, stopped: Stopped) -> (Arrangement, Option<&'static str>) {
+        let bound_on = |link: LinkId| Some((link, self.slots.bound(Slot::Clear(link))?));
+        let chosen = self.choice.current().and_then(bound_on);
+        let others = || self.links.keys().find_map(|link| bound_on(*link));
+        match chosen.or_else(others) {
+            Some((link, bound)) => (stopped.without_vpn(link, &bound).arrangement(), None),
+            None => (stopped.stay(None), Some("the home agent")),
+        }
+    }
+
+    fn outer_carriage(&self, site: usize) -> Option<Carriage> {
+        let outer = self.settings.sites[site].outer.as_ref()?;
+        if self.inside.is_some() && !self.is_warm() {
+            return None;
+        }
+        let path = self.outer_path(site).unwrap_or(Path::Blocked);
+        Some(Carriage {
+            home: outer.home,
+            path,
+        })
+    }
+
+    /// As registered; while only asked for, as it will be, so that what the VPN sends can follow right
+    /// behind the request. Nothing but the VPN uses T.
+    fn outer_path(&self, site: usize) -> Option<Path> {
+        let state = self.slots.get(Slot::Outer(site))?;
+        if let Some(bound) = &state.bound
+            && let Via::Link(link) = bound.attachment.via
+        {
+            return Some(path_on(link, bound));
+        }
+        let asking = state.asking.as_ref()?;
+        let Via::Link(link) = asking.via else {
+            return None;
+        };
+        let gateway = asking.gateway;
+        Some(match asking.point {
+            Point::AtHome(_) => Path::Native { link, gateway },
+            Point::ForeignAgent { agent, .. } => Path::Native {
+                link,
+                gateway: Some(agent),
+            },
+            Point::CoLocated(_) if !asking.reverse => Path::Native { link, gateway },
+            Point::CoLocated(local) => Path::Tunnel {
+                local,
+                remote: asking.home_agent,
+                encapsulation: Encapsulation::IpIp,
+                through: Through::Link { link, gateway },
+                reverse: true,
+            },
+        })
+    }
+
+    // --- what is remembered ----------------------------------------------------------------------
+
+    /// `link` is `domain`, by more than a guess.
+    pub(super) fn found(&mut self, link: LinkId, domain: Domain) {
+        let Some(tracked) = self.links.get(&link) else {
+            return;
+        };
+        let context = self.contexts.record(&tracked.link, domain);
+        self.effects.extend(context.map(Effect::Remember));
+    }
+
+    /// When the proof that `bound` brought is to be renewed.
+    pub(super) fn renewal(&self, bound: &Bound) -> Instant {
+        let monitor = self.settings.t_monitor;
+        bound.accepted.asked + monitor.saturating_sub(GRACE.min(monitor / 3))
+    }
+}
