@@ -2,14 +2,15 @@
 
 use super::links::FAILING;
 use super::registration::{Generation, Outcome, Point, Slot};
+use super::settings::Vpn;
 use super::slots::{Bound, Heard};
-use super::{DualClient, Tell};
+use super::{DualClient, Effect, Tell};
 use crate::mobile_ip::domain::{Domain, Proof};
 use crate::mobile_ip::{LinkId, Via};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// After so many silences of the inner home agent a VPN that says it is up is not believed.
-const SILENCES_OF_A_DEAD_VPN: u32 = 3;
+/// When nobody inside has answered for this long, a VPN that says it is up is not believed.
+const SILENCE_OF_A_DEAD_VPN: Duration = Duration::from_secs(20);
 
 impl DualClient {
     pub(super) fn registration(
@@ -32,7 +33,7 @@ impl DualClient {
         match slot {
             Slot::Clear(link) => self.clear(now, link, heard),
             Slot::Outer(site) => self.outer(now, site, heard),
-            Slot::Inner => self.inner(now, heard),
+            Slot::Inner => {}
         }
     }
 
@@ -56,16 +57,23 @@ impl DualClient {
                 self.tell(Tell::NotTrusted { link });
                 self.proofs.withdraw(link);
                 self.not_inside(now, link);
+                if let Some(tracked) = self.links.get_mut(&link) {
+                    tracked.is_not_trusted(now);
+                }
                 self.slots.renew(Slot::Inner);
             }
-            Heard::Refused { attachment, .. } if is_at_home(attachment.point) => self.is_away(link),
+            Heard::Refused { attachment, .. } if is_at_home(attachment.point) => {
+                self.is_away(now, link)
+            }
             Heard::Refused { .. } | Heard::Expired => {
                 self.proofs.withdraw(link);
                 self.not_inside(now, link);
             }
             // While the proof holds it is only late.
             Heard::Silent { .. } if self.inside == Some(link) => {}
-            Heard::Silent { attachment, .. } if is_at_home(attachment.point) => self.is_away(link),
+            Heard::Silent { attachment, .. } if is_at_home(attachment.point) => {
+                self.is_away(now, link)
+            }
             Heard::Silent { .. } => {
                 self.not_inside(now, link);
                 // Its request may have arrived all the same, and moved the binding.
@@ -142,9 +150,9 @@ impl DualClient {
     }
 
     /// It is not the home network that it looks like: asked for as a foreign one.
-    fn is_away(&mut self, link: LinkId) {
+    fn is_away(&mut self, now: Instant, link: LinkId) {
         if let Some(tracked) = self.links.get_mut(&link) {
-            tracked.is_away = true;
+            tracked.is_not_home(now);
         }
     }
 
@@ -152,7 +160,7 @@ impl DualClient {
         if let Heard::Refused { attachment, .. } | Heard::Silent { attachment, .. } = heard
             && is_at_home(attachment.point)
         {
-            self.is_away(link);
+            self.is_away(now, link);
         } else if let Some(tracked) = self.links.get_mut(&link) {
             tracked.failing_until = Some(now + FAILING);
         }
@@ -204,15 +212,36 @@ impl DualClient {
         }
     }
 
-    fn inner(&mut self, now: Instant, heard: Heard) {
-        if matches!(heard, Heard::Silent { .. })
-            && let Some(state) = self.slots.get(Slot::Inner)
-            && state.silences >= SILENCES_OF_A_DEAD_VPN
-            && self.is_outer_bound()
-        {
+    /// When the VPN is not believed any more, if nothing is heard until then.
+    pub(super) fn distrust_at(&self) -> Option<Instant> {
+        let since = self.slots.get(Slot::Inner)?.silent_since?;
+        let is_up = self.vpn.is_alive() || self.settings.vpn == Vpn::Absent;
+        let may_be_dead = is_up && self.is_outer_bound();
+        may_be_dead.then(|| since + SILENCE_OF_A_DEAD_VPN)
+    }
+
+    /// Nobody inside answers over a VPN that says it is up.
+    pub(super) fn distrust_vpn(&mut self, now: Instant) {
+        if self.distrust_at().is_some_and(|at| now >= at) {
             let command = self.vpn.distrust(now);
-            self.effects.extend(command.map(super::Effect::Vpn));
+            self.effects.extend(command.map(Effect::Vpn));
             self.slots.detach(Slot::Inner, false);
+            self.outer_home_is_none();
+        }
+    }
+
+    /// The VPN does not work over T at home. Somebody else's network has the same prefix: the home agent
+    /// was told over the Internet that we are at home, and agreed.
+    pub(super) fn outer_home_is_none(&mut self) {
+        let bound = self
+            .site
+            .and_then(|site| self.slots.bound(Slot::Outer(site)));
+        if let Some(bound) = bound
+            && is_at_home(bound.attachment.point)
+            && let Via::Link(link) = bound.attachment.via
+            && let Some(tracked) = self.links.get_mut(&link)
+        {
+            tracked.is_never_home();
         }
     }
 

@@ -14,8 +14,22 @@ pub const MAX_LINKS: usize = 16;
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 const ASK_AGAIN_MOST: Duration = Duration::from_secs(300);
 
+/// A home network whose home agent did not agree is asked for again after this.
+const HOME_AGAIN: Duration = Duration::from_secs(120);
+
+const UNTRUSTED_PAUSE: Duration = Duration::from_secs(3600);
+
 /// An adapter over which nobody answered is the last choice for so long.
 pub const FAILING: Duration = Duration::from_secs(10);
+
+/// What is known against a network being a home network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    Unknown,
+    /// The home agent did not agree, or its answer was lost.
+    Until(Instant),
+    Always,
+}
 
 #[derive(Debug)]
 pub struct Tracked {
@@ -30,8 +44,8 @@ pub struct Tracked {
     pub ask_from: Instant,
     pause: Duration,
     pub failing_until: Option<Instant>,
-    /// A home network was claimed here and the home agent did not agree.
-    pub is_away: bool,
+    /// It looks like a home network and did not turn out to be one.
+    away: Away,
     advertisement: Option<(Advertisement, Instant)>,
 }
 
@@ -46,7 +60,7 @@ impl Tracked {
             ask_from: now,
             pause: ASK_AGAIN,
             failing_until: None,
-            is_away: false,
+            away: Away::Unknown,
             advertisement: None,
         }
     }
@@ -83,7 +97,7 @@ impl Tracked {
             return None;
         }
         let own = self.link.usable_address();
-        if let (Some(network), Some(own), false) = (system.home_network, own, self.is_away)
+        if let (Some(network), Some(own), false) = (system.home_network, own, self.is_away(now))
             && self.link.lies_in(network)
         {
             return Some(Point::AtHome(own));
@@ -97,6 +111,24 @@ impl Tracked {
             })
         });
         agent.or(own.map(Point::CoLocated))
+    }
+
+    fn is_away(&self, now: Instant) -> bool {
+        match self.away {
+            Away::Unknown => false,
+            Away::Until(until) => now < until,
+            Away::Always => true,
+        }
+    }
+
+    pub fn is_not_home(&mut self, now: Instant) {
+        if self.away != Away::Always {
+            self.away = Away::Until(now + HOME_AGAIN);
+        }
+    }
+
+    pub fn is_never_home(&mut self) {
+        self.away = Away::Always;
     }
 
     pub fn is_usable(&self, now: Instant) -> bool {
@@ -119,6 +151,12 @@ impl Tracked {
         self.pause = (self.pause * 2).min(ASK_AGAIN_MOST);
     }
 
+    /// The inner home agent answers here, and does not call it trusted: asking moves the binding for
+    /// nothing.
+    pub fn is_not_trusted(&mut self, now: Instant) {
+        self.ask_from = now + UNTRUSTED_PAUSE;
+    }
+
     /// Something new speaks for asking again.
     pub fn ask_again(&mut self, now: Instant) {
         self.ask_from = now;
@@ -128,7 +166,12 @@ impl Tracked {
     pub fn deadlines(&self, now: Instant) -> impl Iterator<Item = Instant> {
         let conjecture = self.evidence.conjecture();
         let advertisement = self.advertisement.as_ref().map(|(_, until)| *until);
+        let away = match self.away {
+            Away::Until(until) => Some(until),
+            Away::Unknown | Away::Always => None,
+        };
         let all = [
+            away,
             self.damping.held_until(now),
             self.failing_until,
             Some(self.ask_from),

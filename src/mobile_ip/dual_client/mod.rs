@@ -133,6 +133,9 @@ impl DualClient {
     pub fn handle_timeout(&mut self, now: Instant) {
         let (command, tell) = self.vpn.handle_timeout(now);
         self.effects.extend(command.map(Effect::Vpn));
+        if matches!(tell, Some(Tell::VpnLate { .. })) {
+            self.outer_home_is_none();
+        }
         self.effects.extend(tell.map(Effect::Tell));
         self.settle(now);
     }
@@ -150,6 +153,7 @@ impl DualClient {
             self.inside_choice.poll_timeout(),
             self.vpn.poll_timeout(),
             self.slots.poll_timeout(now),
+            self.distrust_at(),
             self.next_staggered(now),
         ];
         let all = links.chain(others.into_iter().flatten());
@@ -344,6 +348,7 @@ impl DualClient {
         for link in self.proofs.expire(now) {
             self.proof_is_over(now, link);
         }
+        self.distrust_vpn(now);
         self.pursue_registrations(now);
         let goal = self.vpn_goal(now);
         // A warm VPN carries again the moment it is asked to, and the inner request leaves right behind

@@ -24,8 +24,8 @@ pub struct State {
     pub asking: Option<Attachment>,
     /// What the home agent has last agreed to; make before break: it stays while another is asked for.
     pub bound: Option<Bound>,
-    /// Silences in a row.
-    pub silences: u32,
+    /// Since when nobody answers, where that has been said.
+    pub silent_since: Option<Instant>,
     refused: Option<(Attachment, Instant)>,
 }
 
@@ -68,7 +68,7 @@ impl Slots {
         state.generation = self.last;
         (state.ordered, state.asking) = (Some(attachment), Some(attachment));
         state.refused = None;
-        state.silences = 0;
+        state.silent_since = None;
         self.orders.push_back(Order::Attach {
             slot,
             generation: self.last,
@@ -167,7 +167,7 @@ impl Slots {
                 };
                 state.asking = None;
                 state.bound = Some(bound);
-                state.silences = 0;
+                state.silent_since = None;
                 Heard::Accepted(bound)
             }
             Outcome::Refused { code } => {
@@ -182,8 +182,8 @@ impl Slots {
                 Heard::Refused { code, attachment }
             }
             Outcome::Silent => {
-                state.silences = state.silences.saturating_add(1);
-                let is_first = state.silences == 1;
+                let is_first = state.silent_since.is_none();
+                state.silent_since.get_or_insert(now);
                 Heard::Silent {
                     attachment,
                     is_first,
