@@ -66,6 +66,7 @@ impl DualClient {
             self.proofs.withdraw(inside);
             self.leave_inside();
         }
+        self.stay_failing(now);
         let usable = self.usable(now);
         match self.inside {
             Some(inside) => self.choice.take(inside),
@@ -95,6 +96,21 @@ impl DualClient {
             };
             if let Some(attachment) = self.attachment_on(now, active, &outer) {
                 self.slots.attach(now, Slot::Outer(site), attachment);
+            }
+        }
+    }
+
+    /// Silence is said once. As long as it goes on, the adapter stays the last choice.
+    fn stay_failing(&mut self, now: Instant) {
+        let single = self.is_single();
+        for (slot, state) in self.slots.all() {
+            let counts = matches!(slot, Slot::Outer(_)) || single;
+            if let (true, Some(asking), Some(_)) = (counts, state.asking, state.silent_since)
+                && let Via::Link(link) = asking.via
+                && let Some(tracked) = self.links.get_mut(&link)
+                && !tracked.is_failing(now)
+            {
+                tracked.fails(now);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What outcomes of registrations mean.
 
-use super::links::FAILING;
+use super::links::Tracked;
 use super::registration::{Generation, Outcome, Point, Slot};
 use super::settings::Vpn;
 use super::slots::{Bound, Heard};
@@ -25,7 +25,10 @@ impl DualClient {
         };
         match heard {
             Heard::Refused { code, .. } => self.tell(Tell::Refused { slot, code }),
-            Heard::Silent { is_first: true, .. } if !matches!(slot, Slot::Clear(_)) => {
+            Heard::Silent {
+                attachment,
+                is_first: true,
+            } if !matches!(slot, Slot::Clear(_)) && !self.has_failed(attachment.via) => {
                 self.tell(Tell::Silent { slot });
             }
             _ => {}
@@ -44,15 +47,15 @@ impl DualClient {
                 Heard::Refused { .. } | Heard::Silent { .. } => {
                     self.nobody_answers(now, link, heard);
                 }
-                Heard::Accepted(_) | Heard::Expired => {}
+                Heard::Accepted { .. } | Heard::Expired => {}
             }
             return;
         }
         match heard {
-            Heard::Accepted(bound) if bound.accepted.trusted => {
+            Heard::Accepted { bound, .. } if bound.accepted.trusted => {
                 self.answered_inside(now, link, bound);
             }
-            Heard::Accepted(_) => {
+            Heard::Accepted { .. } => {
                 // RFC 5265 §3.4: without the extension, success means nothing. The binding has moved.
                 self.tell(Tell::NotTrusted { link });
                 self.proofs.withdraw(link);
@@ -63,7 +66,7 @@ impl DualClient {
                 self.slots.renew(Slot::Inner);
             }
             Heard::Refused { attachment, .. } if is_at_home(attachment.point) => {
-                self.is_away(now, link)
+                self.is_away(now, link);
             }
             Heard::Refused { .. } | Heard::Expired => {
                 self.proofs.withdraw(link);
@@ -72,7 +75,7 @@ impl DualClient {
             // While the proof holds it is only late.
             Heard::Silent { .. } if self.inside == Some(link) => {}
             Heard::Silent { attachment, .. } if is_at_home(attachment.point) => {
-                self.is_away(now, link)
+                self.is_away(now, link);
             }
             Heard::Silent { .. } => {
                 self.not_inside(now, link);
@@ -119,7 +122,7 @@ impl DualClient {
         }
         if let Some(tracked) = self.links.get_mut(&link) {
             tracked.found = Some(Domain::Inside);
-            tracked.failing_until = None;
+            tracked.works();
         }
         self.tell(Tell::Found {
             link,
@@ -162,13 +165,13 @@ impl DualClient {
         {
             self.is_away(now, link);
         } else if let Some(tracked) = self.links.get_mut(&link) {
-            tracked.failing_until = Some(now + FAILING);
+            tracked.fails(now);
         }
     }
 
     fn outer(&mut self, now: Instant, site: usize, heard: Heard) {
         match heard {
-            Heard::Accepted(bound) => self.outer_answered(now, site, &bound),
+            Heard::Accepted { bound, is_new } => self.outer_answered(site, &bound, is_new),
             Heard::Refused { attachment, .. } | Heard::Silent { attachment, .. } => {
                 if let Via::Link(link) = attachment.via {
                     self.nobody_answers(now, link, heard);
@@ -182,7 +185,7 @@ impl DualClient {
         }
     }
 
-    fn outer_answered(&mut self, now: Instant, site: usize, bound: &Bound) {
+    fn outer_answered(&mut self, site: usize, bound: &Bound, is_new: bool) {
         self.round_trips[site] = Some(bound.accepted.round_trip);
         if *self.site.get_or_insert(site) != site {
             self.slots.detach(Slot::Outer(site), true);
@@ -198,7 +201,7 @@ impl DualClient {
         };
         let is_outside = match self.links.get_mut(&link) {
             Some(tracked) => {
-                tracked.failing_until = None;
+                tracked.works();
                 tracked.found == Some(Domain::Outside)
             }
             None => false,
@@ -207,7 +210,7 @@ impl DualClient {
             self.found(link, Domain::Outside);
         }
         // Behind a NAT what left before this answer was lost.
-        if self.slots.is_asking(Slot::Inner) && now > bound.accepted.asked {
+        if is_new && self.slots.is_unanswered(Slot::Inner) {
             self.slots.renew(Slot::Inner);
         }
     }
@@ -242,6 +245,13 @@ impl DualClient {
             && let Some(tracked) = self.links.get_mut(&link)
         {
             tracked.is_never_home();
+        }
+    }
+
+    fn has_failed(&self, via: Via) -> bool {
+        match via {
+            Via::Link(link) => self.links.get(&link).is_some_and(Tracked::has_failed),
+            Via::Routed => false,
         }
     }
 

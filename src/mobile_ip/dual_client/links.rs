@@ -19,8 +19,9 @@ const HOME_AGAIN: Duration = Duration::from_secs(120);
 
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(3600);
 
-/// An adapter over which nobody answered is the last choice for so long.
-pub const FAILING: Duration = Duration::from_secs(10);
+/// An adapter over which nobody answered is the last choice for so long; doubled each time.
+const FAILING: Duration = Duration::from_secs(10);
+const FAILING_MOST: Duration = Duration::from_secs(300);
 
 /// What is known against a network being a home network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,8 @@ pub struct Tracked {
     /// When the inner home agent may be asked in the clear.
     pub ask_from: Instant,
     pause: Duration,
-    pub failing_until: Option<Instant>,
+    failing_until: Option<Instant>,
+    failures: u32,
     /// It looks like a home network and did not turn out to be one.
     away: Away,
     advertisement: Option<(Advertisement, Instant)>,
@@ -60,6 +62,7 @@ impl Tracked {
             ask_from: now,
             pause: ASK_AGAIN,
             failing_until: None,
+            failures: 0,
             away: Away::Unknown,
             advertisement: None,
         }
@@ -142,6 +145,24 @@ impl Tracked {
 
     pub fn is_failing(&self, now: Instant) -> bool {
         self.failing_until.is_some_and(|until| now < until)
+    }
+
+    /// Nobody answers here.
+    pub fn fails(&mut self, now: Instant) {
+        let pause = FAILING
+            .saturating_mul(1 << self.failures.min(8))
+            .min(FAILING_MOST);
+        self.failures = self.failures.saturating_add(1);
+        self.failing_until = Some(now + pause);
+    }
+
+    pub fn works(&mut self) {
+        (self.failing_until, self.failures) = (None, 0);
+    }
+
+    /// Whether nobody has answered here before either.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
     }
 
     /// The inner home agent does not answer here.

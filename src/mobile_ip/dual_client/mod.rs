@@ -69,6 +69,8 @@ pub struct DualClient {
     arrangement: Arrangement,
     waits_for: Option<&'static str>,
     effects: VecDeque<Effect>,
+    /// When goals and arrangement were last worked out.
+    settled: Option<Instant>,
 }
 
 impl DualClient {
@@ -104,6 +106,7 @@ impl DualClient {
             arrangement,
             waits_for: None,
             effects,
+            settled: None,
             settings,
         })
     }
@@ -132,16 +135,18 @@ impl DualClient {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let (command, tell) = self.vpn.handle_timeout(now);
-        self.effects.extend(command.map(Effect::Vpn));
-        if matches!(tell, Some(Tell::VpnLate { .. })) {
+        if command == Some(VpnCommand::Down) {
             self.outer_home_is_none();
         }
+        self.effects.extend(command.map(Effect::Vpn));
         self.effects.extend(tell.map(Effect::Tell));
         self.settle(now);
     }
 
-    /// When to call [`DualClient::handle_timeout`]; later than `now`, unless nothing is waited for.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    /// When to call [`DualClient::handle_timeout`]: in the past where that was missed.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        // Everything that was due then has been looked at then.
+        let now = self.settled?;
         let links = self
             .links
             .values()
@@ -246,7 +251,7 @@ impl DualClient {
         if is_elsewhere {
             self.begin(now, id);
         } else if has_new_context {
-            self.observe_context(id);
+            self.observe_context(now, id);
         }
     }
 
@@ -261,20 +266,22 @@ impl DualClient {
         if let Some(hint) = self.settings.ranges.hint(&tracked.link) {
             tracked.evidence.add(hint);
         }
-        self.observe_context(id);
+        self.observe_context(now, id);
     }
 
-    fn observe_context(&mut self, id: LinkId) {
+    fn observe_context(&mut self, now: Instant, id: LinkId) {
         let Some(tracked) = self.links.get_mut(&id) else {
             return;
         };
         if let Some((context, fit)) = self.contexts.look_up(&tracked.link) {
             tracked.evidence.add(Hint::Context(context.domain, fit));
             let conjecture = tracked.evidence.conjecture();
-            self.effects.push_back(Effect::Tell(Tell::Guess {
-                link: id,
-                conjecture,
-            }));
+            if !tracked.damping.is_held(now) {
+                self.effects.push_back(Effect::Tell(Tell::Guess {
+                    link: id,
+                    conjecture,
+                }));
+            }
         }
     }
 
@@ -345,6 +352,7 @@ impl DualClient {
     // --- what follows ----------------------------------------------------------------------------
 
     fn settle(&mut self, now: Instant) {
+        self.settled = Some(now);
         for link in self.proofs.expire(now) {
             self.proof_is_over(now, link);
         }

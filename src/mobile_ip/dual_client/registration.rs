@@ -78,7 +78,7 @@ pub enum NatTraversal {
     Forced,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Register so, and keep registered until told otherwise. Replaces what the slot did before without
     /// deregistering it: the home agent replaces the binding itself.
@@ -93,7 +93,7 @@ pub enum Order {
     Detach { slot: Slot, release: bool },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Accepted(Accepted),
     /// The home agent or foreign agent says no, for good; the code of RFC 5944 §3.4.

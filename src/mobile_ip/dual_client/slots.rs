@@ -32,7 +32,11 @@ pub struct State {
 /// What an outcome means for its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    Accepted(Bound),
+    /// `is_new`: not merely renewed.
+    Accepted {
+        bound: Bound,
+        is_new: bool,
+    },
     Refused {
         code: u8,
         attachment: Attachment,
@@ -76,8 +80,10 @@ impl Slots {
         });
     }
 
+    /// Asks again at once: silence counts from now on.
     pub fn renew(&mut self, slot: Slot) {
-        if self.states.contains_key(&slot) {
+        if let Some(state) = self.states.get_mut(&slot) {
+            state.silent_since = None;
             let order = Order::Renew { slot };
             if !self.orders.contains(&order) {
                 self.orders.push_back(order);
@@ -138,6 +144,12 @@ impl Slots {
             .is_some_and(|state| state.asking.is_some())
     }
 
+    /// Whether something asked for, anew or again, has found no answer so far.
+    pub fn is_unanswered(&self, slot: Slot) -> bool {
+        let is_silent = |state: &State| state.asking.is_some() || state.silent_since.is_some();
+        self.states.get(&slot).is_some_and(is_silent)
+    }
+
     pub fn all(&self) -> impl Iterator<Item = (Slot, &State)> {
         self.states.iter().map(|(slot, state)| (*slot, state))
     }
@@ -165,10 +177,10 @@ impl Slots {
                     attachment,
                     accepted,
                 };
-                state.asking = None;
+                let is_new = state.asking.take().is_some();
                 state.bound = Some(bound);
                 state.silent_since = None;
-                Heard::Accepted(bound)
+                Heard::Accepted { bound, is_new }
             }
             Outcome::Refused { code } => {
                 (state.ordered, state.asking) = (None, None);

@@ -65,31 +65,38 @@ pub fn site(at: usize) -> Site {
     }
 }
 
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The inner home agent does not answer.
+    InnerSilent,
+    /// Outer home agents do not answer.
+    OuterSilent,
+    /// The inner home agent does not send the extension.
+    Untrusting,
+    /// The VPN's hook hangs.
+    VpnHangs,
+}
+
 /// What a test may do to the world.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     /// Percent of datagrams that are lost, each way.
     pub loss: u8,
-    /// The inner home agent does not answer.
-    pub inner_is_silent: bool,
-    /// Outer home agents do not answer.
-    pub outer_is_silent: bool,
-    /// The inner home agent does not send the extension.
-    pub is_untrusting: bool,
-    /// The VPN's hook hangs.
-    pub vpn_hangs: bool,
+    pub troubles: &'static [Trouble],
     pub has_adapter: bool,
 }
 
 impl Weather {
     pub const FAIR: Self = Self {
         loss: 0,
-        inner_is_silent: false,
-        outer_is_silent: false,
-        is_untrusting: false,
-        vpn_hangs: false,
+        troubles: &[],
         has_adapter: true,
     };
+
+    fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.contains(&trouble)
+    }
 }
 
 #[derive(Debug)]
@@ -101,6 +108,10 @@ enum Happening {
     },
     AtAgent(Request),
     Reply(Request, Accepted),
+    Release {
+        site: usize,
+        identification: u64,
+    },
     Vpn {
         turn: u64,
         state: VpnState,
@@ -270,7 +281,7 @@ impl World {
         let mut steps = 0;
         loop {
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let timeout = self.client.poll_timeout(self.now);
+            let timeout = self.client.poll_timeout();
             let Some(next) = [event, timeout]
                 .into_iter()
                 .flatten()
@@ -326,10 +337,10 @@ impl World {
             match effect {
                 Effect::Arrangement(arrangement) => self.arrangements.push((at, arrangement)),
                 Effect::Registration(order) => {
-                    self.orders.push((at, order.clone()));
+                    self.orders.push((at, order));
                     self.order(order);
                 }
-                Effect::Vpn(command) => self.command(command),
+                Effect::Vpn(command) => self.command(&command),
                 Effect::Remember(_) => self.remembered += 1,
                 Effect::Tell(tell) => self.tells.push((at, tell)),
             }
@@ -413,7 +424,16 @@ impl World {
                     && self.plugged[&link].has_internet()
                     && !self.is_lost()
                 {
-                    self.outer[site].binding = None;
+                    self.sequence += 1;
+                    let identification = self.sequence;
+                    let arrival = self.now + Duration::from_millis(40);
+                    self.at(
+                        arrival,
+                        Happening::Release {
+                            site,
+                            identification,
+                        },
+                    );
                 }
             }
         }
@@ -520,6 +540,16 @@ impl World {
                     self.input(Input::Vpn(state));
                 }
             }
+            Happening::Release {
+                site,
+                identification,
+            } => {
+                let agent = &mut self.outer[site];
+                if identification > agent.last_identification {
+                    agent.last_identification = identification;
+                    agent.binding = None;
+                }
+            }
             Happening::VpnTries { turn } => self.vpn_tries(turn),
         }
     }
@@ -555,14 +585,14 @@ impl World {
             Slot::Clear(_) => {
                 let is_reached = !self.has_vpn || network.is_inside();
                 self.clear_requests += u32::from(!network.is_inside());
-                if !is_reached || self.weather.inner_is_silent {
+                if !is_reached || self.weather.has(Trouble::InnerSilent) {
                     return;
                 }
                 &mut self.inner
             }
             Slot::Outer(site) => {
                 // Wherever it comes from: who says that he is at home is believed.
-                if !network.has_internet() || self.weather.outer_is_silent {
+                if !network.has_internet() || self.weather.has(Trouble::OuterSilent) {
                     return;
                 }
                 &mut self.outer[site]
@@ -571,7 +601,7 @@ impl World {
                 let is_bound = self
                     .used_site()
                     .is_some_and(|site| self.is_bound_at(site, request.link));
-                if !network.has_internet() || !is_bound || self.weather.inner_is_silent {
+                if !network.has_internet() || !is_bound || self.weather.has(Trouble::InnerSilent) {
                     return;
                 }
                 &mut self.inner
@@ -602,7 +632,7 @@ impl World {
         let accepted = Accepted {
             asked: request.asked,
             round_trip: request.round_trip,
-            trusted: network.is_inside() && !self.weather.is_untrusting,
+            trusted: network.is_inside() && !self.weather.has(Trouble::Untrusting),
             carried,
         };
         if !self.is_lost() {
@@ -635,7 +665,7 @@ impl World {
 
     // --- the VPN -----------------------------------------------------------------------------------
 
-    fn command(&mut self, command: VpnCommand) {
+    fn command(&mut self, command: &VpnCommand) {
         self.vpn_commands.push(command.clone());
         match command {
             VpnCommand::Up { .. } if self.vpn_is_up => {}
@@ -651,7 +681,7 @@ impl World {
             VpnCommand::Down => {
                 self.vpn_turn += 1;
                 self.vpn_is_up = false;
-                if !self.weather.vpn_hangs {
+                if !self.weather.has(Trouble::VpnHangs) {
                     let (turn, state) = (self.vpn_turn, VpnState::Down);
                     self.at(
                         self.now + Duration::from_millis(10),
@@ -663,7 +693,7 @@ impl World {
     }
 
     fn vpn_tries(&mut self, turn: u64) {
-        if turn != self.vpn_turn || self.weather.vpn_hangs {
+        if turn != self.vpn_turn || self.weather.has(Trouble::VpnHangs) {
             return;
         }
         let outer = self.client.arrangement().outer.clone();
