@@ -313,9 +313,7 @@ impl MobilityAgent {
         let words = [self.sequence.0, self.registration_lifetime, self.flags.0];
         let words = words.iter().flat_map(|word| word.to_be_bytes());
         let addresses = self.care_of.iter().take(MOST_CARE_OF);
-        words
-            .chain(addresses.flat_map(|address| address.octets()))
-            .collect()
+        words.chain(addresses.flat_map(Ipv4Addr::octets)).collect()
     }
 }
 
