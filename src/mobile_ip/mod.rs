@@ -11,6 +11,7 @@ pub mod arrangement;
 pub mod domain;
 pub mod dual_client;
 pub mod link;
+pub mod wire;
 
 pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};
 pub use link::{Datagram, Link, LinkId, Via};

@@ -1,0 +1,5 @@
+mod conversations;
+mod hostile;
+mod network;
+mod tunnels;
+mod world;
