@@ -25,7 +25,11 @@ pub enum Outcome {
     /// The home agent has a binding. Said again with every renewal.
     Registered(Registered),
     /// It has none of that care-of address any more; of none at all, if we are at home.
-    Deregistered { epoch: u64 },
+    /// Without an answer nobody was asked, since nothing was ever given.
+    Deregistered {
+        epoch: u64,
+        answer: Option<Farewell>,
+    },
     /// Refused in a way that no other request could mend. Tried again at `retry`.
     Denied {
         epoch: u64,
@@ -45,6 +49,16 @@ pub enum Outcome {
         round_trip: Duration,
         via: Via,
     },
+}
+
+/// To a request for the end of bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// When the request left.
+    pub asked: Instant,
+    pub round_trip: Duration,
+    /// At home in the clear that proves as much as a registration from elsewhere.
+    pub proof: Option<TrustedNetwork>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

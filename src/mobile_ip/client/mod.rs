@@ -37,7 +37,7 @@ mod view;
 mod tests;
 
 pub use attachment::{Attachment, CareOf, ForeignAgent};
-pub use effects::{Effect, Loss, Outcome, Registered, Suspicion, TrustedNetwork, Tunnel};
+pub use effects::{Effect, Farewell, Loss, Outcome, Registered, Suspicion, TrustedNetwork, Tunnel};
 pub use settings::{Delivery, HomeAgent, KEEPALIVE, ReverseTunnel, Settings, T_MONITOR, UdpTunnel};
 pub use view::{Counts, Doing, View};
 

@@ -5,7 +5,7 @@ use super::consequences::{self, Asked, Consequence, Repairs};
 use super::keepalive::{Due, Keepalive};
 use super::reading::{self, Said};
 use super::{
-    Attachment, Binding, Client, Delivery, Effect, Goal, Loss, Outcome, Registered, Timer,
+    Farewell, Attachment, Binding, Client, Delivery, Effect, Goal, Loss, Outcome, Registered, Timer,
     TrustedNetwork, Tunnel, pacing,
 };
 use crate::mobile_ip::security::ReplayProtection;
@@ -35,7 +35,7 @@ impl Client {
         self.goal = goal;
         if never_bound {
             // Nothing was ever given to us, so nothing is bound.
-            return self.deregistered();
+            return self.deregistered(None);
         }
         self.ask_soon(now);
     }
@@ -287,7 +287,15 @@ impl Client {
         if request.lifetime == 0 || granted == 0 {
             return match self.goal {
                 Goal::Attached(_) => self.denied(now, Code::HA_UNSPECIFIED, &said),
-                _ => self.deregistered(),
+                _ => {
+                    let trusts = said.trusted_networks_configured;
+                    let answer = Farewell {
+                        asked: request.asked,
+                        round_trip: now - request.asked,
+                        proof: proof(datagram, request, trusts, None),
+                    };
+                    self.deregistered(Some(answer));
+                }
             };
         }
         let Goal::Attached(Attachment { epoch, .. }) = self.goal else {
@@ -352,11 +360,11 @@ impl Client {
         }
     }
 
-    pub(super) fn deregistered(&mut self) {
+    pub(super) fn deregistered(&mut self, answer: Option<Farewell>) {
         let epoch = self.epoch();
         self.stop();
         if let Some(epoch) = epoch {
-            self.tell(Outcome::Deregistered { epoch });
+            self.tell(Outcome::Deregistered { epoch, answer });
         }
     }
 
