@@ -1,14 +1,13 @@
-//! What is wanted now, from the facts: which registrations, what of the VPN, which way of S.
+//! What is wanted now, from the facts: which registrations, and what of the VPN.
 
 use super::links::Tracked;
 use super::registration::{Attachment, NatTraversal, Point, Slot};
 use super::settings::{ClearProbes, Reverse, Site, System, Vpn};
 use super::slots::Bound;
-use super::switch::{Stopped, path_on};
 use super::vpn::{Adapter, Leg, VpnGoal};
 use super::{DualClient, Effect, GRACE, Override};
 use crate::mobile_ip::domain::{Candidate, Domain, Standing};
-use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Through, Via};
+use crate::mobile_ip::{LinkId, Via};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ impl DualClient {
         self.inside.or(self.choice.current())
     }
 
-    fn is_single(&self) -> bool {
+    pub(super) fn is_single(&self) -> bool {
         self.settings.vpn == Vpn::Absent && self.settings.outer_systems().next().is_none()
     }
 
@@ -31,7 +30,7 @@ impl DualClient {
         self.settings.detects() && self.by_hand == Override::None
     }
 
-    fn is_warm(&self) -> bool {
+    pub(super) fn is_warm(&self) -> bool {
         matches!(self.settings.vpn, Vpn::Present { warm: true, .. })
     }
 
@@ -90,7 +89,7 @@ impl DualClient {
         if !self.outer_is_due(now, active) {
             return;
         }
-        for site in self.sites_to_ask(active) {
+        for site in self.sites_to_ask(now, active) {
             let Some(outer) = self.settings.sites[site].outer.clone() else {
                 continue;
             };
@@ -125,7 +124,7 @@ impl DualClient {
     }
 
     /// The one that answered first; while none has, those near here, otherwise all.
-    fn sites_to_ask(&mut self, active: LinkId) -> Vec<usize> {
+    fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
         if let Some(site) = self.site {
             return vec![site];
         }
@@ -136,12 +135,17 @@ impl DualClient {
             .and_then(|t| t.link.usable_address());
         let is_near =
             |site: &Site| address.is_some_and(|a| site.near.iter().any(|net| net.contains(&a)));
-        let near: Vec<_> = (0..sites.len()).filter(|at| is_near(&sites[*at])).collect();
-        let asked = if near.is_empty() {
-            (0..sites.len()).collect()
-        } else {
-            near
-        };
+        let is_shunned = |at: &usize| self.shunned[*at].is_some_and(|until| now < until);
+        let all = (0..sites.len()).filter(|at| !is_shunned(at));
+        let mut asked: Vec<_> = all.clone().filter(|at| is_near(&sites[*at])).collect();
+        if asked.is_empty() {
+            asked = all.collect();
+        }
+        if asked.is_empty() {
+            asked = (0..sites.len()).collect();
+        }
+        // The nearest of before first, as far as that was measured.
+        asked.sort_by_key(|at| self.round_trips[*at].unwrap_or(Duration::MAX));
         if let [only] = asked[..] {
             self.site = Some(only);
         } else if asked.iter().all(|at| sites[*at].outer.is_none()) {
@@ -319,7 +323,7 @@ impl DualClient {
 
     /// What the VPN binds to: T, or the physical address without an outer system. `None` while that goes
     /// nowhere.
-    fn below(&self, site: usize) -> Option<Ipv4Addr> {
+    pub(super) fn below(&self, site: usize) -> Option<Ipv4Addr> {
         match &self.settings.sites[site].outer {
             Some(outer) => self.outer_path(site).map(|_| outer.home),
             None => {
@@ -381,120 +385,6 @@ impl DualClient {
         };
         let is_decided = tracked.found == Some(Domain::Outside) || !self.detects();
         is_decided || now >= tracked.began + tracked.evidence.conjecture().vpn_delay()
-    }
-
-    // --- the way of S ----------------------------------------------------------------------------
-
-    /// The walk of [`super::switch`], and what it waits for where it ends early.
-    pub(super) fn walk(&self, now: Instant) -> (Arrangement, Option<&'static str>) {
-        let stopped = Stopped::new(self.settings.inner.home);
-        if self.by_hand == Override::Blocked {
-            return (stopped.stay(None), Some("an administrator"));
-        }
-        if self.is_single() {
-            return self.walk_single(stopped);
-        }
-        let outer = self.site.and_then(|site| self.outer_carriage(site));
-        if let Some(inside) = self.inside {
-            let proven = self.proofs.proven(now, inside);
-            let bound = self.slots.bound(Slot::Clear(inside));
-            let (Some(proven), Some(bound)) = (proven, bound) else {
-                return (
-                    stopped.stay(outer),
-                    Some("the inner home agent, in the clear"),
-                );
-            };
-            return match stopped.inside(proven, &bound, outer.clone()) {
-                Ok(open) => (open.arrangement(), None),
-                Err(stopped) => (
-                    stopped.stay(outer),
-                    Some("the inner home agent, in the clear"),
-                ),
-            };
-        }
-        let Some((site, below)) = self.site.and_then(|site| Some((site, self.below(site)?))) else {
-            return (stopped.stay(outer), Some("the outer home agent"));
-        };
-        let has_outer = self.settings.sites[site].outer.is_some();
-        let is_carried = !has_outer || self.slots.bound(Slot::Outer(site)).is_some();
-        let carried = stopped.carry(outer, below);
-        if !is_carried {
-            return (carried.stay(), Some("the outer home agent"));
-        }
-        let inner = self.slots.bound(Slot::Inner);
-        if self.settings.vpn == Vpn::Absent {
-            return match inner.ok_or(()) {
-                Ok(inner) => match carried.without_vpn(&inner) {
-                    Ok(open) => (open.arrangement(), None),
-                    Err(carried) => (carried.stay(), Some("the inner home agent")),
-                },
-                Err(()) => (carried.stay(), Some("the inner home agent")),
-            };
-        }
-        let Some(adapter) = self.vpn.carries() else {
-            return (carried.stay(), Some("the VPN"));
-        };
-        let tunnelled = carried.through(adapter);
-        let Some(inner) = inner else {
-            return (tunnelled.stay(), Some("the inner home agent, over the VPN"));
-        };
-        match tunnelled.bind(&inner) {
-            Ok(open) => (open.arrangement(), None),
-            Err(tunnelled) => (tunnelled.stay(), Some("the inner home agent, over the VPN")),
-        }
-    }
-
-    fn walk_single(&self, stopped: Stopped) -> (Arrangement, Option<&'static str>) {
-        let bound_on = |link: LinkId| Some((link, self.slots.bound(Slot::Clear(link))?));
-        let chosen = self.choice.current().and_then(bound_on);
-        let others = || self.links.keys().find_map(|link| bound_on(*link));
-        match chosen.or_else(others) {
-            Some((link, bound)) => (stopped.without_vpn(link, &bound).arrangement(), None),
-            None => (stopped.stay(None), Some("the home agent")),
-        }
-    }
-
-    fn outer_carriage(&self, site: usize) -> Option<Carriage> {
-        let outer = self.settings.sites[site].outer.as_ref()?;
-        if self.inside.is_some() && !self.is_warm() {
-            return None;
-        }
-        let path = self.outer_path(site).unwrap_or(Path::Blocked);
-        Some(Carriage {
-            home: outer.home,
-            path,
-        })
-    }
-
-    /// As registered; while only asked for, as it will be, so that what the VPN sends can follow right
-    /// behind the request. Nothing but the VPN uses T.
-    fn outer_path(&self, site: usize) -> Option<Path> {
-        let state = self.slots.get(Slot::Outer(site))?;
-        if let Some(bound) = &state.bound
-            && let Via::Link(link) = bound.attachment.via
-        {
-            return Some(path_on(link, bound));
-        }
-        let asking = state.asking.as_ref()?;
-        let Via::Link(link) = asking.via else {
-            return None;
-        };
-        let gateway = asking.gateway;
-        Some(match asking.point {
-            Point::AtHome(_) => Path::Native { link, gateway },
-            Point::ForeignAgent { agent, .. } => Path::Native {
-                link,
-                gateway: Some(agent),
-            },
-            Point::CoLocated(_) if !asking.reverse => Path::Native { link, gateway },
-            Point::CoLocated(local) => Path::Tunnel {
-                local,
-                remote: asking.home_agent,
-                encapsulation: Encapsulation::IpIp,
-                through: Through::Link { link, gateway },
-                reverse: true,
-            },
-        })
     }
 
     // --- what is remembered ----------------------------------------------------------------------

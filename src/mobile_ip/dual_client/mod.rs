@@ -22,6 +22,7 @@ mod slots;
 mod switch;
 mod view;
 mod vpn;
+mod ways;
 
 pub use effect::{Advertisement, Effect, Input, Override, Tell, VpnCommand, VpnState};
 pub use registration::{
@@ -46,6 +47,9 @@ use vpn::Supervisor;
 /// A renewed proof must be there this long before the old one is over: room for three requests.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// So long another site is preferred to one whose gateway has failed.
+const SHUNNED: Duration = Duration::from_secs(300);
+
 #[derive(Debug)]
 pub struct DualClient {
     settings: Settings,
@@ -65,6 +69,8 @@ pub struct DualClient {
     site: Option<usize>,
     /// Measured round trips of outer registrations, by site.
     round_trips: Vec<Option<Duration>>,
+    /// Sites whose gateway failed lately, until when they are left out.
+    shunned: Vec<Option<Instant>>,
     by_hand: Override,
     arrangement: Arrangement,
     waits_for: Option<&'static str>,
@@ -93,6 +99,7 @@ impl DualClient {
         Ok(Self {
             proofs: Proofs::new(settings.t_monitor),
             round_trips: vec![None; settings.sites.len()],
+            shunned: vec![None; settings.sites.len()],
             links: BTreeMap::new(),
             contexts: Contexts::default(),
             choice: Choice::default(),
@@ -117,6 +124,9 @@ impl DualClient {
             Input::Advertisement(advertisement) => self.advertised(now, advertisement),
             Input::SmokeOut { link, answered } => self.smoked_out(now, link, answered),
             Input::Vpn(state) => {
+                if matches!(state, VpnState::Failed(_)) && self.vpn.is_coming() {
+                    self.leave_site(now);
+                }
                 if let Some(tell) = self.vpn.hear(now, state) {
                     self.tell(tell);
                 }
@@ -137,6 +147,7 @@ impl DualClient {
         let (command, tell) = self.vpn.handle_timeout(now);
         if command == Some(VpnCommand::Down) {
             self.outer_home_is_none();
+            self.leave_site(now);
         }
         self.effects.extend(command.map(Effect::Vpn));
         self.effects.extend(tell.map(Effect::Tell));
@@ -346,6 +357,18 @@ impl DualClient {
         tracked.evidence.add(Hint::SmokeOut(domain));
         if answered && tracked.found == Some(Domain::Outside) {
             tracked.ask_again(now);
+        }
+    }
+
+    /// Its gateway does not let us in: another one may (FIG. 16).
+    fn leave_site(&mut self, now: Instant) {
+        if let Some(site) = self.site
+            && self.settings.sites.len() > 1
+            && self.inside.is_none()
+        {
+            self.shunned[site] = Some(now + SHUNNED);
+            self.site = None;
+            self.slots.detach(Slot::Outer(site), true);
         }
     }
 

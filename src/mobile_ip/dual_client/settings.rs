@@ -66,7 +66,7 @@ pub enum InsideProtection {
     Esp,
 }
 
-/// Which destinations use S.
+/// Which destinations use S. For whoever makes routes of an arrangement: it has the same shape either way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tunnelling {
     Full,
@@ -95,7 +95,8 @@ pub struct Settings {
     pub ranges: Ranges,
     pub clear_probes: ClearProbes,
     pub t_monitor: Duration,
-    /// Networks behind us that move along: we are a mobile router.
+    /// Networks behind us that move along (RFC 5177): we are a mobile router, and what comes from them has
+    /// the ways of S.
     pub mobile_networks: Vec<Ipv4Net>,
 }
 

@@ -236,3 +236,18 @@ fn one_address_for_both_home_agents_means_outside_everywhere() {
     world.run(SECOND * 10);
     assert_eq!(world.place(), Place::OutsideWithAdapter);
 }
+
+#[test]
+fn a_gateway_that_fails_is_left_for_that_of_another_site() {
+    let mut two = settings();
+    two.sites = vec![site(0), site(1)];
+    two.sites[0].near = vec!["203.0.113.0/24".parse().unwrap()];
+    let mut world = World::new(1, two);
+    world.weather.troubles = &[Trouble::VpnHangs];
+    world.plug(1, Network::OutsideX1);
+    world.run(SECOND * 11);
+    world.weather.troubles = &[];
+    world.run(SECOND * 5);
+    assert_eq!(world.place(), Place::OutsideWithAdapter);
+    assert_eq!(world.client.view(world.now).site.as_deref(), Some("site-1"));
+}
