@@ -31,6 +31,7 @@ mod reading;
 mod registering;
 mod revoking;
 mod settings;
+mod tunnelling;
 mod view;
 
 #[cfg(test)]
