@@ -23,6 +23,7 @@
 mod asking;
 mod attachment;
 mod consequences;
+mod discovery;
 mod effects;
 mod keepalive;
 mod pacing;
@@ -38,6 +39,7 @@ mod view;
 mod tests;
 
 pub use attachment::{Attachment, CareOf, ForeignAgent};
+pub use discovery::{AgentDiscovery, Found};
 pub use effects::{Effect, Loss, Outcome, Registered, Suspicion, TrustedNetwork, Tunnel};
 pub use settings::{Delivery, HomeAgent, KEEPALIVE, ReverseTunnel, Settings, T_MONITOR, UdpTunnel};
 pub use view::{Counts, Doing, View};
