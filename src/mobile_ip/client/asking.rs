@@ -117,7 +117,9 @@ impl Known<'_> {
                 inform: true,
                 timestamp: self.timestamp,
             };
-            message.extensions.push(Extension::RevocationSupport(support));
+            message
+                .extensions
+                .push(Extension::RevocationSupport(support));
         }
         if lifetime > 0 {
             let networks = self.settings.networks.iter();
@@ -234,7 +236,9 @@ impl Known<'_> {
     fn udp_request(&self, care_of: &CareOf) -> Option<UdpTunnelRequest> {
         let through = match care_of {
             CareOf::CoLocated { .. } => false,
-            CareOf::CoLocatedThrough { agent, .. } if agent.flags.has(AgentFlags::UDP_TUNNEL) => true,
+            CareOf::CoLocatedThrough { agent, .. } if agent.flags.has(AgentFlags::UDP_TUNNEL) => {
+                true
+            }
             CareOf::CoLocatedThrough { .. } | CareOf::ForeignAgent(_) => return None,
         };
         let force = match self.settings.udp {

@@ -19,7 +19,9 @@ pub struct Attachment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CareOf {
     /// An address of ours, registered with the home agent itself.
-    CoLocated { address: Ipv4Addr },
+    CoLocated {
+        address: Ipv4Addr,
+    },
     /// An address of ours, where the foreign agent wants to know (RFC 5944 §2.4.1).
     CoLocatedThrough {
         address: Ipv4Addr,

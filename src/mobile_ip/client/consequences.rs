@@ -3,6 +3,9 @@
 use super::settings::{Delivery, ReverseTunnel, Settings, UdpTunnel};
 use crate::mobile_ip::wire::{Code, TunnelKind};
 
+/// Seconds. A foreign agent that takes less keeps us busy, and most of its denials are not signed.
+const LEAST_LIFETIME: u16 = 10;
+
 /// What is left out of a request, or added, because somebody wanted it so. Each once an attachment:
 /// two agents that want the opposite of each other end in a denial, not in a loop.
 #[expect(
@@ -74,7 +77,7 @@ pub fn of(
         }
         // RFC 5944 §3.6.2.3: no more than the reply says.
         Code::FA_LIFETIME => {
-            let shorter = granted > 0 && granted < asked.lifetime;
+            let shorter = granted >= LEAST_LIFETIME && granted < asked.lifetime;
             shorter && repairs.lifetime.replace(granted).is_none()
         }
         Code::FA_ENCAPSULATION | Code::HA_ENCAPSULATION => {

@@ -1,7 +1,7 @@
 //! What the mobile node wants done, and what became of its registration.
 
-use crate::mobile_ip::wire::{Code, code::Denier};
 use super::settings::Delivery;
+use crate::mobile_ip::wire::{Code, code::Denier};
 use crate::mobile_ip::{Datagram, LinkId, Via};
 use crate::net::Ipv4Net;
 use std::net::Ipv4Addr;
@@ -45,10 +45,7 @@ pub enum Outcome {
     Lost { epoch: u64, why: Loss },
     /// A probe was answered: the home agent is reachable from `via`, and nothing has changed there.
     /// A hint, no proof: nothing says that the network is a trusted one.
-    Reachable {
-        round_trip: Duration,
-        via: Via,
-    },
+    Reachable { round_trip: Duration, via: Via },
 }
 
 /// To a request for the end of bindings.

@@ -170,7 +170,8 @@ mod tests {
         let mut keepalive = Keepalive::new(now, 0, None, 0x1234);
         assert_eq!(keepalive.expire(now), Due::Echo);
         let expected = [
-            0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0x4e, 0xa6, 198, 51, 100, 5, 192, 0, 2, 2, // IP
+            0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0x4e, 0xa6, 198, 51, 100, 5, 192, 0, 2,
+            2, // IP
             8, 0, 0xe5, 0xca, 0x12, 0x34, 0, 1, // ICMP
         ];
         assert_eq!(keepalive.echo(HOME, AGENT), expected);

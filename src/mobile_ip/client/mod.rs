@@ -23,6 +23,7 @@
 mod asking;
 mod attachment;
 mod consequences;
+mod discovery;
 mod effects;
 mod keepalive;
 mod pacing;
@@ -31,12 +32,14 @@ mod reading;
 mod registering;
 mod revoking;
 mod settings;
+mod tunnelling;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use attachment::{Attachment, CareOf, ForeignAgent};
+pub use discovery::{AgentDiscovery, Found};
 pub use effects::{Effect, Farewell, Loss, Outcome, Registered, Suspicion, TrustedNetwork, Tunnel};
 pub use settings::{Delivery, HomeAgent, KEEPALIVE, ReverseTunnel, Settings, T_MONITOR, UdpTunnel};
 pub use view::{Counts, Doing, View};

@@ -13,9 +13,7 @@ impl Client {
         if self.allowance.next(now) > now {
             return;
         }
-        let identification = self
-            .issuer
-            .issue_stale(now, &self.clock, &mut *self.random);
+        let identification = self.issuer.issue_stale(now, &self.clock, &mut *self.random);
         let attachment = Attachment {
             epoch: 0,
             via,
@@ -52,7 +50,8 @@ impl Client {
         if reply.code == Code::HA_IDENTIFICATION {
             // Its clock, or its nonce: the registration that follows needs no 133 of its own.
             if self.pending.is_none() {
-                self.issuer.mismatched(now, &self.clock, reply.identification);
+                self.issuer
+                    .mismatched(now, &self.clock, reply.identification);
             }
         } else if reply.code.is_accepted() && matches!(self.goal, Goal::Attached(_)) {
             // A home agent that takes stale requests has a binding too many now.

@@ -49,10 +49,13 @@ pub fn believe(
             }
             said.authenticated = true;
         }
-        said.challenge = decoded.extensions().iter().find_map(|extension| match extension {
-            Extension::Challenge(challenge) => Some(challenge.clone()),
-            _ => None,
-        });
+        said.challenge = decoded
+            .extensions()
+            .iter()
+            .find_map(|extension| match extension {
+                Extension::Challenge(challenge) => Some(challenge.clone()),
+                _ => None,
+            });
     }
     if reply.code.denier() == Some(Denier::ForeignAgent) {
         // From the one that was asked, not from anybody.
@@ -75,7 +78,8 @@ pub fn believe(
             Extension::TrustedNetworksConfigured => said.trusted_networks_configured = true,
             Extension::RevocationSupport(support) => said.revocation_time = Some(support.timestamp),
             Extension::MobileNetworkAck(ack) if ack.code == MobileNetworkCode::SUCCESS => {
-                said.networks.extend(Ipv4Net::new(ack.prefix, ack.prefix_len));
+                said.networks
+                    .extend(Ipv4Net::new(ack.prefix, ack.prefix_len));
             }
             _ => {}
         }

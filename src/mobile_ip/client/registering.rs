@@ -2,17 +2,15 @@
 
 use super::asking::{Known, Request};
 use super::consequences::{self, Asked, Consequence, Repairs};
-use super::keepalive::{Due, Keepalive};
 use super::reading::{self, Said};
 use super::{
-    Farewell, Attachment, Binding, Client, Delivery, Effect, Goal, Loss, Outcome, Registered, Timer,
-    TrustedNetwork, Tunnel, pacing,
+    Attachment, Binding, Client, Effect, Farewell, Goal, Loss, Outcome, Registered, Timer,
+    TrustedNetwork, pacing, tunnelling,
 };
 use crate::mobile_ip::security::ReplayProtection;
 use crate::mobile_ip::wire::code::Denier;
 use crate::mobile_ip::wire::{
-    Code, Decoded, Flags, INFINITE, Identification, RegistrationReply, TunnelKind, UdpTunnelReply,
-    tunnel_data,
+    Code, Decoded, Flags, INFINITE, Identification, RegistrationReply, UdpTunnelReply,
 };
 use crate::mobile_ip::{Datagram, Via};
 use std::time::{Duration, Instant};
@@ -102,9 +100,7 @@ impl Client {
     }
 
     fn next_request(&mut self, now: Instant) -> Option<Request> {
-        let identification = self
-            .issuer
-            .issue(now, &self.clock, &mut *self.random);
+        let identification = self.issuer.issue(now, &self.clock, &mut *self.random);
         let known = self.known(now, identification);
         match &self.goal {
             Goal::Idle => None,
@@ -116,11 +112,7 @@ impl Client {
         }
     }
 
-    pub(super) fn known(
-        &self,
-        now: Instant,
-        identification: Identification,
-    ) -> Known<'_> {
+    pub(super) fn known(&self, now: Instant, identification: Identification) -> Known<'_> {
         Known {
             settings: &self.settings,
             repairs: &self.repairs,
@@ -206,7 +198,8 @@ impl Client {
                 if usable && !found.is_multicast() && found != request.home_agent {
                     self.home_agent = Some(found);
                     // RFC 5944 §3.6.2.3: its clock counts from now on.
-                    self.issuer.mismatched(now, &self.clock, reply.identification);
+                    self.issuer
+                        .mismatched(now, &self.clock, reply.identification);
                     self.ask_again(now);
                 } else {
                     self.denied(now, reply.code, &said);
@@ -312,7 +305,9 @@ impl Client {
         if request.copies == 0 {
             self.round_trip = Some(round_trip);
         }
-        let assent = said.udp.filter(|udp| udp.is_assent() && request.asked_for_udp);
+        let assent = said
+            .udp
+            .filter(|udp| udp.is_assent() && request.asked_for_udp);
         let keepalive = assent.map(|udp| self.keepalive(request, udp));
         let registered = Registered {
             epoch,
@@ -320,7 +315,7 @@ impl Client {
             home_agent: reply.home_agent,
             care_of: request.care_of,
             lifetime: (granted != INFINITE).then(|| Duration::from_secs(granted.into())),
-            tunnel: tunnel(request, datagram, keepalive.as_ref()),
+            tunnel: tunnelling::granted(request, datagram, keepalive.as_ref()),
             reverse: request.flags.contains(Flags::REVERSE_TUNNEL),
             keeps_others: reply.code == Code::ACCEPTED
                 && request.flags.contains(Flags::SIMULTANEOUS),
@@ -349,9 +344,14 @@ impl Client {
             let early = lifetime.saturating_sub(RENEWAL_MARGIN);
             early.min(lifetime * 3 / 4).max(lifetime / 2)
         });
-        let renewal = [before_end, self.settings.renewal].into_iter().flatten().min();
+        let renewal = [before_end, self.settings.renewal]
+            .into_iter()
+            .flatten()
+            .min();
         match renewal {
-            Some(after) => self.timers.set(Timer::Ask, asked + after.max(pacing::LEAST)),
+            Some(after) => self
+                .timers
+                .set(Timer::Ask, asked + after.max(pacing::LEAST)),
             None => self.timers.stop(&Timer::Ask),
         }
         match lifetime {
@@ -386,101 +386,12 @@ impl Client {
         }
     }
 
-    // --- UDP tunnels ------------------------------------------------------------------------------
-
-    fn keepalive(&mut self, request: &Request, udp: UdpTunnelReply) -> Keepalive {
-        let id = self.random.u32() as u16;
-        // The first one is due that long after the request (RFC 3519 §4.9).
-        let mut keepalive = Keepalive::new(request.asked, udp.keepalive, self.shortened, id);
-        if request.through.is_some() {
-            // RFC 3519 §4.4: it sets the tunnel up.
-            keepalive.at_once(request.asked);
-        }
-        keepalive
-    }
-
-    pub(super) fn keep_alive(&mut self, now: Instant) {
-        let Some(binding) = &mut self.binding else {
-            return;
-        };
-        let Some(keepalive) = &mut binding.keepalive else {
-            return;
-        };
-        match keepalive.expire(now) {
-            Due::Echo => {
-                self.timers.set(Timer::Keepalive, keepalive.due());
-                let Registered { home, home_agent, .. } = binding.registered;
-                let mut payload = tunnel_data::header(TunnelKind::IpIp).to_vec();
-                payload.extend(keepalive.echo(home, home_agent));
-                let request = &binding.request;
-                // To the home agent itself, also where a foreign agent passes requests on.
-                let remote = std::net::SocketAddrV4::new(home_agent, request.remote.port());
-                self.effects.push_back(Effect::Send(Datagram {
-                    via: request.via,
-                    local: request.local,
-                    remote,
-                    payload,
-                }));
-            }
-            Due::MappingLost => {
-                self.shortened = Some(keepalive.shortened());
-                self.lose(now, Loss::MappingLost);
-            }
-        }
-    }
-
-    pub(super) fn heard_through_tunnel(
-        &mut self,
-        now: Instant,
-        datagram: &Datagram,
-        packet: &[u8],
-    ) -> bool {
-        let Some(binding) = &mut self.binding else {
-            return false;
-        };
-        let Registered { home, home_agent, .. } = binding.registered;
-        let Some(keepalive) = &mut binding.keepalive else {
-            return false;
-        };
-        let answered = *datagram.remote.ip() == home_agent
-            && keepalive.hear(now, packet, home, home_agent);
-        if answered {
-            self.timers.set(Timer::Keepalive, keepalive.due());
-        }
-        answered
-    }
-
     pub(super) fn epoch(&self) -> Option<u64> {
         match &self.goal {
             Goal::Idle => None,
             Goal::Attached(attachment) | Goal::Leaving(attachment) => Some(attachment.epoch),
             Goal::Home { epoch, .. } => Some(*epoch),
         }
-    }
-}
-
-fn tunnel(request: &Request, datagram: &Datagram, keepalive: Option<&Keepalive>) -> Tunnel {
-    if !request.flags.contains(Flags::DECAPSULATION) {
-        return Tunnel::ByForeignAgent(if request.encapsulating {
-            Delivery::Encapsulating
-        } else {
-            Delivery::Direct
-        });
-    }
-    if let Some(keepalive) = keepalive {
-        return Tunnel::Udp {
-            local_port: request.local.port(),
-            remote_port: datagram.remote.port(),
-            keepalive: keepalive.interval(),
-        };
-    }
-    // A reply that accepts accepts the encapsulation that was asked for (RFC 3024 §4.1.2).
-    if request.flags.contains(Flags::MINIMAL) {
-        Tunnel::Minimal
-    } else if request.flags.contains(Flags::GRE) {
-        Tunnel::Gre
-    } else {
-        Tunnel::IpIp
     }
 }
 

@@ -36,9 +36,9 @@ impl Client {
                 && revocation.foreign_domain == registered.care_of
         });
         // Not older than the reply that granted it (RFC 3543 §3.5), by the home agent's clock.
-        let new = self.revoked_until.is_some_and(|last| {
-            revocation.identifier.wrapping_sub(last).cast_signed() >= 0
-        });
+        let new = self
+            .revoked_until
+            .is_some_and(|last| revocation.identifier.wrapping_sub(last).cast_signed() >= 0);
         if !of_binding || !new {
             self.suspect(Suspicion::Revocation);
             return false;

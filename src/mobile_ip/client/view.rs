@@ -52,7 +52,10 @@ impl Client {
             doing,
             home: self.home,
             home_agent: self.home_agent,
-            registered: self.binding.as_ref().map(|binding| binding.registered.clone()),
+            registered: self
+                .binding
+                .as_ref()
+                .map(|binding| binding.registered.clone()),
             until: self.timers.deadline(&super::Timer::End),
             next: self.timers.next(),
             unanswered: self.unanswered,

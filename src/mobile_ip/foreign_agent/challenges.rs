@@ -43,7 +43,11 @@ impl Challenges {
         let at = self.known.iter().position(|(known, _)| known == challenge);
         let at = at.ok_or(Code::FA_UNKNOWN_CHALLENGE)?;
         // RFC 4721 §4: none from before the one that was used last.
-        let used = self.known.iter().skip(at).any(|(_, users)| users.contains(&home));
+        let used = self
+            .known
+            .iter()
+            .skip(at)
+            .any(|(_, users)| users.contains(&home));
         let users = &mut self.known[at].1;
         if used || users.len() >= MOST_USERS {
             return Err(Code::FA_STALE_CHALLENGE);

@@ -207,7 +207,9 @@ impl ForeignAgent {
     pub fn view(&self) -> View {
         let present = self.visitors.present.iter();
         View {
-            visitors: present.map(|(key, visitor)| (*key, visitor.clone())).collect(),
+            visitors: present
+                .map(|(key, visitor)| (*key, visitor.clone()))
+                .collect(),
             pending: self.visitors.pending.len(),
             counts: self.counts,
         }
@@ -244,7 +246,8 @@ impl ForeignAgent {
         let busy = self.visitors.present.len() >= self.settings.most_visitors;
         let icmp = self.advertiser.next(&self.settings, busy, challenge);
         self.counts.advertised += 1;
-        self.effects.push_back(Effect::Advertise { destination, icmp });
+        self.effects
+            .push_back(Effect::Advertise { destination, icmp });
     }
 
     fn unreachable(&mut self, now: Instant, home_agent: Ipv4Addr, what: Unreachable) {
@@ -269,7 +272,12 @@ impl ForeignAgent {
 
     fn leave(&mut self, key: VisitorKey) {
         self.timers.stop(&Timer::Visitor(key));
-        if self.visitors.present.remove(&key).is_some_and(|visitor| visitor.uses_us()) {
+        if self
+            .visitors
+            .present
+            .remove(&key)
+            .is_some_and(|visitor| visitor.uses_us())
+        {
             self.effects.push_back(Effect::Leave(key));
         }
     }

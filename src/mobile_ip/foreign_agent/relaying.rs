@@ -106,7 +106,11 @@ impl ForeignAgent {
         let key = (pending.key.home, pending.identification.low());
         // No longer than its lifetime; zero asks for none.
         let most = Duration::from_secs(pending.lifetime.max(1).into()).min(MOST_PENDING_TIME);
-        let most = if pending.lifetime == 0 { MOST_PENDING_TIME } else { most };
+        let most = if pending.lifetime == 0 {
+            MOST_PENDING_TIME
+        } else {
+            most
+        };
         self.timers.set(Timer::Pending(key), now + most);
         self.visitors.pending.insert(key, pending);
         self.counts.relayed += 1;
@@ -231,7 +235,8 @@ impl ForeignAgent {
         if self.denied.len() >= MOST_DENIED {
             self.denied.retain(|_, at| recent(at));
         }
-        let allowed = self.denied.len() < MOST_DENIED && !self.denied.get(&from).is_some_and(recent);
+        let allowed =
+            self.denied.len() < MOST_DENIED && !self.denied.get(&from).is_some_and(recent);
         if allowed {
             self.denied.insert(from, now);
         }
@@ -263,7 +268,11 @@ impl ForeignAgent {
             asked
         };
         let from = *neighbour.from.ip();
-        let target = if from.is_unspecified() { Ipv4Addr::BROADCAST } else { from };
+        let target = if from.is_unspecified() {
+            Ipv4Addr::BROADCAST
+        } else {
+            from
+        };
         self.effects.push_back(Effect::Reply {
             datagram: Datagram {
                 via: Via::Link(self.settings.link),

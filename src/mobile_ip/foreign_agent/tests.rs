@@ -7,8 +7,8 @@ use crate::mobile_ip::wire::advertisement::{AgentFlags, CommonTraffic, Discovery
 use crate::mobile_ip::wire::{
     AuthenticationKind, Extension, Flags, Identification, RegistrationReply, RegistrationRequest,
 };
-use crate::net::random::Seeded;
 use crate::net::Secret;
+use crate::net::random::Seeded;
 use proptest::prelude::*;
 use std::net::SocketAddrV4;
 
@@ -90,7 +90,14 @@ fn hear_from(
         remote: SocketAddrV4::new(from, 40434),
         payload,
     };
-    agent.handle(now, Input::Datagram { datagram, ttl: 255, mac: MAC });
+    agent.handle(
+        now,
+        Input::Datagram {
+            datagram,
+            ttl: 255,
+            mac: MAC,
+        },
+    );
     effects(agent)
 }
 
@@ -119,7 +126,14 @@ fn hear_up(agent: &mut ForeignAgent, now: Instant, payload: Vec<u8>) -> Vec<Effe
         remote: SocketAddrV4::new(HOME_AGENT, 434),
         payload,
     };
-    agent.handle(now, Input::Datagram { datagram, ttl: 60, mac: None });
+    agent.handle(
+        now,
+        Input::Datagram {
+            datagram,
+            ttl: 60,
+            mac: None,
+        },
+    );
     effects(agent)
 }
 
@@ -154,7 +168,10 @@ fn a_registration_is_passed_on_and_back_and_makes_a_visitor() {
     let [Effect::Visit(visit), Effect::Reply { datagram, mac }] = &down[..] else {
         panic!("{down:?}");
     };
-    assert_eq!((visit.home, visit.home_agent, visit.reverse), (HOME, HOME_AGENT, Reverse::Encapsulating));
+    assert_eq!(
+        (visit.home, visit.home_agent, visit.reverse),
+        (HOME, HOME_AGENT, Reverse::Encapsulating)
+    );
     assert_eq!(*mac, MAC);
     assert_eq!(datagram.payload, signed_by_home);
     assert_eq!(datagram.remote, SocketAddrV4::new(HOME, 40434));
@@ -162,9 +179,15 @@ fn a_registration_is_passed_on_and_back_and_makes_a_visitor() {
 
     // Its end is only noticed (RFC 5944 §3.7).
     agent.handle_timeout(now + Duration::from_secs(200));
-    let key = VisitorKey { home: HOME, home_agent: HOME_AGENT };
+    let key = VisitorKey {
+        home: HOME,
+        home_agent: HOME_AGENT,
+    };
     let left = effects(&mut agent);
-    let left: Vec<_> = left.iter().filter(|effect| !matches!(effect, Effect::Advertise { .. })).collect();
+    let left: Vec<_> = left
+        .iter()
+        .filter(|effect| !matches!(effect, Effect::Advertise { .. }))
+        .collect();
     assert_eq!(left, [&Effect::Leave(key)]);
 }
 
@@ -173,34 +196,114 @@ fn what_is_denied_is_denied_with_its_code() {
     let asked = request;
     let with = |flags| RegistrationRequest { flags, ..asked() };
     let none = || settings();
-    let unavailable = || Settings { reverse: ReverseTunnels::Unavailable, ..settings() };
-    let mandatory = || Settings { reverse: ReverseTunnels::Mandatory, ..settings() };
+    let unavailable = || Settings {
+        reverse: ReverseTunnels::Unavailable,
+        ..settings()
+    };
+    let mandatory = || Settings {
+        reverse: ReverseTunnels::Mandatory,
+        ..settings()
+    };
     let cases: Vec<(Settings, RegistrationRequest, Code)> = vec![
         (none(), with(Flags(0x04)), Code::FA_POORLY_FORMED_REQUEST),
         (none(), with(Flags(0x01)), Code::FA_POORLY_FORMED_REQUEST),
         (none(), with(Flags::MINIMAL), Code::FA_ENCAPSULATION),
         (unavailable(), asked(), Code::FA_REVERSE_TUNNEL),
-        (mandatory(), with(Flags::NONE), Code::FA_REVERSE_TUNNEL_MANDATORY),
-        (none(), RegistrationRequest { lifetime: 601, ..asked() }, Code::FA_LIFETIME),
-        (none(), RegistrationRequest { care_of: HOME, ..asked() }, Code::FA_CARE_OF_ADDRESS),
-        (none(), RegistrationRequest { home_agent: CARE_OF, ..asked() }, Code::FA_INVALID_HOME_AGENT),
-        (none(), RegistrationRequest { home_agent: Ipv4Addr::UNSPECIFIED, ..asked() }, Code::FA_MISSING_HOME_AGENT),
-        (none(), RegistrationRequest { home: Ipv4Addr::UNSPECIFIED, ..asked() }, Code::FA_NONZERO_HOME_ADDRESS_REQUIRED),
-        (none(), RegistrationRequest { home: ADDRESS, ..asked() }, Code::FA_POORLY_FORMED_REQUEST),
-        (Settings { challenge: true, ..settings() }, asked(), Code::FA_MISSING_CHALLENGE),
-        (Settings { most_visitors: 0, ..settings() }, asked(), Code::FA_RESOURCES),
-        (Settings { mobile_nodes: vec![(HOME, association(b"visit"))], ..settings() }, asked(), Code::FA_MOBILE_NODE_AUTHENTICATION),
+        (
+            mandatory(),
+            with(Flags::NONE),
+            Code::FA_REVERSE_TUNNEL_MANDATORY,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                lifetime: 601,
+                ..asked()
+            },
+            Code::FA_LIFETIME,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                care_of: HOME,
+                ..asked()
+            },
+            Code::FA_CARE_OF_ADDRESS,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                home_agent: CARE_OF,
+                ..asked()
+            },
+            Code::FA_INVALID_HOME_AGENT,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                home_agent: Ipv4Addr::UNSPECIFIED,
+                ..asked()
+            },
+            Code::FA_MISSING_HOME_AGENT,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                home: Ipv4Addr::UNSPECIFIED,
+                ..asked()
+            },
+            Code::FA_NONZERO_HOME_ADDRESS_REQUIRED,
+        ),
+        (
+            none(),
+            RegistrationRequest {
+                home: ADDRESS,
+                ..asked()
+            },
+            Code::FA_POORLY_FORMED_REQUEST,
+        ),
+        (
+            Settings {
+                challenge: true,
+                ..settings()
+            },
+            asked(),
+            Code::FA_MISSING_CHALLENGE,
+        ),
+        (
+            Settings {
+                most_visitors: 0,
+                ..settings()
+            },
+            asked(),
+            Code::FA_RESOURCES,
+        ),
+        (
+            Settings {
+                mobile_nodes: vec![(HOME, association(b"visit"))],
+                ..settings()
+            },
+            asked(),
+            Code::FA_MOBILE_NODE_AUTHENTICATION,
+        ),
     ];
     for (settings, request, code) in cases {
         let (mut agent, now) = agent(settings);
         let heard = hear(&mut agent, now, signed(&request));
-        let lifetime = if code == Code::FA_LIFETIME { 600 } else { request.lifetime };
+        let lifetime = if code == Code::FA_LIFETIME {
+            600
+        } else {
+            request.lifetime
+        };
         assert_eq!(denial(&heard), Some((code, lifetime)), "{code}");
         assert_eq!(agent.view().pending, 0);
     }
     let (mut agent, now) = agent(settings());
     let unsigned = hear(&mut agent, now, request().encode());
-    assert_eq!(denial(&unsigned), Some((Code::FA_POORLY_FORMED_REQUEST, 300)));
+    assert_eq!(
+        denial(&unsigned),
+        Some((Code::FA_POORLY_FORMED_REQUEST, 300))
+    );
 }
 
 #[test]
@@ -212,11 +315,25 @@ fn a_reverse_tunnel_is_for_the_link_only() {
         remote: SocketAddrV4::new(HOME, 40434),
         payload: signed(&request()),
     };
-    agent.handle(now, Input::Datagram { datagram: datagram.clone(), ttl: 254, mac: MAC });
+    agent.handle(
+        now,
+        Input::Datagram {
+            datagram: datagram.clone(),
+            ttl: 254,
+            mac: MAC,
+        },
+    );
     let code = denial(&effects(&mut agent)).map(|(code, _)| code);
     assert_eq!(code, Some(Code::FA_TOO_DISTANT));
     // Once a second (RFC 3024 §4.2.1).
-    agent.handle(now, Input::Datagram { datagram, ttl: 254, mac: MAC });
+    agent.handle(
+        now,
+        Input::Datagram {
+            datagram,
+            ttl: 254,
+            mac: MAC,
+        },
+    );
     assert_eq!(effects(&mut agent), []);
 }
 
@@ -243,7 +360,13 @@ fn requests_without_an_answer_are_bounded_and_end_with_78() {
 fn an_unreachable_home_agent_is_told() {
     let (mut agent, now) = agent(settings());
     hear(&mut agent, now, signed(&request()));
-    agent.handle(now, Input::Unreachable { home_agent: HOME_AGENT, what: Unreachable::Port });
+    agent.handle(
+        now,
+        Input::Unreachable {
+            home_agent: HOME_AGENT,
+            what: Unreachable::Port,
+        },
+    );
     let code = denial(&effects(&mut agent)).map(|(code, _)| code);
     assert_eq!(code, Some(Code::FA_HOME_AGENT_PORT_UNREACHABLE));
 }
@@ -253,13 +376,20 @@ fn a_denial_of_the_home_agent_leaves_the_visitor_where_it_is() {
     let (mut agent, now) = agent(settings());
     hear(&mut agent, now, signed(&request()));
     hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300));
-    let later = RegistrationRequest { identification: Identification(9), ..request() };
+    let later = RegistrationRequest {
+        identification: Identification(9),
+        ..request()
+    };
     hear(&mut agent, now, signed(&later));
     let down = hear_up(&mut agent, now, reply(&later, Code::HA_PROHIBITED, 0));
     assert!(matches!(down[..], [Effect::Reply { .. }]));
     assert_eq!(agent.view().visitors.len(), 1);
     // And a deregistration takes it away.
-    let last = RegistrationRequest { lifetime: 0, identification: Identification(10), ..request() };
+    let last = RegistrationRequest {
+        lifetime: 0,
+        identification: Identification(10),
+        ..request()
+    };
     hear(&mut agent, now, signed(&last));
     let down = hear_up(&mut agent, now, reply(&last, Code::ACCEPTED, 0));
     assert!(matches!(down[..], [Effect::Leave(_), Effect::Reply { .. }]));
@@ -268,16 +398,37 @@ fn a_denial_of_the_home_agent_leaves_the_visitor_where_it_is() {
 #[test]
 fn replies_that_nobody_asked_for_change_nothing() {
     let (mut agent, now) = agent(settings());
-    assert_eq!(hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)), []);
+    assert_eq!(
+        hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)),
+        []
+    );
     hear(&mut agent, now, signed(&request()));
-    let other = RegistrationRequest { identification: Identification(1), ..request() };
-    assert_eq!(hear_up(&mut agent, now, reply(&other, Code::ACCEPTED, 300)), []);
-    let elsewhere = RegistrationRequest { home: CARE_OF, ..request() };
-    assert_eq!(hear_up(&mut agent, now, reply(&elsewhere, Code::ACCEPTED, 300)), []);
+    let other = RegistrationRequest {
+        identification: Identification(1),
+        ..request()
+    };
+    assert_eq!(
+        hear_up(&mut agent, now, reply(&other, Code::ACCEPTED, 300)),
+        []
+    );
+    let elsewhere = RegistrationRequest {
+        home: CARE_OF,
+        ..request()
+    };
+    assert_eq!(
+        hear_up(&mut agent, now, reply(&elsewhere, Code::ACCEPTED, 300)),
+        []
+    );
     assert_eq!(agent.view().visitors.len(), 0);
     // The second copy of the right one is nobody's either.
-    assert_eq!(hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)).len(), 2);
-    assert_eq!(hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)), []);
+    assert_eq!(
+        hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)).len(),
+        2
+    );
+    assert_eq!(
+        hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300)),
+        []
+    );
 }
 
 #[test]
@@ -291,7 +442,13 @@ fn agents_that_share_keys_sign_for_each_other() {
     let (mut agent, now) = agent(keyed);
     agent.handle(now, Input::Solicitation { from: HOME });
     let told = effects(&mut agent);
-    let [Effect::Advertise { icmp, destination: HOME }] = &told[..] else {
+    let [
+        Effect::Advertise {
+            icmp,
+            destination: HOME,
+        },
+    ] = &told[..]
+    else {
         panic!("{told:?}");
     };
     let Ok(Discovery::Advertisement(advertisement)) = Discovery::decode(icmp) else {
@@ -310,7 +467,10 @@ fn agents_that_share_keys_sign_for_each_other() {
     assert!(association(b"agents").verify(&placed.expect("signed")));
     // A challenge is answered once.
     let again = hear_from(&mut agent, now, CARE_OF, asked);
-    assert_eq!(denial(&again).map(|(code, _)| code), Some(Code::FA_STALE_CHALLENGE));
+    assert_eq!(
+        denial(&again).map(|(code, _)| code),
+        Some(Code::FA_STALE_CHALLENGE)
+    );
 
     let mut answer = reply(&request(), Code::ACCEPTED, 300);
     association(b"agents").sign(AuthenticationKind::ForeignHome, &mut answer);
@@ -342,7 +502,12 @@ fn a_reply_that_its_home_agent_has_not_signed_is_rejected() {
 
 // --- advertisements -------------------------------------------------------------------------------
 
-fn advertised(effect: &Effect) -> (Ipv4Addr, crate::mobile_ip::wire::advertisement::Advertisement) {
+fn advertised(
+    effect: &Effect,
+) -> (
+    Ipv4Addr,
+    crate::mobile_ip::wire::advertisement::Advertisement,
+) {
     let Effect::Advertise { destination, icmp } = effect else {
         panic!("{effect:?}");
     };
@@ -363,7 +528,10 @@ fn the_link_is_told_at_once_and_then_at_uneven_times() {
         assert_eq!((destination, advertisement.lifetime), (ALL_SYSTEMS, 30));
         let said = advertisement.agent.expect("an agent");
         assert_eq!(said.sequence, Sequence(number));
-        assert!(said.flags.has(AgentFlags::FOREIGN_AGENT.with(AgentFlags::GRE)));
+        assert!(
+            said.flags
+                .has(AgentFlags::FOREIGN_AGENT.with(AgentFlags::GRE))
+        );
         assert!(!said.flags.has(AgentFlags::MINIMAL));
         assert_eq!(said.care_of, [CARE_OF]);
         let next = agent.poll_timeout().expect("the next one");
@@ -378,22 +546,38 @@ fn the_link_is_told_at_once_and_then_at_uneven_times() {
 
 #[test]
 fn solicitations_are_answered_and_floods_are_not() {
-    let (mut agent, now) = agent(Settings { interval: None, ..settings() });
+    let (mut agent, now) = agent(Settings {
+        interval: None,
+        ..settings()
+    });
     assert_eq!(agent.poll_timeout(), None);
     for _ in 0..100 {
         agent.handle(now, Input::Solicitation { from: HOME });
-        agent.handle(now, Input::Solicitation { from: Ipv4Addr::UNSPECIFIED });
+        agent.handle(
+            now,
+            Input::Solicitation {
+                from: Ipv4Addr::UNSPECIFIED,
+            },
+        );
     }
     let told = effects(&mut agent);
-    let to_all = told.iter().filter(|effect| advertised(effect).0 == ALL_SYSTEMS);
+    let to_all = told
+        .iter()
+        .filter(|effect| advertised(effect).0 == ALL_SYSTEMS);
     assert_eq!((to_all.count(), told.len()), (1, 21));
-    agent.handle(now + Duration::from_secs(1), Input::Solicitation { from: HOME });
+    agent.handle(
+        now + Duration::from_secs(1),
+        Input::Solicitation { from: HOME },
+    );
     assert_eq!(effects(&mut agent).len(), 1);
 }
 
 #[test]
 fn a_full_agent_says_that_it_is_busy() {
-    let (mut agent, now) = agent(Settings { most_visitors: 1, ..settings() });
+    let (mut agent, now) = agent(Settings {
+        most_visitors: 1,
+        ..settings()
+    });
     hear(&mut agent, now, signed(&request()));
     hear_up(&mut agent, now, reply(&request(), Code::ACCEPTED, 300));
     agent.handle(now, Input::Solicitation { from: HOME });
@@ -450,7 +634,8 @@ fn our_mobile_node_registers_through_it() {
     let [Effect::Relay(datagram)] = &relayed[..] else {
         panic!("{relayed:?}");
     };
-    let Ok(Message::Request(request)) = Decoded::decode(&datagram.payload).map(|d| d.message) else {
+    let Ok(Message::Request(request)) = Decoded::decode(&datagram.payload).map(|d| d.message)
+    else {
         panic!("no request");
     };
     guard.accept(request.identification, &mut Seeded(1));
@@ -458,13 +643,25 @@ fn our_mobile_node_registers_through_it() {
     let [Effect::Visit(visit), Effect::Reply { datagram, .. }] = &down[..] else {
         panic!("{down:?}");
     };
-    assert_eq!((visit.tunnel, visit.reverse), (TunnelKind::Gre, Reverse::Direct));
-    let heard = Datagram { payload: datagram.payload.clone(), via: asked.via, local: asked.local, remote: asked.remote };
+    assert_eq!(
+        (visit.tunnel, visit.reverse),
+        (TunnelKind::Gre, Reverse::Direct)
+    );
+    let heard = Datagram {
+        payload: datagram.payload.clone(),
+        via: asked.via,
+        local: asked.local,
+        remote: asked.remote,
+    };
     node.handle(now, client::Input::Datagram(heard));
-    let Some(client::Effect::Outcome(client::Outcome::Registered(registered))) = node.poll_effect() else {
+    let Some(client::Effect::Outcome(client::Outcome::Registered(registered))) = node.poll_effect()
+    else {
         panic!("not registered");
     };
-    assert_eq!(registered.tunnel, client::Tunnel::ByForeignAgent(Delivery::Direct));
+    assert_eq!(
+        registered.tunnel,
+        client::Tunnel::ByForeignAgent(Delivery::Direct)
+    );
     assert_eq!(registered.care_of, CARE_OF);
 }
 

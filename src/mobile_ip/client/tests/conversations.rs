@@ -29,7 +29,8 @@ fn seconds(node: &Node) -> Vec<u64> {
     let sent = node.sent.iter().map(request);
     let first = node.sent.first().map(request).expect("sent");
     let first = first.identification.high();
-    sent.map(|request| u64::from(request.identification.high() - first)).collect()
+    sent.map(|request| u64::from(request.identification.high() - first))
+        .collect()
 }
 
 #[test]
@@ -38,7 +39,10 @@ fn a_registration_takes_one_round_trip_and_is_renewed_before_its_end() {
     node.input(Input::Attach(co_located(1)));
     let asked = node.asked();
     assert_eq!(asked.flags, Flags::DECAPSULATION | Flags::REVERSE_TUNNEL);
-    assert_eq!((asked.home, asked.home_agent, asked.care_of), (HOME, AGENT, CARE_OF));
+    assert_eq!(
+        (asked.home, asked.home_agent, asked.care_of),
+        (HOME, AGENT, CARE_OF)
+    );
     assert_eq!(node.sent[0].local, at(CARE_OF, 40434));
     assert_eq!(node.sent[0].remote, at(AGENT, 434));
     node.wait_until(0.05);
@@ -92,7 +96,10 @@ fn a_clock_that_is_hours_wrong_costs_one_more_round_trip() {
 #[test]
 fn nonces_begin_with_a_refusal_and_then_follow_each_other() {
     let association = association(ReplayProtection::Nonces);
-    let (mut node, mut home) = node_and_home(Settings { association, ..settings() });
+    let (mut node, mut home) = node_and_home(Settings {
+        association,
+        ..settings()
+    });
     node.input(Input::Attach(co_located(1)));
     answer(&mut node, &mut home, Code::ACCEPTED);
     answer(&mut node, &mut home, Code::ACCEPTED);
@@ -113,18 +120,30 @@ fn what_was_refused_is_left_out_once() {
         ..settings()
     };
     let (mut node, mut home) = node_and_home(minimal);
-    node.input(Input::Attach(Attachment { keep_others: true, ..co_located(1) }));
+    node.input(Input::Attach(Attachment {
+        keep_others: true,
+        ..co_located(1)
+    }));
     let all = Flags::DECAPSULATION | Flags::REVERSE_TUNNEL | Flags::MINIMAL | Flags::SIMULTANEOUS;
     assert_eq!(node.asked().flags, all);
     answer(&mut node, &mut home, Code::HA_ENCAPSULATION);
     assert_eq!(node.asked().flags, all.without(Flags::MINIMAL));
     answer(&mut node, &mut home, Code::HA_TOO_MANY_BINDINGS);
-    assert_eq!(node.asked().flags, Flags::DECAPSULATION | Flags::REVERSE_TUNNEL);
+    assert_eq!(
+        node.asked().flags,
+        Flags::DECAPSULATION | Flags::REVERSE_TUNNEL
+    );
     answer(&mut node, &mut home, Code::HA_REVERSE_TUNNEL);
     assert_eq!(node.asked().flags, Flags::DECAPSULATION);
     // Wanting it back now would go on for ever.
     answer(&mut node, &mut home, Code::HA_REVERSE_TUNNEL_MANDATORY);
-    let Some(Outcome::Denied { code, retry, authenticated: true, .. }) = node.outcomes.last() else {
+    let Some(Outcome::Denied {
+        code,
+        retry,
+        authenticated: true,
+        ..
+    }) = node.outcomes.last()
+    else {
         panic!("{:?}", node.outcomes);
     };
     assert_eq!(*code, Code::HA_REVERSE_TUNNEL_MANDATORY);
@@ -143,7 +162,13 @@ fn a_refusal_for_good_is_told_and_tried_again_slowly() {
         let (mut node, mut home) = node_and_home(settings());
         node.input(Input::Attach(co_located(1)));
         answer(&mut node, &mut home, code);
-        assert!(matches!(node.outcomes[..], [Outcome::Denied { authenticated: true, .. }]));
+        assert!(matches!(
+            node.outcomes[..],
+            [Outcome::Denied {
+                authenticated: true,
+                ..
+            }]
+        ));
         node.wait_until(59.9);
         assert_eq!(node.sent.len(), 1);
         node.wait_until(60.1);
@@ -188,9 +213,16 @@ fn at_home_every_binding_is_taken_back() {
     let (mut node, mut home) = node_and_home(settings());
     node.input(Input::Attach(co_located(1)));
     answer(&mut node, &mut home, Code::ACCEPTED);
-    node.input(Input::Home { epoch: 2, via: LINK, local: HOME });
+    node.input(Input::Home {
+        epoch: 2,
+        via: LINK,
+        local: HOME,
+    });
     let asked = node.asked();
-    assert_eq!((asked.care_of, asked.lifetime, asked.flags), (HOME, 0, Flags::NONE));
+    assert_eq!(
+        (asked.care_of, asked.lifetime, asked.flags),
+        (HOME, 0, Flags::NONE)
+    );
     assert_eq!(node.sent[1].local, at(HOME, 40434));
     node.wait_until(2.0);
     answer(&mut node, &mut home, Code::ACCEPTED);
@@ -203,7 +235,8 @@ fn at_home_every_binding_is_taken_back() {
 #[test]
 fn leaving_is_asked_for_three_times_at_most() {
     let (mut node, _) = node_and_home(settings());
-    node.input(Input::Deregister(co_located(1))).wait_until(100.0);
+    node.input(Input::Deregister(co_located(1)))
+        .wait_until(100.0);
     assert_eq!(node.sent.len(), 3);
     assert_eq!(node.asked().care_of, CARE_OF);
     assert_eq!(node.outcomes, [Outcome::Unreachable { epoch: 1 }]);
@@ -211,23 +244,35 @@ fn leaving_is_asked_for_three_times_at_most() {
 
 #[test]
 fn the_lifetime_counts_from_the_request_and_its_end_is_told() {
-    let (mut node, mut home) = node_and_home(Settings { lifetime: 20, ..settings() });
+    let (mut node, mut home) = node_and_home(Settings {
+        lifetime: 20,
+        ..settings()
+    });
     node.input(Input::Attach(co_located(1))).wait_until(0.2);
     answer(&mut node, &mut home, Code::ACCEPTED);
     node.wait_until(19.9);
     assert_eq!(node.outcomes.len(), 2, "{:?}", node.outcomes);
     node.wait_until(20.0);
-    let lost = Outcome::Lost { epoch: 1, why: Loss::Expired };
+    let lost = Outcome::Lost {
+        epoch: 1,
+        why: Loss::Expired,
+    };
     assert_eq!(node.outcomes.last(), Some(&lost));
 }
 
 #[test]
 fn a_revocation_is_acknowledged_and_registered_anew() {
-    let (mut node, mut home) = node_and_home(Settings { revocation: true, ..settings() });
+    let (mut node, mut home) = node_and_home(Settings {
+        revocation: true,
+        ..settings()
+    });
     node.input(Input::Attach(co_located(1)));
     let time = home.clock.timestamp(node.now).seconds();
     let payload = node.sent[0].payload.clone();
-    let support = RevocationSupport { inform: true, timestamp: time };
+    let support = RevocationSupport {
+        inform: true,
+        timestamp: time,
+    };
     let reply = home.reply(node.now, &payload, |request| Answer {
         extensions: vec![Extension::RevocationSupport(support)],
         ..accept(request)
@@ -244,21 +289,34 @@ fn a_revocation_is_acknowledged_and_registered_anew() {
             extensions: Vec::new(),
         }
         .encode();
-        home.association.sign(AuthenticationKind::MobileHome, &mut octets);
+        home.association
+            .sign(AuthenticationKind::MobileHome, &mut octets);
         octets
     };
     node.hear(revoke(time - 1));
     assert_eq!(node.suspicions, [Suspicion::Revocation], "of before");
     node.hear(revoke(time + 100));
-    let lost = Outcome::Lost { epoch: 1, why: Loss::Revoked };
+    let lost = Outcome::Lost {
+        epoch: 1,
+        why: Loss::Revoked,
+    };
     assert_eq!(node.outcomes.last(), Some(&lost));
     let decoded = Decoded::decode(&node.sent[1].payload).expect("an acknowledgement");
-    assert!(matches!(&decoded.message, Message::RevocationAck(ack) if ack.identifier == time + 100));
-    assert!(decoded.only_authenticator(AuthenticationKind::MobileHome).is_some());
+    assert!(
+        matches!(&decoded.message, Message::RevocationAck(ack) if ack.identifier == time + 100)
+    );
+    assert!(
+        decoded
+            .only_authenticator(AuthenticationKind::MobileHome)
+            .is_some()
+    );
     assert_eq!(node.asked().lifetime, 600);
     // The acknowledgement was lost.
     node.hear(revoke(time + 100));
-    assert_eq!((node.sent.len(), &node.sent[3].payload), (4, &node.sent[1].payload));
+    assert_eq!(
+        (node.sent.len(), &node.sent[3].payload),
+        (4, &node.sent[1].payload)
+    );
 }
 
 // --- foreign agents ---------------------------------------------------------------------------------
@@ -305,12 +363,24 @@ fn a_foreign_agent_gets_what_it_has_advertised() {
     let (mut node, _) = node_and_home(encapsulating);
     node.input(Input::Attach(visiting(1)));
     let asked = node.asked();
-    assert_eq!(asked.flags, Flags::REVERSE_TUNNEL, "no D, and no G that it cannot");
+    assert_eq!(
+        asked.flags,
+        Flags::REVERSE_TUNNEL,
+        "no D, and no G that it cannot"
+    );
     assert_eq!((asked.care_of, asked.lifetime), (FOREIGN, 300));
     assert_eq!(node.sent[0].local, at(HOME, 40434));
     assert_eq!(node.sent[0].remote, at(FOREIGN, 434));
-    let kinds: Vec<_> = asked.extensions.iter().map(Extension::extension_type).collect();
-    assert_eq!(kinds, [32, 130, 132, 33], "in the order of RFC 5944 §3.6.1.3");
+    let kinds: Vec<_> = asked
+        .extensions
+        .iter()
+        .map(Extension::extension_type)
+        .collect();
+    assert_eq!(
+        kinds,
+        [32, 130, 132, 33],
+        "in the order of RFC 5944 §3.6.1.3"
+    );
 }
 
 #[test]
@@ -326,9 +396,16 @@ fn what_a_foreign_agent_cannot_is_left_out() {
         ..denial(&node, Code::FA_STALE_CHALLENGE, 0)
     };
     node.hear(fresh.encode());
-    assert!(node.asked().extensions.contains(&Extension::Challenge(vec![9, 9])));
+    assert!(
+        node.asked()
+            .extensions
+            .contains(&Extension::Challenge(vec![9, 9]))
+    );
     answer(&mut node, &mut home, Code::ACCEPTED);
-    assert_eq!(node.registered().tunnel, Tunnel::ByForeignAgent(Delivery::Direct));
+    assert_eq!(
+        node.registered().tunnel,
+        Tunnel::ByForeignAgent(Delivery::Direct)
+    );
 }
 
 #[test]
@@ -336,7 +413,13 @@ fn an_unsigned_denial_of_a_foreign_agent_only_waits_for_the_repetition() {
     let (mut node, mut home) = node_and_home(settings());
     node.input(Input::Attach(visiting(1)));
     node.hear(denial(&node, Code::FA_PROHIBITED, 0).encode());
-    assert!(matches!(node.outcomes[..], [Outcome::Denied { authenticated: false, .. }]));
+    assert!(matches!(
+        node.outcomes[..],
+        [Outcome::Denied {
+            authenticated: false,
+            ..
+        }]
+    ));
     node.wait_until(1.0);
     answer(&mut node, &mut home, Code::ACCEPTED);
     node.registered();

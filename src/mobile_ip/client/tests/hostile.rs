@@ -3,7 +3,9 @@
 use super::super::*;
 use super::world::*;
 use crate::mobile_ip::security::ReplayProtection;
-use crate::mobile_ip::wire::{AuthenticationKind, Code, Extension, Identification, RegistrationReply};
+use crate::mobile_ip::wire::{
+    AuthenticationKind, Code, Extension, Identification, RegistrationReply,
+};
 use crate::net::Secret;
 use proptest::prelude::*;
 
@@ -17,9 +19,17 @@ fn asking() -> (Node, Home) {
 /// Hears `payload` and is afterwards as it was: asking, with the same deadline, and able to be
 /// answered.
 fn unmoved_by(node: &mut Node, home: &mut Home, payload: Vec<u8>) {
-    let before = (node.sent.len(), node.client.poll_timeout(), node.outcomes.clone());
+    let before = (
+        node.sent.len(),
+        node.client.poll_timeout(),
+        node.outcomes.clone(),
+    );
     node.hear(payload);
-    let after = (node.sent.len(), node.client.poll_timeout(), node.outcomes.clone());
+    let after = (
+        node.sent.len(),
+        node.client.poll_timeout(),
+        node.outcomes.clone(),
+    );
     assert_eq!(before, after);
     assert!(node.client.binding.is_none() && node.client.pending.is_some());
     assert_eq!(node.client.home_agent, Some(home.address));
@@ -39,7 +49,11 @@ fn a_wrong_key_changes_nothing() {
         let forged = home.sign(
             &asked,
             asked.identification,
-            Answer { code: Code(code), lifetime: 600, extensions: Vec::new() },
+            Answer {
+                code: Code(code),
+                lifetime: 600,
+                extensions: Vec::new(),
+            },
         );
         unmoved_by(&mut node, &mut home, forged);
     }
@@ -52,7 +66,8 @@ fn no_authenticator_or_two_of_them_change_nothing() {
     let right = right_reply(&node, &mut home);
     unmoved_by(&mut node, &mut home, right[..20].to_vec());
     let mut twice = right.clone();
-    home.association.sign(AuthenticationKind::MobileHome, &mut twice);
+    home.association
+        .sign(AuthenticationKind::MobileHome, &mut twice);
     unmoved_by(&mut node, &mut home, twice);
     assert_eq!(node.suspicions, [Suspicion::NotAuthenticated; 2]);
     node.hear(right);

@@ -1,3 +1,4 @@
+mod any_inputs;
 mod conversations;
 mod hostile;
 mod network;

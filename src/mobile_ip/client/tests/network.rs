@@ -66,13 +66,19 @@ fn run(seed: u64, replay: ReplayProtection, moves: &[u64], seconds: u64) -> (Nod
             epoch += 1;
             node.input(Input::Attach(co_located(epoch)));
         }
-        while let Some(entry) = network.under_way.first_entry().filter(|entry| entry.key().0 <= next)
+        while let Some(entry) = network
+            .under_way
+            .first_entry()
+            .filter(|entry| entry.key().0 <= next)
         {
             let (to_home, datagram) = entry.remove();
             if !to_home {
                 node.input(Input::Datagram(datagram));
             } else if let Some(payload) = home.reply(node.now, &datagram.payload, accept) {
-                let reply = Datagram { payload, ..datagram };
+                let reply = Datagram {
+                    payload,
+                    ..datagram
+                };
                 network.send(&mut random, next, false, &reply);
             }
         }
@@ -90,7 +96,9 @@ fn run(seed: u64, replay: ReplayProtection, moves: &[u64], seconds: u64) -> (Nod
 
 fn registered_at_the_end(seed: u64, node: &Node, epoch: u64) {
     let view = node.client.view();
-    let registered = view.registered.unwrap_or_else(|| panic!("seed {seed}: {:?}", node.outcomes));
+    let registered = view
+        .registered
+        .unwrap_or_else(|| panic!("seed {seed}: {:?}", node.outcomes));
     assert_eq!(registered.epoch, epoch, "seed {seed}");
 }
 
@@ -144,7 +152,10 @@ fn two_nodes_with_one_association_and_clocks_that_were_set_apart_both_come_throu
     let mut home = Home::new(first.start, ReplayProtection::default());
     home.clock = Clock::new(first.start, UNIX + Duration::from_secs(100));
     let mut second = Node::new(settings());
-    second.client.handle(second.now, Input::Time(UNIX + Duration::from_millis(98_900)));
+    second.client.handle(
+        second.now,
+        Input::Time(UNIX + Duration::from_millis(98_900)),
+    );
     for round in 0..20 {
         for node in [&mut first, &mut second] {
             node.wait_until(f64::from(round) * 2.0);

@@ -59,7 +59,11 @@ fn echoed(keepalive: &Datagram) -> Vec<u8> {
 #[test]
 fn behind_a_nat_packets_go_over_udp_and_the_mapping_is_kept() {
     let (mut node, _) = registered_with(behind_nat(), assent(20));
-    assert!(node.asked().extensions.contains(&Extension::UdpTunnelRequest(UdpTunnelRequest::default())));
+    assert!(
+        node.asked()
+            .extensions
+            .contains(&Extension::UdpTunnelRequest(UdpTunnelRequest::default()))
+    );
     let tunnel = Tunnel::Udp {
         local_port: 40434,
         remote_port: 434,
@@ -69,7 +73,10 @@ fn behind_a_nat_packets_go_over_udp_and_the_mapping_is_kept() {
     node.wait_until(20.0);
     let keepalive = node.sent.last().expect("an echo").clone();
     assert_eq!(keepalive.payload[..4], [4, 4, 0, 0]);
-    assert_eq!((keepalive.local, keepalive.remote), (at(CARE_OF, 40434), at(AGENT, 434)));
+    assert_eq!(
+        (keepalive.local, keepalive.remote),
+        (at(CARE_OF, 40434), at(AGENT, 434))
+    );
     node.hear(echoed(&keepalive)).wait_until(39.0);
     assert_eq!(node.sent.len(), 2);
     node.wait_until(40.0);
@@ -80,7 +87,10 @@ fn behind_a_nat_packets_go_over_udp_and_the_mapping_is_kept() {
 fn a_lost_mapping_is_registered_anew_and_kept_alive_twice_as_often() {
     let (mut node, mut home) = registered_with(behind_nat(), assent(60));
     node.wait_until(70.0);
-    let lost = Outcome::Lost { epoch: 1, why: Loss::MappingLost };
+    let lost = Outcome::Lost {
+        epoch: 1,
+        why: Loss::MappingLost,
+    };
     assert_eq!(node.outcomes.last(), Some(&lost));
     answer_with(&mut node, &mut home, assent(60));
     let Tunnel::Udp { keepalive, .. } = node.registered().tunnel else {
@@ -112,7 +122,10 @@ fn udp_that_was_not_asked_for_or_is_declined_is_not_used() {
 #[test]
 fn inside_is_proved_by_the_link_that_was_asked_over() {
     let (node, _) = registered_with(settings(), inside());
-    let proof = TrustedNetwork { link: LinkId(2), asked: node.start };
+    let proof = TrustedNetwork {
+        link: LinkId(2),
+        asked: node.start,
+    };
     assert_eq!(node.registered().proof, Some(proof));
 }
 
@@ -125,7 +138,10 @@ fn nothing_is_proved_through_a_tunnel_a_nat_or_another_link() {
 
     let mut node = Node::new(settings());
     let mut home = Home::new(node.start, ReplayProtection::default());
-    let routed = Attachment { via: Via::Routed, ..co_located(1) };
+    let routed = Attachment {
+        via: Via::Routed,
+        ..co_located(1)
+    };
     node.input(Input::Attach(routed));
     answer_with(&mut node, &mut home, inside());
     assert_eq!(node.registered().proof, None, "through the VPN");
@@ -174,12 +190,20 @@ fn a_proof_is_renewed_in_time_whatever_the_lifetime() {
 fn a_stale_probe_is_answered_and_changes_no_binding() {
     let mut node = Node::new(settings());
     let mut home = Home::new(node.start, ReplayProtection::default());
-    node.input(Input::Probe { via: LINK, local: CARE_OF });
+    node.input(Input::Probe {
+        via: LINK,
+        local: CARE_OF,
+    });
     assert!(node.asked().flags.contains(Flags::SIMULTANEOUS));
     node.wait_until(0.03);
-    let reply = home.reply(node.now, &node.sent[0].payload, accept).expect("a reply");
+    let reply = home
+        .reply(node.now, &node.sent[0].payload, accept)
+        .expect("a reply");
     node.hear(reply.clone());
-    let reachable = Outcome::Reachable { round_trip: Duration::from_millis(30), via: LINK };
+    let reachable = Outcome::Reachable {
+        round_trip: Duration::from_millis(30),
+        via: LINK,
+    };
     assert_eq!(node.outcomes, [reachable]);
     assert!(home.accepted.is_empty());
     assert_eq!(node.client.poll_timeout(), None);
@@ -193,10 +217,14 @@ fn a_probe_beside_a_registration_disturbs_it_not() {
     let mut node = Node::new(settings());
     let mut home = Home::new(node.start, ReplayProtection::default());
     node.input(Input::Attach(co_located(1)));
-    node.input(Input::Probe { via: LINK, local: CARE_OF });
+    node.input(Input::Probe {
+        via: LINK,
+        local: CARE_OF,
+    });
     let probed = home.reply(node.now, &node.sent[1].payload, accept);
     let asked = home.reply(node.now, &node.sent[0].payload, accept);
-    node.hear(probed.expect("133")).hear(asked.expect("accepted"));
+    node.hear(probed.expect("133"))
+        .hear(asked.expect("accepted"));
     node.registered();
     assert_eq!(node.sent.len(), 2);
 }
@@ -206,12 +234,19 @@ fn an_unsigned_answer_to_a_probe_says_nothing() {
     let mut node = Node::new(settings());
     let mut home = Home::new(node.start, ReplayProtection::default());
     home.association.key = crate::net::Secret::from(&b"somebody else"[..]);
-    node.input(Input::Probe { via: LINK, local: CARE_OF });
+    node.input(Input::Probe {
+        via: LINK,
+        local: CARE_OF,
+    });
     let asked = node.asked();
     let forged = home.sign(
         &asked,
         asked.identification,
-        Answer { code: Code::HA_IDENTIFICATION, lifetime: 0, extensions: Vec::new() },
+        Answer {
+            code: Code::HA_IDENTIFICATION,
+            lifetime: 0,
+            extensions: Vec::new(),
+        },
     );
     node.hear(forged);
     assert!(node.outcomes.is_empty());

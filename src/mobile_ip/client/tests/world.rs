@@ -118,7 +118,9 @@ impl Home {
         let replay = self.association.replay;
         let id = request.identification;
         if !self.guard.is_fresh(now, &self.clock, replay, id) {
-            let id = self.guard.refuse(now, &self.clock, replay, id, &mut self.random);
+            let id = self
+                .guard
+                .refuse(now, &self.clock, replay, id, &mut self.random);
             let mismatch = Answer {
                 code: Code::HA_IDENTIFICATION,
                 lifetime: 0,
@@ -140,7 +142,11 @@ impl Home {
         identification: Identification,
         answer: Answer,
     ) -> Vec<u8> {
-        let home = if request.home.is_unspecified() { HOME } else { request.home };
+        let home = if request.home.is_unspecified() {
+            HOME
+        } else {
+            request.home
+        };
         let mut octets = RegistrationReply {
             code: answer.code,
             lifetime: answer.lifetime,
@@ -150,7 +156,8 @@ impl Home {
             extensions: answer.extensions,
         }
         .encode();
-        self.association.sign(AuthenticationKind::MobileHome, &mut octets);
+        self.association
+            .sign(AuthenticationKind::MobileHome, &mut octets);
         octets
     }
 }
