@@ -83,6 +83,9 @@ pub enum Effect {
     Arrangement(Arrangement),
     Registration(Order),
     Vpn(VpnCommand),
+    /// Ask the inner home agent with a stale request over this adapter, to be answered in any case with
+    /// [`Input::SmokeOut`].
+    SmokeOut(LinkId),
     /// To be given back with [`Input::Recall`] after a restart.
     Remember(Context),
     Tell(Tell),

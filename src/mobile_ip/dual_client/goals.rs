@@ -1,6 +1,6 @@
 //! What is wanted now, from the facts: which registrations, and what of the VPN.
 
-use super::links::Tracked;
+use super::links::{SmokeOut, Tracked};
 use super::registration::{Attachment, NatTraversal, Point, Slot};
 use super::settings::{ClearProbes, Reverse, Site, System, Vpn};
 use super::slots::Bound;
@@ -215,10 +215,12 @@ impl DualClient {
         !links.is_empty() && !links.iter().any(bound)
     }
 
-    /// An adapter that would be better than the one inside, if it is inside too.
+    /// An adapter that would be better than the one inside, if it is inside too. Registering over it moves
+    /// the binding, so the home agent must have been smoked out there before.
     fn challenger(&mut self, now: Instant, inside: LinkId) -> Option<LinkId> {
         let may_be = |t: &&Tracked| {
-            t.is_usable(now) && (t.link.id == inside || t.found.is_none() || now >= t.ask_from)
+            let is_due = t.smoke_out == SmokeOut::Answered && now >= t.ask_from;
+            t.is_usable(now) && (t.link.id == inside || is_due)
         };
         let candidates: Vec<_> = self
             .links
@@ -228,6 +230,26 @@ impl DualClient {
             .collect();
         let best = self.inside_choice.choose(now, &candidates);
         best.filter(|best| *best != inside)
+    }
+
+    /// While we are inside, adapters that might be better are asked without moving the binding.
+    pub(super) fn pursue_smoke_outs(&mut self, now: Instant) {
+        let Some(inside) = self.inside.filter(|_| self.detects()) else {
+            return;
+        };
+        let Some(metric) = self.links.get(&inside).map(|t| t.link.metric) else {
+            return;
+        };
+        let everywhere = self.settings.clear_probes == ClearProbes::Everywhere;
+        for (link, tracked) in &mut self.links {
+            let is_better = *link != inside && tracked.link.metric < metric;
+            let is_due = tracked.smoke_out == SmokeOut::NotAsked && now >= tracked.ask_from;
+            let is_allowed = everywhere || tracked.evidence.conjecture().domain == Domain::Inside;
+            if is_better && is_due && is_allowed && tracked.is_usable(now) {
+                tracked.smoke_out = SmokeOut::Asked;
+                self.effects.push_back(Effect::SmokeOut(*link));
+            }
+        }
     }
 
     /// Undecided adapters in the order in which they are asked, and when each is.

@@ -32,6 +32,14 @@ enum Away {
     Always,
 }
 
+/// Whether the inner home agent has been smoked out here: a stale request that moves no binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmokeOut {
+    NotAsked,
+    Asked,
+    Answered,
+}
+
 #[derive(Debug)]
 pub struct Tracked {
     pub link: Link,
@@ -43,6 +51,7 @@ pub struct Tracked {
     pub found: Option<Domain>,
     /// When the inner home agent may be asked in the clear.
     pub ask_from: Instant,
+    pub smoke_out: SmokeOut,
     pause: Duration,
     failing_until: Option<Instant>,
     failures: u32,
@@ -60,6 +69,7 @@ impl Tracked {
             evidence: Evidence::default(),
             found: None,
             ask_from: now,
+            smoke_out: SmokeOut::NotAsked,
             pause: ASK_AGAIN,
             failing_until: None,
             failures: 0,
@@ -168,6 +178,12 @@ impl Tracked {
     /// The inner home agent does not answer here.
     pub fn found_outside(&mut self, now: Instant) {
         self.found = Some(Domain::Outside);
+        self.put_off(now);
+    }
+
+    /// Not asked again for a while, longer each time.
+    pub fn put_off(&mut self, now: Instant) {
+        self.smoke_out = SmokeOut::NotAsked;
         self.ask_from = now + self.pause;
         self.pause = (self.pause * 2).min(ASK_AGAIN_MOST);
     }

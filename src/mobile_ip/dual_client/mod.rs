@@ -38,7 +38,7 @@ pub use vpn::{Leg, VpnGoal, VpnPhase};
 
 use super::domain::{Choice, Contexts, Domain, Hint, Proofs};
 use super::{Arrangement, Link, LinkId};
-use links::{MAX_LINKS, Tracked};
+use links::{MAX_LINKS, SmokeOut, Tracked};
 use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -355,6 +355,11 @@ impl DualClient {
             Domain::Outside
         };
         tracked.evidence.add(Hint::SmokeOut(domain));
+        if answered {
+            tracked.smoke_out = SmokeOut::Answered;
+        } else {
+            tracked.put_off(now);
+        }
         if answered && tracked.found == Some(Domain::Outside) {
             tracked.ask_again(now);
         }
@@ -388,6 +393,7 @@ impl DualClient {
         self.pursue_inner(now);
         self.pursue_clear(now);
         self.arrange(now);
+        self.pursue_smoke_outs(now);
         while let Some(order) = self.slots.poll_order() {
             self.effects.push_back(Effect::Registration(order));
         }

@@ -262,6 +262,8 @@ impl Station {
     }
 
     fn smoke_out(&mut self, now: Instant, link: LinkId) {
+        // Whatever comes of it, there is an answer.
+        self.smoke_outs.insert(link, now + SMOKE_OUT_PATIENCE);
         let view = self.dual.view(now);
         let mut links = view.links.iter();
         let Some(local) = links
@@ -289,7 +291,6 @@ impl Station {
             registrar
                 .client
                 .handle(now, client::Input::Probe { via, local });
-            self.smoke_outs.insert(link, now + SMOKE_OUT_PATIENCE);
         }
     }
 
@@ -310,6 +311,7 @@ impl Station {
                         self.drain_clients(now);
                     }
                     Wish::Vpn(command) => self.effects.push_back(Effect::Vpn(command)),
+                    Wish::SmokeOut(link) => self.smoke_out(now, link),
                     Wish::Remember(context) => self.effects.push_back(Effect::Remember(context)),
                     Wish::Tell(tell) => self.effects.push_back(Effect::Tell(tell)),
                 }

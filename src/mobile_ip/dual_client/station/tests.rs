@@ -93,7 +93,9 @@ struct World {
     sent: Vec<Datagram>,
     arrangement: Option<Arrangement>,
     vpn: Vec<VpnCommand>,
-    solved: Vec<Tell>,
+    /// Percent of datagrams that are lost, each way.
+    loss: u32,
+    random: Seeded,
 }
 
 impl World {
@@ -112,7 +114,8 @@ impl World {
             sent: Vec::new(),
             arrangement: None,
             vpn: Vec::new(),
-            solved: Vec::new(),
+            loss: 0,
+            random: Seeded(3),
         }
     }
 
@@ -146,8 +149,10 @@ impl World {
                 Effect::Send(datagram) => self.sent.push(datagram),
                 Effect::Arrangement(arrangement) => self.arrangement = Some(arrangement),
                 Effect::Vpn(command) => self.vpn.push(command),
-                Effect::Tell(tell) => self.solved.push(tell),
-                Effect::Solicit(_) | Effect::Remember(_) | Effect::Suspicious(..) => {}
+                Effect::Solicit(_)
+                | Effect::Remember(_)
+                | Effect::Tell(_)
+                | Effect::Suspicious(..) => {}
             }
         }
     }
@@ -157,7 +162,9 @@ impl World {
         let end = self.now + span;
         while self.now < end {
             for datagram in std::mem::take(&mut self.sent) {
-                if let Some(answer) = self.answer(&datagram) {
+                if let Some(answer) = self.answer(&datagram)
+                    && self.random.u32() % 100 >= self.loss
+                {
                     self.input(Input::Datagram(answer));
                 }
             }
@@ -339,4 +346,42 @@ fn a_stale_request_is_refused_by_the_home_agent_or_by_nobody() {
             .iter()
             .any(|hint| format!("{hint}").contains("nobody refuses"))
     );
+}
+
+/// In every step of every history.
+#[test]
+fn through_loss_and_moves_only_a_trusting_home_agent_opens_the_link() {
+    let places = [
+        ("10.10.0.77/24", Inner::Trusting),
+        ("10.10.1.7/24", Inner::Trusting),
+        ("10.10.1.7/24", Inner::Forged),
+        ("10.10.1.7/24", Inner::Untrusting),
+        ("203.0.113.10/24", Inner::Unreached),
+        ("192.0.2.10/24", Inner::Unreached),
+    ];
+    for seed in 0..30 {
+        let mut world = World::new(Inner::Unreached);
+        world.random = Seeded(seed);
+        world.loss = seed as u32 % 4 * 10;
+        let mut last = Inner::Unreached;
+        for _ in 0..6 {
+            let (address, inner) = places[world.random.u32() as usize % places.len()];
+            world.plug(address, inner);
+            last = inner;
+            for _ in 0..world.random.u32() % 20 {
+                world.run(Duration::from_millis(500));
+                assert!(
+                    world.place() != Place::Inside || inner == Inner::Trusting,
+                    "seed {seed}"
+                );
+            }
+        }
+        world.loss = 0;
+        world.run(Duration::from_secs(120));
+        let expected = match last {
+            Inner::Trusting => Place::Inside,
+            _ => Place::OutsideWithAdapter,
+        };
+        assert_eq!(world.place(), expected, "seed {seed}");
+    }
 }

@@ -469,6 +469,21 @@ fn the_outer_home_agent_near_the_place_is_used_and_otherwise_the_first_to_answer
     assert_eq!(elsewhere.place(), Place::OutsideWithAdapter);
 }
 
+#[test]
+fn while_inside_nothing_is_registered_over_an_adapter_where_nobody_was_smoked_out() {
+    let mut world = with_v();
+    world.plug(2, Network::InsideA);
+    world.run(SECOND * 3);
+    let asked = world.orders.len();
+    world.plug(1, Network::FakeInside);
+    world.run(SECOND * 40);
+    assert!(!attached(&world, asked).contains(&Slot::Clear(LinkId(1))));
+    assert_eq!(inner_path(&world).clear_on(), Some(LinkId(2)));
+    world.plug(1, Network::InsideB);
+    world.run(SECOND * 5);
+    assert_eq!(inner_path(&world).clear_on(), Some(LinkId(1)));
+}
+
 fn slot_of(order: &Order) -> Option<Slot> {
     match order {
         Order::Attach { slot, .. } => Some(*slot),

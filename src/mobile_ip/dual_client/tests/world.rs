@@ -108,6 +108,11 @@ enum Happening {
     },
     AtAgent(Request),
     Reply(Request, Accepted),
+    SmokedOut {
+        link: LinkId,
+        answered: bool,
+        visit: u64,
+    },
     Release {
         site: usize,
         identification: u64,
@@ -341,6 +346,7 @@ impl World {
                     self.order(order);
                 }
                 Effect::Vpn(command) => self.command(&command),
+                Effect::SmokeOut(link) => self.smoke_out(link),
                 Effect::Remember(_) => self.remembered += 1,
                 Effect::Tell(tell) => self.tells.push((at, tell)),
             }
@@ -437,6 +443,21 @@ impl World {
                 }
             }
         }
+    }
+
+    fn smoke_out(&mut self, link: LinkId) {
+        let is_reached = self.plugged[&link].is_inside() && !self.weather.has(Trouble::InnerSilent);
+        let answered = is_reached && !self.is_lost();
+        let after = Duration::from_millis(if answered { 50 } else { 2000 });
+        let visit = self.visits[&link];
+        self.at(
+            self.now + after,
+            Happening::SmokedOut {
+                link,
+                answered,
+                visit,
+            },
+        );
     }
 
     fn is_lost(&mut self) -> bool {
@@ -549,6 +570,14 @@ impl World {
                     agent.last_identification = identification;
                     agent.binding = None;
                 }
+            }
+            Happening::SmokedOut {
+                link,
+                answered,
+                visit,
+            } => {
+                let answered = answered && self.visits[&link] == visit;
+                self.input(Input::SmokeOut { link, answered });
             }
             Happening::VpnTries { turn } => self.vpn_tries(turn),
         }
