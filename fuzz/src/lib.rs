@@ -22,6 +22,7 @@ use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
 use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
 use xfrm_agent::kernel::{interception, statistics};
+use xfrm_agent::mobile_ip::wire::advertisement::Discovery as AgentDiscovery;
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -34,7 +35,7 @@ use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -47,6 +48,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("nft_listing", nft_listing),
     ("xfrm_stat", xfrm_stat),
     ("policy_exchange", policy_exchange),
+    ("mobile_ip_advertisement", mobile_ip_advertisement),
 ];
 
 const US: &str = "192.0.2.104";
@@ -290,6 +292,13 @@ pub fn policy_exchange(octets: &[u8]) {
         let encoded = answer.encode();
         assert!(encoded.len() <= exchange::MAX_LEN);
         assert_eq!(Answer::decode(&encoded), Ok(answer));
+    }
+}
+
+/// An ICMP message of router discovery.
+pub fn mobile_ip_advertisement(octets: &[u8]) {
+    if let Ok(message) = AgentDiscovery::decode(octets) {
+        assert_eq!(AgentDiscovery::decode(&message.encode()), Ok(message));
     }
 }
 

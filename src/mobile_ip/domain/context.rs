@@ -1,0 +1,138 @@
+//! Recorded network contexts: where were we when we last saw this gateway and this access point?
+
+use super::Domain;
+use crate::mobile_ip::Link;
+
+/// So many contexts are kept; the one not seen for longest goes first.
+pub const MAX_CONTEXTS: usize = 256;
+
+/// A network as its layer 2 shows it, and which domain it turned out to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub gateway: [u8; 6],
+    /// `None` for a wired network.
+    pub access_point: Option<[u8; 6]>,
+    pub domain: Domain,
+    /// How often in a row it was found there.
+    pub times: u32,
+}
+
+/// How well a recorded context fits what is seen now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// The gateway only: another access point of the same network, or another network.
+    Gateway,
+    Whole,
+}
+
+/// Bounded, newest last.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    kept: Vec<Context>,
+}
+
+impl Contexts {
+    /// What was remembered before a restart, oldest first.
+    pub fn recall(&mut self, contexts: impl IntoIterator<Item = Context>) {
+        for context in contexts {
+            self.keep(context);
+        }
+    }
+
+    /// `link` has turned out to be in `domain`. Returns what is new about that, to be remembered.
+    pub fn record(&mut self, link: &Link, domain: Domain) -> Option<Context> {
+        let (gateway, access_point) = (link.gateway_mac?, link.access_point);
+        let known = self.kept.iter().find(|c| is_of(c, gateway, access_point));
+        let times = match known {
+            Some(known) if known.domain == domain => known.times.saturating_add(1),
+            _ => 1,
+        };
+        let is_new = known.is_none_or(|known| known.domain != domain);
+        let context = Context {
+            gateway,
+            access_point,
+            domain,
+            times,
+        };
+        self.keep(context);
+        // Counts alone are not worth a write each time.
+        (is_new || times.is_power_of_two()).then_some(context)
+    }
+
+    /// Where a network that looks like that of `link` was, the newest of the best fits.
+    pub fn look_up(&self, link: &Link) -> Option<(Context, Fit)> {
+        let gateway = link.gateway_mac?;
+        let same_gateway = self.kept.iter().filter(|c| c.gateway == gateway);
+        let fits = same_gateway.map(|c| {
+            let whole = c.access_point == link.access_point;
+            (*c, if whole { Fit::Whole } else { Fit::Gateway })
+        });
+        fits.max_by_key(|(_, fit)| *fit)
+    }
+
+    fn keep(&mut self, context: Context) {
+        self.kept
+            .retain(|c| !is_of(c, context.gateway, context.access_point));
+        if self.kept.len() >= MAX_CONTEXTS {
+            self.kept.remove(0);
+        }
+        self.kept.push(context);
+    }
+}
+
+fn is_of(context: &Context, gateway: [u8; 6], access_point: Option<[u8; 6]>) -> bool {
+    context.gateway == gateway && context.access_point == access_point
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mobile_ip::LinkId;
+
+    fn link(gateway: u8, access_point: Option<u8>) -> Link {
+        Link {
+            id: LinkId(2),
+            name: "wlan0".into(),
+            carrier: true,
+            addresses: vec!["192.168.1.2/24".parse().unwrap()],
+            gateway: None,
+            gateway_mac: Some([gateway; 6]),
+            access_point: access_point.map(|octet| [octet; 6]),
+            metric: 600,
+        }
+    }
+
+    #[test]
+    fn the_access_point_tells_two_networks_with_one_gateway_apart() {
+        let mut contexts = Contexts::default();
+        contexts.record(&link(1, Some(1)), Domain::Inside);
+        contexts.record(&link(1, Some(2)), Domain::Outside);
+        let seen = |octet| contexts.look_up(&link(1, Some(octet))).unwrap();
+        assert_eq!((seen(1).0.domain, seen(1).1), (Domain::Inside, Fit::Whole));
+        assert_eq!((seen(2).0.domain, seen(2).1), (Domain::Outside, Fit::Whole));
+        assert_eq!(seen(3).1, Fit::Gateway);
+        assert!(contexts.look_up(&link(9, Some(1))).is_none());
+    }
+
+    #[test]
+    fn more_networks_than_are_kept_push_out_the_oldest() {
+        let mut contexts = Contexts::default();
+        for n in 0..=MAX_CONTEXTS {
+            let mut seen = link(0, None);
+            seen.gateway_mac = Some([0, 0, 0, 0, (n >> 8) as u8, n as u8]);
+            assert!(contexts.record(&seen, Domain::Outside).is_some());
+        }
+        assert_eq!(contexts.kept.len(), MAX_CONTEXTS);
+        assert!(contexts.look_up(&link(0, None)).is_none());
+    }
+
+    #[test]
+    fn a_network_that_changes_sides_starts_counting_anew() {
+        let mut contexts = Contexts::default();
+        for _ in 0..5 {
+            contexts.record(&link(1, None), Domain::Inside);
+        }
+        let changed = contexts.record(&link(1, None), Domain::Outside).unwrap();
+        assert_eq!((changed.domain, changed.times), (Domain::Outside, 1));
+    }
+}

@@ -1,0 +1,428 @@
+//! What is wanted now, from the facts: which registrations, and what of the VPN.
+
+use super::links::{SmokeOut, Tracked};
+use super::registration::{Attachment, NatTraversal, Point, Slot};
+use super::settings::{ClearProbes, Reverse, Site, System, Vpn};
+use super::slots::Bound;
+use super::vpn::{Adapter, Leg, VpnGoal};
+use super::{DualClient, Effect, GRACE, Override};
+use crate::mobile_ip::domain::{Candidate, Domain, Standing};
+use crate::mobile_ip::{LinkId, Via};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// Between the requests in the clear on several undecided adapters: each moves the inner binding.
+const STAGGER: Duration = Duration::from_millis(200);
+
+/// A proof that was not renewed is asked for again after this.
+const RENEW_AGAIN: Duration = Duration::from_secs(4);
+
+impl DualClient {
+    pub(super) fn active(&self) -> Option<LinkId> {
+        self.inside.or(self.choice.current())
+    }
+
+    pub(super) fn is_single(&self) -> bool {
+        self.settings.vpn == Vpn::Absent && self.settings.outer_systems().next().is_none()
+    }
+
+    fn detects(&self) -> bool {
+        self.settings.detects() && self.by_hand == Override::None
+    }
+
+    pub(super) fn is_warm(&self) -> bool {
+        matches!(self.settings.vpn, Vpn::Present { warm: true, .. })
+    }
+
+    fn candidate(now: Instant, tracked: &Tracked) -> Candidate {
+        Candidate {
+            link: tracked.link.id,
+            standing: if tracked.is_failing(now) {
+                Standing::Failing
+            } else {
+                Standing::Good
+            },
+            domain: None,
+            metric: tracked.link.metric,
+        }
+    }
+
+    fn usable(&self, now: Instant) -> Vec<Candidate> {
+        let usable = self.links.values().filter(|tracked| tracked.is_usable(now));
+        usable
+            .map(|tracked| Self::candidate(now, tracked))
+            .collect()
+    }
+
+    // --- registrations ---------------------------------------------------------------------------
+
+    /// Chooses the adapter and sees to the outer system.
+    pub(super) fn pursue_registrations(&mut self, now: Instant) {
+        if !self.detects()
+            && let Some(inside) = self.inside
+        {
+            self.slots.detach(Slot::Clear(inside), false);
+            self.proofs.withdraw(inside);
+            self.leave_inside();
+        }
+        self.stay_failing(now);
+        let usable = self.usable(now);
+        match self.inside {
+            Some(inside) => self.choice.take(inside),
+            None => {
+                self.choice.choose(now, &usable);
+            }
+        }
+        let idle = (self.inside.is_some() && !self.is_warm()) || self.by_hand == Override::Blocked;
+        if idle {
+            for slot in self.slots.slots() {
+                if matches!(slot, Slot::Outer(_)) {
+                    self.slots.detach(slot, true);
+                }
+            }
+            if self.inside.is_some() {
+                self.site = None;
+            }
+            return;
+        }
+        let Some(active) = self.active() else { return };
+        if !self.outer_is_due(now, active) {
+            return;
+        }
+        for site in self.sites_to_ask(now, active) {
+            let Some(outer) = self.settings.sites[site].outer.clone() else {
+                continue;
+            };
+            if let Some(attachment) = self.attachment_on(now, active, &outer) {
+                self.slots.attach(now, Slot::Outer(site), attachment);
+            }
+        }
+    }
+
+    /// Silence is said once. As long as it goes on, the adapter stays the last choice.
+    fn stay_failing(&mut self, now: Instant) {
+        let single = self.is_single();
+        for (slot, state) in self.slots.all() {
+            let counts = matches!(slot, Slot::Outer(_)) || single;
+            if let (true, Some(asking), Some(_)) = (counts, state.asking, state.silent_since)
+                && let Via::Link(link) = asking.via
+                && let Some(tracked) = self.links.get_mut(&link)
+                && !tracked.is_failing(now)
+            {
+                tracked.fails(now);
+            }
+        }
+    }
+
+    /// Both home agents are asked at once (RFC 5265 §3.3), unless inside is expected.
+    fn outer_is_due(&self, now: Instant, active: LinkId) -> bool {
+        let Some(tracked) = self.links.get(&active) else {
+            return false;
+        };
+        let is_decided = tracked.found.is_some() || !self.detects();
+        is_decided || now >= tracked.began + tracked.evidence.conjecture().outer_delay()
+    }
+
+    /// The one that answered first; while none has, those near here, otherwise all.
+    fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
+        if let Some(site) = self.site {
+            return vec![site];
+        }
+        let sites = &self.settings.sites;
+        let address = self
+            .links
+            .get(&active)
+            .and_then(|t| t.link.usable_address());
+        let is_near =
+            |site: &Site| address.is_some_and(|a| site.near.iter().any(|net| net.contains(&a)));
+        let is_shunned = |at: &usize| self.shunned[*at].is_some_and(|until| now < until);
+        let all = (0..sites.len()).filter(|at| !is_shunned(at));
+        let mut asked: Vec<_> = all.clone().filter(|at| is_near(&sites[*at])).collect();
+        if asked.is_empty() {
+            asked = all.collect();
+        }
+        if asked.is_empty() {
+            asked = (0..sites.len()).collect();
+        }
+        // The nearest of before first, as far as that was measured.
+        asked.sort_by_key(|at| self.round_trips[*at].unwrap_or(Duration::MAX));
+        if let [only] = asked[..] {
+            self.site = Some(only);
+        } else if asked.iter().all(|at| sites[*at].outer.is_none()) {
+            self.site = asked.first().copied();
+        }
+        asked
+    }
+
+    fn attachment_on(&self, now: Instant, link: LinkId, system: &System) -> Option<Attachment> {
+        let tracked = self.links.get(&link)?;
+        Some(Attachment {
+            via: Via::Link(link),
+            point: tracked.point(now, system)?,
+            home: system.home,
+            home_agent: system.home_agent,
+            lifetime: system.lifetime,
+            reverse: system.reverse == Reverse::Always,
+            nat_traversal: NatTraversal::Detected,
+            gateway: tracked.link.gateway,
+        })
+    }
+
+    /// The inner registration in the clear: on the one adapter that is inside, and on whichever might be.
+    /// It is the last in each burst: if we are inside, it holds, however the others arrive.
+    pub(super) fn pursue_clear(&mut self, now: Instant) {
+        let mut wanted = Vec::new();
+        if self.is_single() && self.by_hand != Override::Blocked {
+            wanted.extend(self.choice.current());
+        } else if self.detects() {
+            match self.inside {
+                Some(inside) => {
+                    wanted.push(inside);
+                    wanted.extend(self.challenger(now, inside));
+                }
+                None => {
+                    let due = self.staggered(now).into_iter().filter(|(_, at)| *at <= now);
+                    wanted.extend(due.map(|(link, _)| link));
+                }
+            }
+        }
+        let single = self.is_single();
+        for slot in self.slots.slots() {
+            let Slot::Clear(link) = slot else { continue };
+            // Make before break: without anything to detect, the old adapter carries on until the new
+            // one is registered.
+            let carries = single && self.slots.bound(slot).is_some() && self.none_bound(&wanted);
+            if !wanted.contains(&link) && !carries {
+                self.slots.detach(slot, false);
+            }
+        }
+        let inner = self.settings.inner.clone();
+        for link in wanted {
+            if let Some(attachment) = self.attachment_on(now, link, &inner) {
+                self.slots.attach(now, Slot::Clear(link), attachment);
+            }
+        }
+        if let (Some(inside), Some(at)) = (self.inside, self.renew_at)
+            && now >= at
+        {
+            self.slots.renew(Slot::Clear(inside));
+            self.renew_at = Some(now + RENEW_AGAIN);
+        }
+    }
+
+    fn none_bound(&self, links: &[LinkId]) -> bool {
+        let bound = |link: &LinkId| self.slots.bound(Slot::Clear(*link)).is_some();
+        !links.is_empty() && !links.iter().any(bound)
+    }
+
+    /// An adapter that would be better than the one inside, if it is inside too. Registering over it moves
+    /// the binding, so the home agent must have been smoked out there before.
+    fn challenger(&mut self, now: Instant, inside: LinkId) -> Option<LinkId> {
+        let may_be = |t: &&Tracked| {
+            let is_due = t.smoke_out == SmokeOut::Answered && now >= t.ask_from;
+            t.is_usable(now) && (t.link.id == inside || is_due)
+        };
+        let candidates: Vec<_> = self
+            .links
+            .values()
+            .filter(may_be)
+            .map(|t| Self::candidate(now, t))
+            .collect();
+        let best = self.inside_choice.choose(now, &candidates);
+        best.filter(|best| *best != inside)
+    }
+
+    /// While we are inside, adapters that might be better are asked without moving the binding.
+    pub(super) fn pursue_smoke_outs(&mut self, now: Instant) {
+        let Some(inside) = self.inside.filter(|_| self.detects()) else {
+            return;
+        };
+        let Some(metric) = self.links.get(&inside).map(|t| t.link.metric) else {
+            return;
+        };
+        let everywhere = self.settings.clear_probes == ClearProbes::Everywhere;
+        for (link, tracked) in &mut self.links {
+            let is_better = *link != inside && tracked.link.metric < metric;
+            let is_due = tracked.smoke_out == SmokeOut::NotAsked && now >= tracked.ask_from;
+            let is_allowed = everywhere || tracked.evidence.conjecture().domain == Domain::Inside;
+            if is_better && is_due && is_allowed && tracked.is_usable(now) {
+                tracked.smoke_out = SmokeOut::Asked;
+                self.effects.push_back(Effect::SmokeOut(*link));
+            }
+        }
+    }
+
+    /// Undecided adapters in the order in which they are asked, and when each is.
+    fn staggered(&self, now: Instant) -> Vec<(LinkId, Instant)> {
+        let may_ask = |tracked: &&Tracked| {
+            let expected = || tracked.evidence.conjecture();
+            let is_allowed = match self.settings.clear_probes {
+                ClearProbes::Everywhere => true,
+                ClearProbes::WhereExpected => {
+                    expected().domain == Domain::Inside && expected().confidence.0 > 50
+                }
+            };
+            tracked.is_usable(now) && is_allowed
+        };
+        let mut asked: Vec<_> = self.links.values().filter(may_ask).collect();
+        let order = |tracked: &&Tracked| {
+            let conjecture = tracked.evidence.conjecture();
+            let certainty = match conjecture.domain {
+                Domain::Inside => 100 - i16::from(conjecture.confidence.0),
+                Domain::Outside => i16::from(conjecture.confidence.0),
+            };
+            (
+                tracked.found.is_some(),
+                certainty,
+                tracked.link.metric,
+                tracked.link.id,
+            )
+        };
+        asked.sort_by_key(order);
+        let mut turn = 0;
+        let times = asked.into_iter().map(|tracked| {
+            let at = if tracked.ask_from > tracked.began {
+                tracked.ask_from
+            } else {
+                turn += 1;
+                tracked.ask_from + STAGGER * (turn - 1)
+            };
+            (tracked.link.id, at)
+        });
+        times.collect()
+    }
+
+    pub(super) fn next_staggered(&self, now: Instant) -> Option<Instant> {
+        if self.inside.is_some() || !self.detects() {
+            return None;
+        }
+        let times = self.staggered(now).into_iter().map(|(_, at)| at);
+        times.filter(|at| *at > now).min()
+    }
+
+    /// The inner registration over the VPN, or over T where there is none.
+    pub(super) fn pursue_inner(&mut self, now: Instant) {
+        let Some(care_of) = self.inner_care_of() else {
+            if self.inside.is_some() || self.by_hand == Override::Blocked || !self.vpn.is_alive() {
+                self.slots.detach(Slot::Inner, false);
+            }
+            return;
+        };
+        let inner = &self.settings.inner;
+        let is_translated = self.vpn.carries() == Some(Adapter::None);
+        let attachment = Attachment {
+            via: Via::Routed,
+            point: Point::CoLocated(care_of),
+            home: inner.home,
+            home_agent: inner.home_agent,
+            lifetime: inner.lifetime,
+            reverse: true,
+            nat_traversal: if is_translated {
+                NatTraversal::Forced
+            } else {
+                NatTraversal::Detected
+            },
+            gateway: None,
+        };
+        self.slots.attach(now, Slot::Inner, attachment);
+    }
+
+    /// V, or T or the physical address in its place; `None` while that is no way to the inner home agent.
+    fn inner_care_of(&self) -> Option<Ipv4Addr> {
+        if self.inside.is_some() || self.by_hand == Override::Blocked || self.is_single() {
+            return None;
+        }
+        let site = self.site?;
+        let below = self.below(site)?;
+        match self.settings.vpn {
+            Vpn::Absent => {
+                let bound = self.slots.bound(Slot::Outer(site));
+                bound.map(|bound| bound.attachment.home)
+            }
+            Vpn::Present { .. } => Some(self.vpn.carries()?.address(below)),
+        }
+    }
+
+    /// What the VPN binds to: T, or the physical address without an outer system. `None` while that goes
+    /// nowhere.
+    pub(super) fn below(&self, site: usize) -> Option<Ipv4Addr> {
+        match &self.settings.sites[site].outer {
+            Some(outer) => self.outer_path(site).map(|_| outer.home),
+            None => {
+                let tracked = self.links.get(&self.active()?)?;
+                tracked.link.usable_address()
+            }
+        }
+    }
+
+    // --- the VPN ---------------------------------------------------------------------------------
+
+    pub(super) fn vpn_goal(&self, now: Instant) -> VpnGoal {
+        let Vpn::Present { warm, .. } = self.settings.vpn else {
+            return VpnGoal::Off;
+        };
+        let is_inside = self.inside.is_some();
+        if self.by_hand == Override::Blocked || (is_inside && !warm) {
+            return VpnGoal::Off;
+        }
+        let (Some(site), Some(active)) = (self.site, self.active()) else {
+            return VpnGoal::AsIs;
+        };
+        let settings = &self.settings.sites[site];
+        let (over, is_ready) = match &settings.outer {
+            Some(outer) => (
+                Some(outer.home),
+                self.slots.bound(Slot::Outer(site)).is_some(),
+            ),
+            None => (self.below(site), self.below(site).is_some()),
+        };
+        let Some(over) = over else {
+            return VpnGoal::AsIs;
+        };
+        let leg = Leg {
+            gateway: settings.gateway.clone(),
+            over,
+        };
+        if is_inside {
+            // Without an outer system the SA would be bound to an address of the inside.
+            let keeps = settings.outer.is_some() && (is_ready || self.vpn.is_alive());
+            return match (keeps, settings.outer.is_some()) {
+                (true, _) => VpnGoal::Warm(leg),
+                (false, true) => VpnGoal::AsIs,
+                (false, false) => VpnGoal::Off,
+            };
+        }
+        let is_running = self.vpn.is_alive() || self.vpn.is_coming();
+        if is_running || (is_ready && self.vpn_is_due(now, active)) {
+            VpnGoal::Up(leg)
+        } else {
+            VpnGoal::AsIs
+        }
+    }
+
+    /// Setting up a VPN is dear to abort, so the inner home agent gets a moment to answer.
+    fn vpn_is_due(&self, now: Instant, active: LinkId) -> bool {
+        let Some(tracked) = self.links.get(&active) else {
+            return false;
+        };
+        let is_decided = tracked.found == Some(Domain::Outside) || !self.detects();
+        is_decided || now >= tracked.began + tracked.evidence.conjecture().vpn_delay()
+    }
+
+    // --- what is remembered ----------------------------------------------------------------------
+
+    /// `link` is `domain`, by more than a guess.
+    pub(super) fn found(&mut self, link: LinkId, domain: Domain) {
+        let Some(tracked) = self.links.get(&link) else {
+            return;
+        };
+        let context = self.contexts.record(&tracked.link, domain);
+        self.effects.extend(context.map(Effect::Remember));
+    }
+
+    /// When the proof that `bound` brought is to be renewed.
+    pub(super) fn renewal(&self, bound: &Bound) -> Instant {
+        let monitor = self.settings.t_monitor;
+        bound.accepted.asked + monitor.saturating_sub(GRACE.min(monitor / 3))
+    }
+}

@@ -1,0 +1,221 @@
+//! What is known of each physical adapter.
+
+use super::effect::Advertisement;
+use super::registration::Point;
+use super::settings::System;
+use crate::mobile_ip::Link;
+use crate::mobile_ip::domain::{Damping, Domain, Evidence};
+use std::time::{Duration, Instant};
+
+/// More adapters than this are ignored.
+pub const MAX_LINKS: usize = 16;
+
+/// In a network found to be outside, the inner home agent is asked again after this; doubled each time.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+const ASK_AGAIN_MOST: Duration = Duration::from_secs(300);
+
+/// A home network whose home agent did not agree is asked for again after this.
+const HOME_AGAIN: Duration = Duration::from_secs(120);
+
+const UNTRUSTED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// An adapter over which nobody answered is the last choice for so long; doubled each time.
+const FAILING: Duration = Duration::from_secs(10);
+const FAILING_MOST: Duration = Duration::from_secs(300);
+
+/// What is known against a network being a home network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    Unknown,
+    /// The home agent did not agree, or its answer was lost.
+    Until(Instant),
+    Always,
+}
+
+/// Whether the inner home agent has been smoked out here: a stale request that moves no binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmokeOut {
+    NotAsked,
+    Asked,
+    Answered,
+}
+
+#[derive(Debug)]
+pub struct Tracked {
+    pub link: Link,
+    /// When the present state of its connection began.
+    pub began: Instant,
+    pub damping: Damping,
+    pub evidence: Evidence,
+    /// What was found in this state of its connection.
+    pub found: Option<Domain>,
+    /// When the inner home agent may be asked in the clear.
+    pub ask_from: Instant,
+    pub smoke_out: SmokeOut,
+    pause: Duration,
+    failing_until: Option<Instant>,
+    failures: u32,
+    /// It looks like a home network and did not turn out to be one.
+    away: Away,
+    advertisement: Option<(Advertisement, Instant)>,
+}
+
+impl Tracked {
+    pub fn new(now: Instant, link: Link) -> Self {
+        Self {
+            link,
+            began: now,
+            damping: Damping::default(),
+            evidence: Evidence::default(),
+            found: None,
+            ask_from: now,
+            smoke_out: SmokeOut::NotAsked,
+            pause: ASK_AGAIN,
+            failing_until: None,
+            failures: 0,
+            away: Away::Unknown,
+            advertisement: None,
+        }
+    }
+
+    /// Its connection is another one: nothing that was known holds. Its history of coming and going stays.
+    pub fn begin(&mut self, now: Instant) {
+        let damping = std::mem::take(&mut self.damping);
+        *self = Self {
+            damping,
+            ..Self::new(now, self.link.clone())
+        };
+    }
+
+    pub fn advertised(&mut self, now: Instant, advertisement: Advertisement) {
+        // The first one stays as long as it lives: a stranger cannot take its place by being louder.
+        let agent = advertisement.agent;
+        if self
+            .advertisement(now)
+            .is_none_or(|known| known.agent == agent)
+        {
+            let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
+            self.advertisement = Some((advertisement, until));
+        }
+    }
+
+    fn advertisement(&self, now: Instant) -> Option<&Advertisement> {
+        let (advertisement, until) = self.advertisement.as_ref()?;
+        (now < *until).then_some(advertisement)
+    }
+
+    /// How `system` would attach here; `None` while it cannot.
+    pub fn point(&self, now: Instant, system: &System) -> Option<Point> {
+        if !self.link.carrier || self.damping.is_held(now) {
+            return None;
+        }
+        let own = self.link.usable_address();
+        if let (Some(network), Some(own), false) = (system.home_network, own, self.is_away(now))
+            && self.link.lies_in(network)
+        {
+            return Some(Point::AtHome(own));
+        }
+        let agent = self.advertisement(now).and_then(|advertisement| {
+            let care_of = *advertisement.care_of.first()?;
+            let is_wanted = advertisement.registration_required || own.is_none();
+            is_wanted.then_some(Point::ForeignAgent {
+                agent: advertisement.agent,
+                care_of,
+            })
+        });
+        agent.or(own.map(Point::CoLocated))
+    }
+
+    fn is_away(&self, now: Instant) -> bool {
+        match self.away {
+            Away::Unknown => false,
+            Away::Until(until) => now < until,
+            Away::Always => true,
+        }
+    }
+
+    pub fn is_not_home(&mut self, now: Instant) {
+        if self.away != Away::Always {
+            self.away = Away::Until(now + HOME_AGAIN);
+        }
+    }
+
+    pub fn is_never_home(&mut self) {
+        self.away = Away::Always;
+    }
+
+    pub fn is_usable(&self, now: Instant) -> bool {
+        let has_agent = || {
+            self.advertisement(now)
+                .is_some_and(|a| !a.care_of.is_empty())
+        };
+        let has_way = self.link.usable_address().is_some() || has_agent();
+        self.link.carrier && has_way && !self.damping.is_held(now)
+    }
+
+    pub fn is_failing(&self, now: Instant) -> bool {
+        self.failing_until.is_some_and(|until| now < until)
+    }
+
+    /// Nobody answers here.
+    pub fn fails(&mut self, now: Instant) {
+        let pause = FAILING
+            .saturating_mul(1 << self.failures.min(8))
+            .min(FAILING_MOST);
+        self.failures = self.failures.saturating_add(1);
+        self.failing_until = Some(now + pause);
+    }
+
+    pub fn works(&mut self) {
+        (self.failing_until, self.failures) = (None, 0);
+    }
+
+    /// Whether nobody has answered here before either.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The inner home agent does not answer here.
+    pub fn found_outside(&mut self, now: Instant) {
+        self.found = Some(Domain::Outside);
+        self.put_off(now);
+    }
+
+    /// Not asked again for a while, longer each time.
+    pub fn put_off(&mut self, now: Instant) {
+        self.smoke_out = SmokeOut::NotAsked;
+        self.ask_from = now + self.pause;
+        self.pause = (self.pause * 2).min(ASK_AGAIN_MOST);
+    }
+
+    /// The inner home agent answers here, and does not call it trusted: asking moves the binding for
+    /// nothing.
+    pub fn is_not_trusted(&mut self, now: Instant) {
+        self.ask_from = now + UNTRUSTED_PAUSE;
+    }
+
+    /// Something new speaks for asking again.
+    pub fn ask_again(&mut self, now: Instant) {
+        self.ask_from = now;
+        self.pause = ASK_AGAIN;
+    }
+
+    pub fn deadlines(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        let conjecture = self.evidence.conjecture();
+        let advertisement = self.advertisement.as_ref().map(|(_, until)| *until);
+        let away = match self.away {
+            Away::Until(until) => Some(until),
+            Away::Unknown | Away::Always => None,
+        };
+        let all = [
+            away,
+            self.damping.held_until(now),
+            self.failing_until,
+            Some(self.ask_from),
+            Some(self.began + conjecture.outer_delay()),
+            Some(self.began + conjecture.vpn_delay()),
+            advertisement,
+        ];
+        all.into_iter().flatten().filter(move |at| *at > now)
+    }
+}

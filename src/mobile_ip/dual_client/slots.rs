@@ -1,0 +1,222 @@
+//! The registrations in use: what each is asked to be and what it has become.
+
+use super::registration::{Accepted, Attachment, Generation, Order, Outcome, Slot};
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What was refused is asked again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// A registration that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub attachment: Attachment,
+    pub accepted: Accepted,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    generation: Generation,
+    /// What the order in force says.
+    ordered: Option<Attachment>,
+    /// Asked for and not answered.
+    pub asking: Option<Attachment>,
+    /// What the home agent has last agreed to; make before break: it stays while another is asked for.
+    pub bound: Option<Bound>,
+    /// Since when nobody answers, where that has been said.
+    pub silent_since: Option<Instant>,
+    refused: Option<(Attachment, Instant)>,
+}
+
+/// What an outcome means for its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// `is_new`: not merely renewed.
+    Accepted {
+        bound: Bound,
+        is_new: bool,
+    },
+    Refused {
+        code: u8,
+        attachment: Attachment,
+    },
+    Silent {
+        attachment: Attachment,
+        is_first: bool,
+    },
+    Expired,
+}
+
+#[derive(Debug, Default)]
+pub struct Slots {
+    states: BTreeMap<Slot, State>,
+    last: Generation,
+    orders: VecDeque<Order>,
+}
+
+impl Slots {
+    /// Wants `slot` to be attached so. Nothing happens where it is or is asked for, or was refused just
+    /// now.
+    pub fn attach(&mut self, now: Instant, slot: Slot, attachment: Attachment) {
+        let state = self.states.entry(slot).or_default();
+        let is_alive = state.asking.is_some() || state.bound.is_some();
+        let is_asked = is_alive && state.ordered == Some(attachment);
+        let was_refused = state
+            .refused
+            .is_some_and(|(what, at)| what == attachment && now < at + REFUSED_PAUSE);
+        if is_asked || was_refused {
+            return;
+        }
+        self.last = Generation(self.last.0 + 1);
+        state.generation = self.last;
+        (state.ordered, state.asking) = (Some(attachment), Some(attachment));
+        state.refused = None;
+        state.silent_since = None;
+        self.orders.push_back(Order::Attach {
+            slot,
+            generation: self.last,
+            attachment,
+        });
+    }
+
+    /// Asks again at once: silence counts from now on.
+    pub fn renew(&mut self, slot: Slot) {
+        if let Some(state) = self.states.get_mut(&slot) {
+            state.silent_since = None;
+            let order = Order::Renew { slot };
+            if !self.orders.contains(&order) {
+                self.orders.push_back(order);
+            }
+        }
+    }
+
+    /// As [`Slots::renew`], where it stands.
+    pub fn renew_bound(&mut self, slot: Slot) {
+        if self.bound(slot).is_some() {
+            self.renew(slot);
+        }
+    }
+
+    /// What is asked for cannot be answered any more: to be asked for elsewhere.
+    pub fn abandon(&mut self, slot: Slot) {
+        if let Some(state) = self.states.get_mut(&slot) {
+            (state.ordered, state.asking) = (None, None);
+            if state.bound.is_none() {
+                self.detach(slot, false);
+            }
+        }
+    }
+
+    pub fn detach(&mut self, slot: Slot, release: bool) {
+        if let Some(state) = self.states.remove(&slot)
+            && (state.asking.is_some() || state.bound.is_some())
+        {
+            self.orders.push_back(Order::Detach { slot, release });
+        }
+    }
+
+    /// What stands may not stand any more: each is asked for again.
+    pub fn distrust(&mut self) {
+        for slot in self.states.keys().copied().collect::<Vec<_>>() {
+            self.detach(slot, false);
+        }
+    }
+
+    /// What its link carried is gone with the link.
+    pub fn unbind(&mut self, slot: Slot) {
+        if let Some(state) = self.states.get_mut(&slot) {
+            state.bound = None;
+        }
+    }
+
+    pub fn get(&self, slot: Slot) -> Option<&State> {
+        self.states.get(&slot)
+    }
+
+    pub fn bound(&self, slot: Slot) -> Option<Bound> {
+        self.states.get(&slot)?.bound
+    }
+
+    pub fn is_asking(&self, slot: Slot) -> bool {
+        self.states
+            .get(&slot)
+            .is_some_and(|state| state.asking.is_some())
+    }
+
+    /// Whether something asked for, anew or again, has found no answer so far.
+    pub fn is_unanswered(&self, slot: Slot) -> bool {
+        let is_silent = |state: &State| state.asking.is_some() || state.silent_since.is_some();
+        self.states.get(&slot).is_some_and(is_silent)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (Slot, &State)> {
+        self.states.iter().map(|(slot, state)| (*slot, state))
+    }
+
+    pub fn slots(&self) -> Vec<Slot> {
+        self.states.keys().copied().collect()
+    }
+
+    /// `None` where the outcome answers an order that is not in force any more.
+    pub fn hear(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        generation: Generation,
+        outcome: &Outcome,
+    ) -> Option<Heard> {
+        let state = self.states.get_mut(&slot)?;
+        if state.generation != generation {
+            return None;
+        }
+        let attachment = state.ordered?;
+        Some(match *outcome {
+            Outcome::Accepted(accepted) => {
+                let bound = Bound {
+                    attachment,
+                    accepted,
+                };
+                let is_new = state.asking.take().is_some();
+                state.bound = Some(bound);
+                state.silent_since = None;
+                Heard::Accepted { bound, is_new }
+            }
+            Outcome::Refused { code } => {
+                (state.ordered, state.asking) = (None, None);
+                if state
+                    .bound
+                    .is_some_and(|bound| bound.attachment == attachment)
+                {
+                    state.bound = None;
+                }
+                state.refused = Some((attachment, now));
+                Heard::Refused { code, attachment }
+            }
+            Outcome::Silent => {
+                let is_first = state.silent_since.is_none();
+                state.silent_since.get_or_insert(now);
+                Heard::Silent {
+                    attachment,
+                    is_first,
+                }
+            }
+            Outcome::Expired => {
+                state.bound = None;
+                state.asking = Some(attachment);
+                Heard::Expired
+            }
+        })
+    }
+
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// When something that was refused may be asked again.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let refused = self.states.values().filter_map(|state| state.refused);
+        let again = refused.map(|(_, at)| at + REFUSED_PAUSE);
+        again.filter(|at| *at > now).min()
+    }
+}

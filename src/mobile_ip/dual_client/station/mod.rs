@@ -1,0 +1,492 @@
+//! The dual client with its registrations: what the agent runs. Carries orders out with one mobile node of
+//! [`client`] a slot, and hands their outcomes back.
+//!
+//! ```text
+//!  links, VPN ──→ DualClient ── Order ──→ Client ──→ datagrams
+//!                     ↑                     │ ↑
+//!                     └──── Outcome ────────┘ └────── datagrams
+//! ```
+
+mod derived;
+mod translation;
+
+#[cfg(test)]
+mod tests;
+
+use super::effect::{self, Effect as Wish, VpnCommand};
+use super::registration::{Attachment, Generation, NatTraversal, Order, Point, Slot};
+use super::settings::{Settings, SettingsError};
+use super::{DualClient, Tell, View};
+use crate::mobile_ip::client::{self, Client, ForeignAgent, ReverseTunnel, UdpTunnel};
+use crate::mobile_ip::domain::Context;
+use crate::mobile_ip::replay::Clock;
+use crate::mobile_ip::security::SecurityAssociation;
+use crate::mobile_ip::wire::TunnelKind;
+use crate::mobile_ip::wire::advertisement::{Advertisement, AgentFlags};
+use crate::mobile_ip::{Arrangement, Datagram, LinkId, Via};
+use crate::net::Random;
+use derived::Derived;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+use translation::{attachment_of, home_input, translate};
+
+/// A stale request that nobody has refused by then says that nobody is there.
+const SMOKE_OUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Foreign agents that are kept, over all adapters.
+const MAX_AGENTS: usize = 64;
+
+/// What is agreed with the home agent of one system.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    pub association: SecurityAssociation,
+    pub nai: Option<Vec<u8>>,
+    /// With foreign agents, by the address that they advertise from.
+    pub foreign_agents: Vec<(Ipv4Addr, SecurityAssociation)>,
+    /// Source port of requests, and of UDP tunnels.
+    pub port: u16,
+    pub encapsulation: TunnelKind,
+    pub delivery: client::Delivery,
+    /// Ask to be told of revocations (RFC 3543).
+    pub revocation: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Dual(effect::Input),
+    /// On the registration port of any of our addresses.
+    Datagram(Datagram),
+    /// As it came, from `source`; nobody has authenticated it.
+    Advertisement {
+        link: LinkId,
+        source: Ipv4Addr,
+        advertisement: Advertisement,
+    },
+    /// Ask the inner home agent with a stale request, over this adapter, without moving the binding.
+    SmokeOut(LinkId),
+    /// The time of day was set: since 1970.
+    Time(Duration),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// To be carried out in order with the others.
+    Arrangement(Arrangement),
+    Send(Datagram),
+    Vpn(VpnCommand),
+    /// Ask for an advertisement on this adapter.
+    Solicit(LinkId),
+    Remember(Context),
+    Tell(Tell),
+    Suspicious(Slot, client::Suspicion),
+}
+
+#[derive(Debug)]
+struct Registrar {
+    client: Client,
+    generation: Generation,
+    attachment: Attachment,
+}
+
+#[derive(Debug)]
+pub struct Station {
+    dual: DualClient,
+    settings: Settings,
+    inner: Agreement,
+    /// One a site that has an outer system, by its place in the settings.
+    outer: BTreeMap<usize, Agreement>,
+    registrars: BTreeMap<Slot, Registrar>,
+    agents: BTreeMap<(LinkId, Ipv4Addr), ForeignAgent>,
+    smoke_outs: BTreeMap<LinkId, Instant>,
+    clock: Clock,
+    random: Box<dyn Random>,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StationError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("site `{0}` has an outer system and nothing is agreed with its home agent")]
+    NoAgreement(String),
+}
+
+impl Station {
+    pub fn new(
+        now: Instant,
+        settings: Settings,
+        inner: Agreement,
+        outer: BTreeMap<usize, Agreement>,
+        clock: Clock,
+        random: Box<dyn Random>,
+    ) -> Result<Self, StationError> {
+        for (at, site) in settings.sites.iter().enumerate() {
+            if site.outer.is_some() && !outer.contains_key(&at) {
+                return Err(StationError::NoAgreement(site.name.clone()));
+            }
+        }
+        let dual = DualClient::new(settings.clone())?;
+        let mut station = Self {
+            dual,
+            settings,
+            inner,
+            outer,
+            registrars: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            smoke_outs: BTreeMap::new(),
+            clock,
+            random,
+            effects: VecDeque::new(),
+        };
+        station.carry_out(now);
+        Ok(station)
+    }
+
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Dual(input) => self.dual.handle(now, input),
+            Input::Datagram(datagram) => self.received(now, &datagram),
+            Input::Advertisement {
+                link,
+                source,
+                advertisement,
+            } => self.advertised(now, link, source, &advertisement),
+            Input::SmokeOut(link) => self.smoke_out(now, link),
+            Input::Time(unix) => {
+                self.clock.set(now, unix);
+                for registrar in self.registrars.values_mut() {
+                    registrar.client.handle(now, client::Input::Time(unix));
+                }
+            }
+        }
+        self.carry_out(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let unanswered: Vec<_> = self
+            .smoke_outs
+            .iter()
+            .filter(|(_, at)| now >= **at)
+            .collect();
+        let unanswered: Vec<_> = unanswered.into_iter().map(|(link, _)| *link).collect();
+        for link in unanswered {
+            self.smoke_outs.remove(&link);
+            let answered = false;
+            self.dual
+                .handle(now, effect::Input::SmokeOut { link, answered });
+        }
+        for registrar in self.registrars.values_mut() {
+            if registrar.client.poll_timeout().is_some_and(|at| at <= now) {
+                registrar.client.handle_timeout(now);
+            }
+        }
+        if self.dual.poll_timeout().is_some_and(|at| at <= now) {
+            self.dual.handle_timeout(now);
+        }
+        self.carry_out(now);
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let clients = self.registrars.values();
+        let clients = clients.filter_map(|registrar| registrar.client.poll_timeout());
+        let smoke_outs = self.smoke_outs.values().copied();
+        clients
+            .chain(smoke_outs)
+            .chain(self.dual.poll_timeout())
+            .min()
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub fn view(&self, now: Instant) -> View {
+        self.dual.view(now)
+    }
+
+    pub fn registration(&self, slot: Slot) -> Option<client::View> {
+        Some(self.registrars.get(&slot)?.client.view())
+    }
+
+    // --- what comes in -----------------------------------------------------------------------------
+
+    /// Several slots may share an adapter and an agent: each believes only what answers itself.
+    fn received(&mut self, now: Instant, datagram: &Datagram) {
+        for (slot, registrar) in &mut self.registrars {
+            let Attachment {
+                via,
+                point,
+                home_agent,
+                ..
+            } = registrar.attachment;
+            let is_near = via == datagram.via
+                || matches!(slot, Slot::Clear(link) if Via::Link(*link) == datagram.via);
+            let from = *datagram.remote.ip();
+            let is_agent = matches!(point, Point::ForeignAgent { agent, .. } if agent == from);
+            if is_near && (from == home_agent || is_agent) {
+                registrar
+                    .client
+                    .handle(now, client::Input::Datagram(datagram.clone()));
+            }
+        }
+    }
+
+    fn advertised(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        source: Ipv4Addr,
+        advertisement: &Advertisement,
+    ) {
+        let agent = ForeignAgent::from_advertisement(source, advertisement);
+        let flags = advertisement.agent.as_ref().map(|agent| agent.flags);
+        let required = AgentFlags::REGISTRATION_REQUIRED;
+        let heard = effect::Advertisement {
+            link,
+            agent: source,
+            care_of: agent
+                .as_ref()
+                .map(|agent| agent.care_of.clone())
+                .unwrap_or_default(),
+            registration_required: flags.is_some_and(|flags| flags.has(required)),
+            lifetime: Duration::from_secs(advertisement.lifetime.into()),
+        };
+        if let Some(agent) = agent {
+            if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&(link, source)) {
+                self.agents.pop_first();
+            }
+            self.agents.insert((link, source), agent);
+        }
+        self.dual.handle(now, effect::Input::Advertisement(heard));
+    }
+
+    fn smoke_out(&mut self, now: Instant, link: LinkId) {
+        // Whatever comes of it, there is an answer.
+        self.smoke_outs.insert(link, now + SMOKE_OUT_PATIENCE);
+        let view = self.dual.view(now);
+        let mut links = view.links.iter();
+        let Some(local) = links
+            .find(|seen| seen.link == link)
+            .and_then(|seen| seen.address)
+        else {
+            return;
+        };
+        let via = Via::Link(link);
+        let attachment = Attachment {
+            via,
+            point: Point::CoLocated(local),
+            home: self.settings.inner.home,
+            home_agent: self.settings.inner.home_agent,
+            lifetime: self.settings.inner.lifetime,
+            reverse: false,
+            nat_traversal: NatTraversal::Detected,
+            gateway: None,
+        };
+        let slot = Slot::Clear(link);
+        if !self.registrars.contains_key(&slot) {
+            self.equip(now, slot, Generation::default(), attachment);
+        }
+        if let Some(registrar) = self.registrars.get_mut(&slot) {
+            registrar
+                .client
+                .handle(now, client::Input::Probe { via, local });
+        }
+    }
+
+    // --- what goes out -----------------------------------------------------------------------------
+
+    /// Until nobody has anything to say any more.
+    fn carry_out(&mut self, now: Instant) {
+        loop {
+            let mut is_quiet = true;
+            while let Some(wish) = self.dual.poll_effect() {
+                is_quiet = false;
+                match wish {
+                    Wish::Arrangement(arrangement) => {
+                        self.effects.push_back(Effect::Arrangement(arrangement));
+                    }
+                    Wish::Registration(order) => {
+                        self.order(now, order);
+                        self.drain_clients(now);
+                    }
+                    Wish::Vpn(command) => self.effects.push_back(Effect::Vpn(command)),
+                    Wish::SmokeOut(link) => self.smoke_out(now, link),
+                    Wish::Remember(context) => self.effects.push_back(Effect::Remember(context)),
+                    Wish::Tell(tell) => self.effects.push_back(Effect::Tell(tell)),
+                }
+            }
+            is_quiet &= !self.drain_clients(now);
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    fn order(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::Attach {
+                slot,
+                generation,
+                attachment,
+            } => self.attach(now, slot, generation, attachment),
+            Order::Renew { slot } => {
+                let Some(registrar) = self.registrars.get_mut(&slot) else {
+                    return;
+                };
+                let input = match registrar.attachment.point {
+                    // What was agreed to is over for it: asked anew.
+                    Point::AtHome(_) => home_input(registrar.generation, &registrar.attachment),
+                    _ => client::Input::Renew,
+                };
+                registrar.client.handle(now, input);
+            }
+            Order::Detach { slot, release } => {
+                let agents = &self.agents;
+                let Some(registrar) = self.registrars.get_mut(&slot) else {
+                    return;
+                };
+                let there = attachment_of(registrar.generation, &registrar.attachment, agents);
+                let input = match there {
+                    Some(there) if release => client::Input::Deregister(there),
+                    _ => client::Input::Detach,
+                };
+                // Its outcomes are of no interest any more.
+                registrar.generation = Generation::default();
+                registrar.client.handle(now, input);
+                if matches!(slot, Slot::Clear(_))
+                    && !self
+                        .smoke_outs
+                        .keys()
+                        .any(|link| slot == Slot::Clear(*link))
+                {
+                    self.registrars.remove(&slot);
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, now: Instant, slot: Slot, generation: Generation, attachment: Attachment) {
+        self.equip(now, slot, generation, attachment);
+        let input = match attachment.point {
+            Point::AtHome(_) => Some(home_input(generation, &attachment)),
+            _ => attachment_of(generation, &attachment, &self.agents).map(client::Input::Attach),
+        };
+        if let (Some(registrar), Some(input)) = (self.registrars.get_mut(&slot), input) {
+            registrar.client.handle(now, input);
+        }
+    }
+
+    /// A client with what this attachment asks for. One that exists is kept while it would be the same: it
+    /// knows the home agent's clock.
+    fn equip(&mut self, now: Instant, slot: Slot, generation: Generation, attachment: Attachment) {
+        if let Some(registrar) = self.registrars.get_mut(&slot)
+            && is_alike(&registrar.attachment, &attachment)
+        {
+            registrar.generation = generation;
+            registrar.attachment = attachment;
+            return;
+        }
+        let agreement = match slot {
+            Slot::Clear(_) | Slot::Inner => &self.inner,
+            // Each outer slot is of a site whose agreement was checked for.
+            Slot::Outer(site) => match self.outer.get(&site) {
+                Some(agreement) => agreement,
+                None => return,
+            },
+        };
+        let settings = client::Settings {
+            home: Some(attachment.home),
+            home_agent: client::HomeAgent::Known(attachment.home_agent),
+            nai: agreement.nai.clone(),
+            association: agreement.association.clone(),
+            foreign_agents: agreement.foreign_agents.clone(),
+            port: agreement.port,
+            lifetime: u16::try_from(attachment.lifetime.as_secs()).unwrap_or(u16::MAX),
+            renewal: None,
+            reverse: match (slot, attachment.reverse) {
+                (Slot::Inner, true) => ReverseTunnel::Required,
+                (_, true) => ReverseTunnel::Wanted,
+                (_, false) => ReverseTunnel::Unwanted,
+            },
+            encapsulation: agreement.encapsulation,
+            delivery: agreement.delivery,
+            udp: match attachment.nat_traversal {
+                NatTraversal::Detected => UdpTunnel::WhereTranslated,
+                NatTraversal::Forced => UdpTunnel::Forced,
+            },
+            revocation: agreement.revocation,
+            broadcasts: false,
+            networks: match slot {
+                Slot::Clear(_) | Slot::Inner => self.settings.mobile_networks.clone(),
+                Slot::Outer(_) => Vec::new(),
+            },
+        };
+        let random = Box::new(Derived::new(&mut *self.random));
+        let registrar = Registrar {
+            client: Client::new(now, settings, self.clock, random),
+            generation,
+            attachment,
+        };
+        self.registrars.insert(slot, registrar);
+    }
+
+    /// Whether there was anything.
+    fn drain_clients(&mut self, now: Instant) -> bool {
+        let mut outcomes = Vec::new();
+        let mut had_any = false;
+        for (slot, registrar) in &mut self.registrars {
+            while let Some(effect) = registrar.client.poll_effect() {
+                had_any = true;
+                match effect {
+                    client::Effect::Send(datagram) => {
+                        self.effects.push_back(Effect::Send(datagram));
+                    }
+                    client::Effect::Solicit(link) => self.effects.push_back(Effect::Solicit(link)),
+                    client::Effect::Suspicious(what) => {
+                        self.effects.push_back(Effect::Suspicious(*slot, what));
+                    }
+                    client::Effect::Outcome(outcome) => outcomes.push((*slot, outcome)),
+                }
+            }
+        }
+        for (slot, outcome) in outcomes {
+            self.came_out(now, slot, &outcome);
+        }
+        had_any
+    }
+
+    fn came_out(&mut self, now: Instant, slot: Slot, outcome: &client::Outcome) {
+        if let client::Outcome::Reachable {
+            via: Via::Link(link),
+            ..
+        } = outcome
+        {
+            self.smoke_outs.remove(link);
+            let (link, answered) = (*link, true);
+            return self
+                .dual
+                .handle(now, effect::Input::SmokeOut { link, answered });
+        }
+        let Some(registrar) = self.registrars.get(&slot) else {
+            return;
+        };
+        let generation = registrar.generation;
+        if let Some(outcome) = translate(slot, registrar, outcome) {
+            self.dual.handle(
+                now,
+                effect::Input::Registration {
+                    slot,
+                    generation,
+                    outcome,
+                },
+            );
+        }
+    }
+}
+
+/// Whether one client can serve both.
+fn is_alike(a: &Attachment, b: &Attachment) -> bool {
+    (a.home, a.home_agent, a.lifetime, a.reverse, a.nat_traversal)
+        == (b.home, b.home_agent, b.lifetime, b.reverse, b.nat_traversal)
+}

@@ -1,0 +1,7 @@
+//! The dual client in virtual time, among networks that are not what they seem.
+
+mod edges;
+mod histories;
+mod hostile;
+mod networks;
+mod world;

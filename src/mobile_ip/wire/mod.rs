@@ -1,0 +1,3 @@
+//! Messages of Mobile IP as octets.
+
+pub mod advertisement;
