@@ -12,7 +12,7 @@
 //! | layer | rooms | know about |
 //! | --- | --- | --- |
 //! | 0 | [`net`] | addresses, selectors, secrets, timers: values only |
-//! | 1 | [`ted`], [`ike`], [`presence`] | one subject each; no clock, no sockets, no randomness of their own |
+//! | 1 | [`ted`], [`ike`], [`presence`], [`mobile_ip`] | one subject each; no clock, no sockets, no randomness of their own |
 //! | 2 | [`store`] | what survives a restart |
 //! | 2 | [`kernel`] | XFRM, routes, rules, sysctls, interception: what is wanted, what is there, how to get there |
 //! | 3 | [`agent`] | where the rooms below meet: a state machine from events to effects |
@@ -25,6 +25,8 @@ pub mod control;
 pub mod daemon;
 pub mod ike;
 pub mod kernel;
+pub mod mobile_ip;
+pub mod mobile_ip;
 pub mod net;
 pub mod presence;
 pub mod store;

@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("ted", &["net"], "layer 1: one protocol, values only"),
     ("ike", &["net"], "layer 1: one protocol, values only"),
     ("presence", &["net"], "layer 1: one subject, values only"),
+    ("mobile_ip", &["net"], "layer 1: one protocol, values only"),
     (
         "store",
         &["net", "presence"],
@@ -61,7 +62,7 @@ const IO_CRATES: &[&str] = &[
     "clap",
     "libc",
 ];
-const PURE_ROOMS: &[&str] = &["net", "ted", "ike", "presence", "agent"];
+const PURE_ROOMS: &[&str] = &["net", "ted", "ike", "presence", "mobile_ip", "agent"];
 
 /// Clocks and generators of the environment, which a repeatable run cannot have.
 const AMBIENT: &[&str] = &[

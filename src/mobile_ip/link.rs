@@ -1,0 +1,123 @@
+//! Adapters and datagrams, as every role of Mobile IP sees them.
+
+use crate::net::Ipv4Net;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// A physical adapter, by interface index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u32);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
+
+/// Which way a datagram leaves or came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Via {
+    /// Bound to this adapter and in the clear: a proof of the domain needs that.
+    Link(LinkId),
+    /// As the routing table has it for the local address: through the VPN for V, through the outer
+    /// tunnel for T.
+    Routed,
+}
+
+/// One UDP datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    pub via: Via,
+    pub local: SocketAddrV4,
+    pub remote: SocketAddrV4,
+    pub payload: Vec<u8>,
+}
+
+/// A physical adapter and what is around it. Told whole whenever any of it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub id: LinkId,
+    pub name: String,
+    pub carrier: bool,
+    /// Addresses of this machine on it, with the length of their prefix. The first one is used.
+    pub addresses: Vec<Ipv4Net>,
+    pub gateway: Option<Ipv4Addr>,
+    pub gateway_mac: Option<[u8; 6]>,
+    /// The access point of a wireless link.
+    pub access_point: Option<[u8; 6]>,
+    /// The smaller, the better.
+    pub metric: u32,
+}
+
+impl Link {
+    /// The address to use on it; `None` while it can carry nothing.
+    pub fn usable_address(&self) -> Option<Ipv4Addr> {
+        let usable = |net: &&Ipv4Net| !net.addr().is_unspecified() && !net.addr().is_loopback();
+        let first = self.addresses.iter().find(usable)?;
+        self.carrier.then(|| first.addr())
+    }
+
+    /// Whether it is attached to `net`, by its own addresses.
+    pub fn lies_in(&self, net: Ipv4Net) -> bool {
+        self.addresses.iter().any(|own| net.contains(&own.addr()))
+    }
+
+    /// Whether packets go elsewhere now than in `before`. A metric changes nothing of that.
+    pub fn is_elsewhere_than(&self, before: &Self) -> bool {
+        self.carrier != before.carrier
+            || self.usable_address() != before.usable_address()
+            || self.gateway != before.gateway
+            || is_other(self.gateway_mac, before.gateway_mac)
+            || self.access_point != before.access_point
+    }
+}
+
+/// A MAC that becomes known, or whose neighbour entry ages away, is not another one.
+fn is_other(now: Option<[u8; 6]>, before: Option<[u8; 6]>) -> bool {
+    matches!((now, before), (Some(now), Some(before)) if now != before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn office() -> Link {
+        Link {
+            id: LinkId(2),
+            name: "eth0".into(),
+            carrier: true,
+            addresses: vec!["10.10.0.7/24".parse().unwrap()],
+            gateway: Some(Ipv4Addr::new(10, 10, 0, 1)),
+            gateway_mac: None,
+            access_point: None,
+            metric: 100,
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_resolved_is_the_same_place_and_another_mac_is_not() {
+        let before = office();
+        let resolved = Link {
+            gateway_mac: Some([2; 6]),
+            ..office()
+        };
+        assert!(!resolved.is_elsewhere_than(&before));
+        assert!(!before.is_elsewhere_than(&resolved));
+        let other = Link {
+            gateway_mac: Some([3; 6]),
+            ..office()
+        };
+        assert!(other.is_elsewhere_than(&resolved));
+    }
+
+    #[test]
+    fn without_carrier_no_address_is_usable() {
+        let down = Link {
+            carrier: false,
+            ..office()
+        };
+        assert_eq!(down.usable_address(), None);
+        assert!(down.is_elsewhere_than(&office()));
+        assert_eq!(office().usable_address(), Some(Ipv4Addr::new(10, 10, 0, 7)));
+    }
+}
