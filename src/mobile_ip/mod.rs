@@ -4,13 +4,24 @@
 //!
 //! | room | owns |
 //! | --- | --- |
+//! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
+//! | [`security`] | security associations: who may sign what |
+//! | [`replay`] | the clock, and which identification is fresh |
+//! | [`client`] | the registration of a mobile node with one home agent |
+//! | [`foreign_agent`] | visitors, advertisements, and what is relayed for them |
+//! | [`proxy_agent`] | an outer home agent and a surrogate mobile node in one (FIG. 4) |
 //! | [`domain`] | inside or outside: guesses that only order the work, proofs, the choice of an adapter |
 //! | [`dual_client`] | two registrations with a VPN between them, and what S and T may use |
 
 pub mod arrangement;
+pub mod client;
 pub mod domain;
 pub mod dual_client;
+pub mod foreign_agent;
 pub mod link;
+pub mod proxy_agent;
+pub mod replay;
+pub mod security;
 pub mod wire;
 
 pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};

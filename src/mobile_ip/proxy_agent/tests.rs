@@ -266,7 +266,7 @@ fn a_node_that_takes_its_binding_back_is_taken_back_inside_too() {
     }));
     assert_eq!(
         stage.outcomes.last(),
-        Some(&Outcome::Deregistered { epoch: 2 })
+        Some(&Outcome::Deregistered { epoch: 2, answer: None })
     );
     assert_eq!(stage.said.last(), Some(&Effect::Unstitch { home: HOME }));
     assert_eq!(stage.asked_inside, 2);
