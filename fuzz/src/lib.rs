@@ -21,7 +21,7 @@ use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
 use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
-use xfrm_agent::kernel::{interception, statistics};
+use xfrm_agent::kernel::{nft, statistics};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -267,10 +267,10 @@ pub fn control_lines(line: &[u8]) {
 
 /// What `nft -j` prints.
 pub fn nft_listing(json: &[u8]) {
-    let _ = interception::counted(json);
-    if let Ok(once) = interception::settled(json) {
+    let _ = nft::counted(json);
+    if let Ok(once) = nft::settled(json) {
         // Numbers beyond 64 bits may lose their last digits, which nft does not print.
-        interception::settled(once.as_bytes()).expect("it was written just now");
+        nft::settled(once.as_bytes()).expect("it was written just now");
     }
 }
 
