@@ -138,7 +138,9 @@ impl<'a> Run<'a, '_> {
     fn step(&mut self, stage: Stage, step: Step<'a>) -> io::Result<()> {
         let Some(lane) = Lane::of(&step) else {
             self.flush()?;
-            if let Err(error) = self.other(step) {
+            if let Err(error) = self.other(step)
+                && !is_done(&step, &error)
+            {
                 self.refuse(stage, step, error);
             }
             return Ok(());
@@ -333,10 +335,11 @@ impl<'a> Run<'a, '_> {
     }
 }
 
-/// A removal that finds nothing has nothing left to do.
+/// A removal that finds nothing has nothing left to do. Neither has a link that is gone before the
+/// event that says so was read: it is made again then.
 fn is_done(step: &Step<'_>, error: &KernelError) -> bool {
     let gone = error.is_gone() || matches!(error.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV);
-    step.is_removal() && gone
+    (step.is_removal() || matches!(step, Step::SetLink(_))) && gone
 }
 
 /// The socket that steps are sent by, in batches.
