@@ -4,6 +4,7 @@
 mod kernel;
 
 use kernel::{Kernel, in_namespace, run, transmitted};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
@@ -12,11 +13,15 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use xfrm_agent::kernel::adapters::{self, Gateway};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Key, Link, LinkKind,
     LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl, Way,
 };
+use xfrm_agent::kernel::events::KernelEvent;
+use xfrm_agent::kernel::monitor::Monitor;
+use xfrm_agent::kernel::netlink::socket::{Heard, Listener};
 use xfrm_agent::kernel::writer::{Report, Stop};
 use xfrm_agent::net::Family;
 
@@ -243,21 +248,13 @@ fn a_table_of_ours_has_ways_and_an_end_and_a_way_is_replaced_in_one_step() {
         }
         assert!(run("ip", "rule").contains("7400:\tfrom 10.20.0.5 lookup 7400 proto 88"));
 
-        let monitor = std::process::Command::new("ip")
-            .args(["monitor", "route"])
-            .stdout(std::process::Stdio::piped())
-            .spawn();
-        let mut monitor = monitor.unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        // `RTNLGRP_IPV4_ROUTE`.
+        let mut events = Listener::open(NETLINK_ROUTE, &[7]).unwrap();
         kernel.put(vec![way("203.0.113.2")]);
-        std::thread::sleep(Duration::from_millis(100));
-        monitor.kill().unwrap();
-        let said = monitor.wait_with_output().unwrap().stdout;
-        let said = String::from_utf8(said).unwrap();
-        assert!(
-            said.contains("via 203.0.113.2") && !said.contains("Deleted"),
-            "{said}"
-        );
+        let mut kinds = Vec::new();
+        while events.listen(|event| kinds.push(event.kind)).unwrap() != Heard::Silence {}
+        assert_eq!(kinds, [libc::RTM_NEWROUTE], "and no removal");
+        assert!(table().contains("default via 203.0.113.2"));
         assert_eq!(table().lines().count(), 3);
 
         let mut kernel = Kernel::open_in(kernel.kill());
@@ -405,6 +402,61 @@ fn a_sysctl_of_a_link_is_given_back_and_one_that_went_with_its_link_is_forgotten
         let directory = kernel.stop(Stop::Keep);
         assert_eq!(value(), before);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of_them() {
+    in_namespace(|| {
+        wan();
+        let mut kernel = Kernel::open();
+        kernel.put(vec![tun(ANCHOR), address(ANCHOR, "10.20.0.5/32")]);
+        let told = || {
+            let all = adapters::adapters().unwrap();
+            all.into_iter().find(|adapter| adapter.name == WAN).unwrap()
+        };
+        let names: Vec<_> = adapters::adapters()
+            .unwrap()
+            .iter()
+            .map(|a| a.name.to_string())
+            .collect();
+        assert_eq!(
+            names.len(),
+            2,
+            "the two ends of a cable, and no anchor: {names:?}"
+        );
+        assert!(told().carrier);
+        assert_eq!(told().addresses, ["203.0.113.10/24".parse().unwrap()]);
+        assert_eq!(told().gateway, None);
+        let mut monitor = kernel.block_on(async { Monitor::open().unwrap() });
+        let mut wait = || {
+            let next =
+                async { tokio::time::timeout(Duration::from_secs(10), monitor.next()).await };
+            kernel.block_on(next).unwrap().unwrap()
+        };
+        run("ip", "route add default via 203.0.113.1 dev wan metric 100");
+        assert_eq!(wait(), KernelEvent::GatewayChanged);
+        let gateway = |mac| Gateway {
+            address: Ipv4Addr::new(203, 0, 113, 1),
+            mac,
+            metric: 100,
+        };
+        assert_eq!(told().gateway, Some(gateway(None)));
+        // Of somebody who is no gateway: nobody is woken.
+        run(
+            "ip",
+            "neigh add 203.0.113.9 lladdr 02:00:00:00:00:09 dev wan",
+        );
+        run(
+            "ip",
+            "neigh add 203.0.113.1 lladdr 02:00:00:00:00:01 dev wan",
+        );
+        assert_eq!(wait(), KernelEvent::GatewayChanged);
+        assert_eq!(told().gateway, Some(gateway(Some([2, 0, 0, 0, 0, 1]))));
+        run("ip", "link set wan down");
+        while wait() != KernelEvent::AddressChanged {}
+        assert!(!told().carrier);
+        kernel.stop(Stop::Remove);
     });
 }
 

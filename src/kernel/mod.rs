@@ -3,6 +3,7 @@
 //! Pure: [`desired`], [`observed`], [`ownership`], [`plan`], [`events`]. I/O: [`netlink`],
 //! [`writer`] (the only sender of mutations) and [`monitor`].
 
+pub mod adapters;
 pub mod decapsulation;
 pub mod desired;
 pub mod events;

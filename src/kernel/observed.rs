@@ -1,6 +1,6 @@
 //! What the kernel holds, as its dumps and events say: never from memory of what was sent.
 
-mod links;
+pub(super) mod links;
 
 pub use links::{LinkState, Links, ObservedKind, ObservedLink};
 

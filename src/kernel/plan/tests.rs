@@ -1,6 +1,8 @@
 //! Plans carried out on a model of the kernel's policy database, after each step of which every
 //! packet of a small universe is looked up.
 
+mod paths;
+
 use super::*;
 use crate::kernel::desired::{
     Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, RouteKey, RuleKey,
