@@ -19,8 +19,8 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use xfrm_agent::kernel::desired::{
-    Action, Direction, Interception, Mark, Object, Policy, PolicyKey, RouteKey, RuleKey,
-    TransparentPorts,
+    Action, Direction, Interception, Mark, Object, Policy, PolicyKey, Route, RouteKey, RuleKey,
+    TransparentPorts, Way,
 };
 use xfrm_agent::kernel::interception;
 use xfrm_agent::kernel::ownership::Band;
@@ -143,16 +143,15 @@ fn router(kernel: &mut Kernel, divert_to: TransparentPorts) {
         Object::Policy(Policy { key, ..all })
     };
     let lead = |family: Family| {
-        let route = RouteKey {
-            table: 7370,
-            local: family.any(),
+        let route = Route {
+            key: RouteKey {
+                table: 7370,
+                dst: family.any(),
+                metric: 0,
+            },
+            way: Way::Local,
         };
-        let rule = RuleKey {
-            family,
-            priority: 7370,
-            mark: DIVERT,
-            table: 7370,
-        };
+        let rule = RuleKey::new(family, 7370, 7370).mark(DIVERT);
         [Object::Route(route), Object::Rule(rule)]
     };
     let [route4, rule4] = lead(Family::V4);

@@ -8,7 +8,8 @@ use kernel::{
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 use xfrm_agent::kernel::desired::{
-    Action, Change, Direction, Mark, Object, Policy, PolicyKey, RouteKey, RuleKey, Sysctl,
+    Action, Change, Direction, Mark, Object, Policy, PolicyKey, Route, RouteKey, RuleKey, Sysctl,
+    Way,
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::features;
@@ -496,16 +497,15 @@ fn routes_and_rules_of_ours_come_and_go_and_others_stay() {
             mask: 0xc000_0000,
         };
         let both = |family: Family| {
-            let route = RouteKey {
-                table: 7370,
-                local: family.any(),
+            let route = Route {
+                key: RouteKey {
+                    table: 7370,
+                    dst: family.any(),
+                    metric: 0,
+                },
+                way: Way::Local,
             };
-            let rule = RuleKey {
-                family,
-                priority: 7370,
-                mark,
-                table: 7370,
-            };
+            let rule = RuleKey::new(family, 7370, 7370).mark(mark);
             [Object::Route(route), Object::Rule(rule)]
         };
         run("ip", "rule add priority 7371 fwmark 1 lookup 7370");

@@ -20,8 +20,10 @@ use xfrm_agent::ike::wire::{Header, PayloadKind, Payloads};
 use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
-use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
-use xfrm_agent::kernel::{interception, statistics};
+use xfrm_agent::kernel::netlink::{
+    acquire, address, error, link, neighbour, nftables, policy, route, rule, sa,
+};
+use xfrm_agent::kernel::{nft, statistics};
 use xfrm_agent::mobile_ip::wire::advertisement::Discovery as AgentDiscovery;
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
@@ -233,7 +235,17 @@ pub fn netlink(octets: &[u8]) {
             policy::read(&message);
             sa::is_hard_expiry(&message);
             policy::is_hard_expiry(&message);
+            link::read(&message);
+            link::read_gone(&message);
+            address::read(&message);
+            route::read(&message);
+            rule::read(&message);
+            neighbour::default_route(&message);
+            neighbour::neighbour(&message);
         }
+        // Their kinds say of which subsystem they are.
+        let kind = 0x0a00 | message.kind & 0xff;
+        nftables::read(&Message { kind, ..message });
     }
 }
 
@@ -269,10 +281,10 @@ pub fn control_lines(line: &[u8]) {
 
 /// What `nft -j` prints.
 pub fn nft_listing(json: &[u8]) {
-    let _ = interception::counted(json);
-    if let Ok(once) = interception::settled(json) {
+    let _ = nft::counted(json);
+    if let Ok(once) = nft::settled(json) {
         // Numbers beyond 64 bits may lose their last digits, which nft does not print.
-        interception::settled(once.as_bytes()).expect("it was written just now");
+        nft::settled(once.as_bytes()).expect("it was written just now");
     }
 }
 

@@ -15,8 +15,8 @@
 use super::settings::{FailureAction, ProxyGroup, Settings};
 use super::wishes::{Owner, Wishes};
 use crate::kernel::desired::{
-    Action, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey, RouteKey,
-    RuleKey, Sysctl, Template,
+    Action, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey, Route,
+    RouteKey, RuleKey, Sysctl, Template, Way,
 };
 use crate::kernel::ownership::Band;
 use crate::net::masked::TooManyPrefixes;
@@ -203,16 +203,17 @@ pub(super) fn surroundings(settings: &Settings, wishes: &mut Wishes) {
     ));
     let interception = &settings.interception;
     for family in [Family::V4, Family::V6] {
-        wishes.want(Object::Route(RouteKey {
-            table: interception.table,
-            local: family.any(),
+        let (table, priority) = (interception.table, interception.rule_priority);
+        wishes.want(Object::Route(Route {
+            key: RouteKey {
+                table,
+                dst: family.any(),
+                metric: 0,
+            },
+            way: Way::Local,
         }));
-        wishes.want(Object::Rule(RuleKey {
-            family,
-            priority: interception.rule_priority,
-            mark: interception.divert_mark,
-            table: interception.table,
-        }));
+        let rule = RuleKey::new(family, priority, table).mark(interception.divert_mark);
+        wishes.want(Object::Rule(rule));
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
             tracing::warn!("the kernel's events came faster than they were read; some are lost");
             return None;
         }
-        events::KernelEvent::Acquire(_) => return None,
+        events::KernelEvent::Acquire(_) | events::KernelEvent::GatewayChanged => return None,
     };
     Some(Event::Kernel(event))
 }

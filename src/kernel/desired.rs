@@ -4,9 +4,18 @@
 //! kernel follow. A key is the kernel's own identity of an object, so two wishes for one key are
 //! one object and never two.
 
+mod decapsulation;
+mod link;
+mod route;
+mod sysctl;
+
+pub use decapsulation::DecapsulationEntry;
+pub use link::{AddressKey, InvalidLinkName, Link, LinkKind, LinkName, Offload, ProxyKey};
+pub use route::{Encapsulation, Fragmenting, Route, RouteKey, RuleKey, Way};
+pub use sysctl::{LinkSetting, Sysctl};
+
 use crate::net::{IpNet, Secret, Selector, Spi};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,10 +42,16 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     Sysctl(Sysctl),
+    Link(LinkName),
     Route(RouteKey),
     Rule(RuleKey),
-    /// The agent's one nftables table.
+    Address(AddressKey),
+    Proxy(ProxyKey),
+    /// The nftables table that diverts and passes packets.
     Interception,
+    /// The nftables table that judges what is decapsulated.
+    Decapsulation,
+    DecapsulationEntry(DecapsulationEntry),
     Sa(SaKey),
     Policy(PolicyKey),
 }
@@ -45,9 +60,19 @@ pub enum Key {
 #[derive(Clone, Debug)]
 pub enum Object {
     Sysctl(Sysctl, String),
-    Route(RouteKey),
+    Link(Link),
+    Route(Route),
     Rule(RuleKey),
+    /// On a link that is wanted as well; means nothing on any other.
+    Address(AddressKey),
+    /// ARP, or neighbour discovery, is answered for this address there.
+    Proxy(ProxyKey),
     Interception(Interception),
+    /// Packets of IP in IP to the ends that its entries name are decapsulated only where another
+    /// entry allows it (RFC 3024 §4.3.2).
+    Decapsulation,
+    /// Means nothing without [`Object::Decapsulation`].
+    DecapsulationEntry(DecapsulationEntry),
     Sa(Box<Sa>),
     /// An SA of an earlier run, whose keys only the kernel knows: stays while it is there.
     AdoptedSa(SaKey),
@@ -58,9 +83,14 @@ impl Object {
     pub fn key(&self) -> Key {
         match self {
             Self::Sysctl(name, _) => Key::Sysctl(*name),
-            Self::Route(key) => Key::Route(*key),
+            Self::Link(link) => Key::Link(link.name),
+            Self::Route(route) => Key::Route(route.key),
             Self::Rule(key) => Key::Rule(*key),
+            Self::Address(key) => Key::Address(*key),
+            Self::Proxy(key) => Key::Proxy(*key),
             Self::Interception(_) => Key::Interception,
+            Self::Decapsulation => Key::Decapsulation,
+            Self::DecapsulationEntry(entry) => Key::DecapsulationEntry(*entry),
             Self::Sa(sa) => Key::Sa(sa.key()),
             Self::AdoptedSa(key) => Key::Sa(*key),
             Self::Policy(policy) => Key::Policy(policy.key),
@@ -271,49 +301,7 @@ pub struct UdpEncapsulation {
     pub dst_port: u16,
 }
 
-// --- everything else ----------------------------------------------------------------------------
-
-/// Sysctls that the agent changes; the writer remembers what was there before, across `kill -9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Sysctl {
-    /// `net.core.xfrm_larval_drop`: 0 holds packets while their SA is negotiated.
-    XfrmLarvalDrop,
-    /// `net.core.xfrm_acq_expires`: seconds until the kernel asks again.
-    XfrmAcqExpires,
-}
-
-impl Sysctl {
-    pub const ALL: [Self; 2] = [Self::XfrmLarvalDrop, Self::XfrmAcqExpires];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::XfrmLarvalDrop => "net.core.xfrm_larval_drop",
-            Self::XfrmAcqExpires => "net.core.xfrm_acq_expires",
-        }
-    }
-}
-
-impl fmt::Display for Sysctl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// `local PREFIX dev lo table TABLE`: what makes an intercepted packet ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteKey {
-    pub table: u32,
-    pub local: IpNet,
-}
-
-/// `fwmark VALUE/MASK lookup TABLE` for one IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleKey {
-    pub family: crate::net::Family,
-    pub priority: u32,
-    pub mark: Mark,
-    pub table: u32,
-}
+// --- interception --------------------------------------------------------------------------------
 
 /// The agent's nftables table: which probes are diverted to the agent, and which discovery and IKE
 /// packets of others pass traps and enforcement.

@@ -28,6 +28,9 @@ pub enum KernelEvent {
     },
     /// An address or a link came, went or changed.
     AddressChanged,
+    /// A default route of the main table came, went or changed, or it has become known which MAC
+    /// address its gateway has: [`super::adapters`] has changed.
+    GatewayChanged,
     /// Events were lost. ACQUIREs come again while their packets do.
     Overrun,
 }

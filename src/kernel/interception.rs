@@ -13,16 +13,10 @@
 use super::desired::{Interception, Mark};
 use super::netlink::error::KernelError;
 use super::netlink::nftables;
+use super::nft::{self, Counters};
 use super::ownership::NFT_TABLE;
 use crate::net::{Family, IpNet};
-use nix::errno::Errno;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
-
-/// What the table's named counters have counted, in packets.
-pub type Counters = BTreeMap<String, u64>;
 
 /// In offsets from the UDP header, in bits: octet 17 of the ISAKMP header is its version, octet 18
 /// its exchange type. Behind the non-ESP marker (RFC 3948 §2.2) all lies four octets further.
@@ -137,41 +131,22 @@ fn set_mark(Mark { value, mask }: Mark) -> String {
 
 /// Puts the table in place of whatever has its name.
 pub fn install(wanted: &Interception) -> Result<(), KernelError> {
-    nft(&["-f", "-"], &script(wanted)).map(drop)
+    nft::run(&["-f", "-"], &script(wanted)).map(drop)
 }
 
 /// Already gone is success.
 pub fn remove() -> Result<(), KernelError> {
-    let script = format!("table inet {NFT_TABLE}\ndelete table inet {NFT_TABLE}\n");
-    nft(&["-f", "-"], &script).map(drop)
+    nft::run(&["-f", "-"], &nft::removal("inet", NFT_TABLE)).map(drop)
 }
 
 /// The table as it is, without handles and counts; `None` where there is none.
 pub fn listing() -> Result<Option<String>, KernelError> {
-    list()?.map(|table| settled(&table)).transpose()
-}
-
-/// A listing of `nft -j` without handles and counts.
-pub fn settled(table: &[u8]) -> Result<String, KernelError> {
-    let mut table = understand(table)?;
-    settle(&mut table);
-    Ok(table.to_string())
+    list()?.map(|table| nft::settled(&table)).transpose()
 }
 
 /// For status and `doctor`; empty where there is no table.
 pub fn counters() -> Result<Counters, KernelError> {
-    list()?.map_or_else(|| Ok(Counters::default()), |table| counted(&table))
-}
-
-/// The named counters of a listing of `nft -j`.
-pub fn counted(table: &[u8]) -> Result<Counters, KernelError> {
-    let table = understand(table)?;
-    let objects = table["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(objects
-        .iter()
-        .map(|object| &object["counter"])
-        .filter_map(|c| Some((c["name"].as_str()?.to_owned(), c["packets"].as_u64()?)))
-        .collect())
+    list()?.map_or_else(|| Ok(Counters::default()), |table| nft::counted(&table))
 }
 
 fn list() -> Result<Option<Vec<u8>>, KernelError> {
@@ -179,68 +154,7 @@ fn list() -> Result<Option<Vec<u8>>, KernelError> {
     if !nftables::has_inet_table(NFT_TABLE)? {
         return Ok(None);
     }
-    nft(&["-j", "list", "table", "inet", NFT_TABLE], "").map(Some)
-}
-
-fn understand(json: &[u8]) -> Result<serde_json::Value, KernelError> {
-    serde_json::from_slice(json).map_err(|error| KernelError {
-        errno: Errno::EBADMSG,
-        text: Some(format!("nft -j: {error}")),
-    })
-}
-
-/// Removes what changes by itself.
-fn settle(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for name in ["handle", "packets", "bytes", "metainfo"] {
-                fields.remove(name);
-            }
-            fields.values_mut().for_each(settle);
-        }
-        serde_json::Value::Array(values) => values.iter_mut().for_each(settle),
-        _ => {}
-    }
-}
-
-fn nft(arguments: &[&str], input: &str) -> Result<Vec<u8>, KernelError> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = run(arguments, input).map_err(|error| KernelError {
-        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-        text: Some(format!("nft: {error}")),
-    })?;
-    if status.success() {
-        return Ok(stdout);
-    }
-    let said = String::from_utf8_lossy(&stderr);
-    Err(KernelError {
-        errno: if said.contains("not permitted") {
-            Errno::EPERM
-        } else {
-            Errno::EINVAL
-        },
-        text: Some(format!(
-            "nft: {}",
-            said.lines().next().unwrap_or_default().trim()
-        )),
-    })
-}
-
-fn run(arguments: &[&str], input: &str) -> std::io::Result<Output> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // An nft that refuses to read says why on stderr.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    child.wait_with_output()
+    nft::run(&["-j", "list", "table", "inet", NFT_TABLE], "").map(Some)
 }
 
 #[cfg(test)]
@@ -283,15 +197,5 @@ mod tests {
         wanted.divert_to.v6 = None;
         let script = script(&wanted);
         assert!(script.contains("tproxy ip to :4101") && !script.contains("tproxy ip6"));
-    }
-
-    #[test]
-    fn settling_keeps_all_that_a_person_could_change() {
-        let mut value = serde_json::json!({"rule": {"handle": 4, "expr": [{"counter": {"packets": 3, "bytes": 9}}, {"accept": null}]}});
-        settle(&mut value);
-        assert_eq!(
-            value,
-            serde_json::json!({"rule": {"expr": [{"counter": {}}, {"accept": null}]}})
-        );
     }
 }

@@ -3,6 +3,8 @@
 //! Pure: [`desired`], [`observed`], [`ownership`], [`plan`], [`events`]. I/O: [`netlink`],
 //! [`writer`] (the only sender of mutations) and [`monitor`].
 
+pub mod adapters;
+pub mod decapsulation;
 pub mod desired;
 pub mod events;
 pub mod features;
@@ -10,6 +12,7 @@ pub mod interception;
 pub mod listing;
 pub mod monitor;
 pub mod netlink;
+pub mod nft;
 pub mod observed;
 pub mod ownership;
 pub mod plan;
@@ -17,4 +20,5 @@ pub mod remembered;
 pub mod source_addresses;
 pub mod statistics;
 mod text;
+mod tun;
 pub mod writer;

@@ -1,4 +1,5 @@
-//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses.
+//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses
+//! and gateways.
 //!
 //! Objects that others add, alter or delete are the writer's business, which listens for itself.
 //! Events that nobody reads stay in the socket, 8 MiB of them; beyond that they are lost and
@@ -6,7 +7,8 @@
 
 use super::events::{KernelEvent, Limit};
 use super::netlink::message::Message;
-use super::netlink::socket::{Heard, Listener};
+use super::netlink::neighbour::{self, DefaultRoute};
+use super::netlink::socket::{Heard, Listener, Requests};
 use super::netlink::{acquire, sa};
 use super::ownership;
 use netlink_packet_xfrm::constants::{
@@ -19,11 +21,15 @@ use tokio::io::unix::AsyncFd;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
 const ADDRESS_GROUPS: [u32; 3] = [1, 5, 9];
+/// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_ROUTE`.
+const GATEWAY_GROUPS: [u32; 2] = [3, 7];
 
 #[derive(Debug)]
 pub struct Monitor {
     xfrm: AsyncFd<Listener>,
     addresses: AsyncFd<Listener>,
+    gateways: AsyncFd<Listener>,
+    known: Gateways,
     ready: VecDeque<KernelEvent>,
 }
 
@@ -37,6 +43,8 @@ impl Monitor {
         Ok(Self {
             xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
             addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
+            gateways: listen(NETLINK_ROUTE, &GATEWAY_GROUPS)?,
+            known: Gateways::look()?,
             ready: VecDeque::new(),
         })
     }
@@ -75,8 +83,46 @@ impl Monitor {
                     guard.clear_ready();
                     ready.push_back(KernelEvent::AddressChanged);
                 }
+                guard = self.gateways.readable_mut() => {
+                    let mut guard = guard?;
+                    let known = &mut self.known;
+                    let mut changed = false;
+                    let heard = guard.get_inner_mut().listen(|m| changed |= known.concerns(m))?;
+                    match heard {
+                        Heard::Something => {}
+                        Heard::Overrun => changed = true,
+                        Heard::Silence => guard.clear_ready(),
+                    }
+                    if changed {
+                        *known = Gateways::look()?;
+                        ready.push_back(KernelEvent::GatewayChanged);
+                    }
+                }
             }
         }
+    }
+}
+
+/// Of the default routes, so that no other neighbour's coming and going wakes anybody.
+#[derive(Debug)]
+struct Gateways(Vec<DefaultRoute>);
+
+impl Gateways {
+    fn look() -> io::Result<Self> {
+        let mut requests = Requests::open_strict(NETLINK_ROUTE)?;
+        let routes = neighbour::default_routes(&mut requests);
+        routes.map(Self).map_err(|error| error.errno.into())
+    }
+
+    fn concerns(&self, message: &Message<'_>) -> bool {
+        if neighbour::default_route(message).is_some() {
+            return true;
+        }
+        let Some(((link, address), mac)) = neighbour::neighbour(message) else {
+            return false;
+        };
+        let mut known = self.0.iter();
+        known.any(|r| (r.link, r.gateway) == (link, address) && r.mac != Some(mac))
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the kernel holds, as its dumps and events say: never from memory of what was sent.
 
+pub(super) mod links;
+
+pub use links::{LinkState, Links, ObservedKind, ObservedLink};
+
 use super::desired::{
-    Interception, Lifetime, Mode, Policy, PolicyKey, RouteKey, RuleKey, SaKey, Sysctl,
-    UdpEncapsulation,
+    AddressKey, DecapsulationEntry, Interception, Lifetime, Mode, Policy, PolicyKey, ProxyKey,
+    RouteKey, RuleKey, SaKey, Sysctl, UdpEncapsulation, Way,
 };
 use super::ownership;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +60,20 @@ pub enum ObservedInterception {
     Unknown,
 }
 
+/// The nftables table that judges what is decapsulated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ObservedDecapsulation {
+    #[default]
+    Absent,
+    /// Just as it was after we wrote it, its entries aside.
+    AsWritten,
+    /// Of an earlier run, or altered since: to be written again. Its entries stay.
+    Unknown,
+}
+
+/// A route, as its next hop's index says it.
+pub type ObservedWay = Way<u32>;
+
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Everybody's, because a key is taken whoever holds it.
@@ -65,12 +83,27 @@ pub struct Observed {
     sas: BTreeMap<SaKey, ObservedSa>,
     /// Ours that were there once and are not any more.
     gone: BTreeSet<SaKey>,
-    pub routes: BTreeSet<RouteKey>,
+    /// Everybody's.
+    pub links: Links,
+    /// On links of ours.
+    pub addresses: BTreeSet<AddressKey>,
+    /// Ours. `None` is one of ours that we would not write so.
+    pub routes: BTreeMap<RouteKey, Option<ObservedWay>>,
     pub rules: BTreeSet<RuleKey>,
+    /// Everybody's, and whether each is ours.
+    pub proxies: BTreeMap<ProxyKey, Whose>,
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Sysctls that we have changed and whose earlier value is remembered.
     pub altered: BTreeSet<Sysctl>,
     pub interception: ObservedInterception,
+    pub decapsulation: ObservedDecapsulation,
+    pub decapsulation_entries: BTreeSet<DecapsulationEntry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Ours,
+    Others,
 }
 
 impl Observed {

@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | policy | [`INDICES`] and [`PRIORITIES`], both |
 //! | SA | [`REQIDS`] |
-//! | route, rule | [`ROUTE_PROTOCOL`] |
-//! | nftables table | [`NFT_TABLE`] |
+//! | link | [`LINK_ALIAS`] |
+//! | address | that of its link, where the kernel did not give it itself |
+//! | route, rule, proxy neighbour | [`ROUTE_PROTOCOL`] |
+//! | nftables tables | [`NFT_TABLE`], [`DECAPSULATION_TABLE`] |
 
 use super::desired::Direction;
 use super::netlink::policy::direction_code;
@@ -28,11 +30,17 @@ pub const TUNNEL_REQIDS: Range<u32> = 0x5800_0000..0x5810_0000;
 /// One for each address of a contact.
 pub const CONTACT_REQIDS: Range<u32> = 0x5810_0000..0x5820_0000;
 
-/// `proto 88` in `ip route` and `ip rule`.
+/// `proto 88` in `ip route`, `ip rule` and `ip neigh`.
 pub const ROUTE_PROTOCOL: u8 = 88;
+
+/// `alias xfrm-agent` in `ip link`.
+pub const LINK_ALIAS: &str = "xfrm-agent";
 
 /// `nft list table inet xfrm-agent`.
 pub const NFT_TABLE: &str = "xfrm-agent";
+
+/// `nft list table ip xfrm-agent-tunnels`.
+pub const DECAPSULATION_TABLE: &str = "xfrm-agent-tunnels";
 
 /// What a policy is for decides which of two that match is looked at: bands in strict order, the
 /// smaller priority wins. Policies written by hand (priority 0) come before all of them, those of

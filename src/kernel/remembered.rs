@@ -67,7 +67,7 @@ impl Remembered {
         let ours = ours.to_owned();
         settings
             .sysctls
-            .entry(name.name().to_owned())
+            .entry(name.to_string())
             .and_modify(|altered| altered.ours.clone_from(&ours))
             .or_insert_with(|| Altered {
                 before: before.to_owned(),
@@ -100,9 +100,15 @@ impl Remembered {
         })
     }
 
+    /// Those that we changed.
+    pub fn sysctls(&self) -> impl Iterator<Item = Sysctl> {
+        let names = self.settings.sysctls.keys();
+        names.filter_map(|name| name.parse().ok())
+    }
+
     /// It has its earlier value again. [`Self::save`] when all have: an empty memory needs no room.
     pub fn forget_sysctl(&mut self, name: Sysctl) {
-        self.settings.sysctls.remove(name.name());
+        self.settings.sysctls.remove(&name.to_string());
     }
 
     /// As [`Self::forget_sysctl`].
@@ -173,7 +179,7 @@ mod tests {
         drop(first);
         let mut second = Remembered::open(directory.path()).unwrap();
         second.sysctl(name, "0", "0").unwrap();
-        let altered = &second.settings().sysctls[name.name()];
+        let altered = &second.settings().sysctls[&name.to_string()];
         assert_eq!((altered.before.as_str(), altered.ours.as_str()), ("1", "0"));
         second.forget_sysctl(name);
         second.save().unwrap();

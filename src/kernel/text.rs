@@ -1,13 +1,14 @@
-//! Objects in the words of `ip xfrm`, `ip route`, `ip rule` and `sysctl`, for people who read
-//! errors and logs. Keys of SAs are never shown.
+//! Objects in the words of `ip`, `nft` and `sysctl`, for people who read errors and logs. Keys of SAs are never shown.
+
+mod paths;
 
 use super::desired::{
     Action, Algorithms, Direction, IpsecProtocol, Key, Level, Lifetime, Limits, Mark, Mode, Policy,
-    PolicyKey, RouteKey, RuleKey, Sa, SaKey, Template,
+    PolicyKey, Sa, SaKey, Template,
 };
 use super::observed::ObservedPolicy;
-use super::ownership::{NFT_TABLE, ROUTE_PROTOCOL};
-use crate::net::{Family, Port, Protocol, Selector};
+use super::ownership::{DECAPSULATION_TABLE, NFT_TABLE};
+use crate::net::{Port, Protocol, Selector};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Direction {
@@ -232,42 +233,21 @@ impl Display for Sa {
     }
 }
 
-impl Display for RouteKey {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { local, table } = self;
-        write!(
-            f,
-            "local {local} dev lo table {table} proto {ROUTE_PROTOCOL}"
-        )
-    }
-}
-
-impl Display for RuleKey {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            family,
-            priority,
-            mark: Mark { value, mask },
-            table,
-        } = self;
-        if *family == Family::V6 {
-            f.write_str("-6 ")?;
-        }
-        write!(
-            f,
-            "priority {priority} fwmark {value:#x}/{mask:#x} lookup {table} proto {ROUTE_PROTOCOL}"
-        )
-    }
-}
-
 /// The command whose object it is, and the object.
 impl Display for Key {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sysctl(name) => write!(f, "sysctl {name}"),
+            Self::Link(name) => write!(f, "ip link {name}"),
+            Self::Address(key) => write!(f, "ip address {key}"),
             Self::Route(key) => write!(f, "ip route {key}"),
             Self::Rule(key) => write!(f, "ip rule {key}"),
+            Self::Proxy(key) => write!(f, "ip neigh {key}"),
             Self::Interception => write!(f, "nft table inet {NFT_TABLE}"),
+            Self::Decapsulation => write!(f, "nft table ip {DECAPSULATION_TABLE}"),
+            Self::DecapsulationEntry(entry) => {
+                write!(f, "nft element ip {DECAPSULATION_TABLE} {entry}")
+            }
             Self::Sa(key) => write!(f, "ip xfrm state {key}"),
             Self::Policy(key) => write!(f, "ip xfrm policy {key}"),
         }
@@ -277,6 +257,7 @@ impl Display for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Family;
 
     #[test]
     fn a_selector_is_said_in_words_that_ip_takes() {

@@ -101,7 +101,8 @@ impl Kernel {
                 Object::Interception(interception) => {
                     self.interception = Some(interception.clone());
                 }
-                Object::AdoptedSa(_) | Object::Sysctl(..) | Object::Route(_) | Object::Rule(_) => {}
+                // Not among what decides about packets here.
+                _ => {}
             }
         }
         for key in &change.remove {

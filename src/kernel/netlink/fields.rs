@@ -26,6 +26,23 @@ pub fn family(code: u16) -> Option<Family> {
     }
 }
 
+/// `None` where so many octets are no address.
+pub fn ip(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => Some(<[u8; 4]>::try_from(octets).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(octets).ok()?.into()),
+        _ => None,
+    }
+}
+
+/// Puts the octets of an address where `put` wants them.
+pub fn with_octets<T>(addr: IpAddr, put: impl FnOnce(&[u8]) -> T) -> T {
+    match addr {
+        IpAddr::V4(addr) => put(&addr.octets()),
+        IpAddr::V6(addr) => put(&addr.octets()),
+    }
+}
+
 pub fn address(family: Family, address: &xfrm::Address) -> IpAddr {
     match family {
         Family::V4 => address.to_ipv4().into(),

@@ -15,6 +15,8 @@ pub const HEADER_LEN: usize = 16;
 pub mod flags {
     pub const REQUEST: u16 = 0x1;
     pub const ACK: u16 = 0x4;
+    /// Take the place of the object that is there.
+    pub const REPLACE: u16 = 0x100;
     /// Fail where the object is there already.
     pub const EXCLUSIVE: u16 = 0x200;
     pub const CREATE: u16 = 0x400;
@@ -26,6 +28,9 @@ pub mod flags {
     /// In an error: attributes follow.
     pub const ACK_TLVS: u16 = 0x200;
 }
+
+/// In an attribute's kind.
+const NESTED: u16 = 0x8000;
 
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
@@ -107,6 +112,16 @@ impl<'a> Attributes<'a> {
             .filter(|(k, _)| *k == kind)
             .last()
             .map(|(_, value)| value)
+    }
+
+    pub fn find_u8(&self, kind: u16) -> Option<u8> {
+        self.find(kind)?.first().copied()
+    }
+
+    /// Text, with or without a zero at its end.
+    pub fn find_str(&self, kind: u16) -> Option<&'a str> {
+        let octets = self.find(kind)?;
+        std::str::from_utf8(octets.strip_suffix(&[0]).unwrap_or(octets)).ok()
     }
 
     pub fn find_u32(&self, kind: u16) -> Option<u32> {
@@ -217,6 +232,15 @@ impl Batch {
         self.next_sequence = self.next_sequence.wrapping_add(1);
     }
 
+    /// Appends a message that is neither counted nor answered: the end of a transaction.
+    pub fn trailer(&mut self, kind: u16, payload: &[u8]) {
+        let (last, sequence) = (self.last, self.next_sequence);
+        self.message(kind, 0, |it| it.put_bytes(payload));
+        self.messages -= 1;
+        self.last = last;
+        self.next_sequence = sequence;
+    }
+
     /// Asks for an answer to the last message although it succeeds. Failures are always answered,
     /// and in order, so its answer ends the batch.
     pub fn acknowledge_last(&mut self) {
@@ -264,6 +288,16 @@ impl Payload<'_> {
         pad(self.bytes);
     }
 
+    /// An attribute that consists of attributes.
+    pub fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Payload<'_>)) {
+        let start = self.bytes.len();
+        self.attribute_header(kind | NESTED, 0);
+        write(&mut Payload { bytes: self.bytes });
+        let length = u16::try_from(self.bytes.len() - start)
+            .expect("attributes written here are below a kilobyte");
+        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    }
+
     fn attribute_header(&mut self, kind: u16, len: usize) {
         let length = u16::try_from(4 + len).expect("attributes written here are below a kilobyte");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -300,6 +334,25 @@ mod tests {
         assert_eq!((batch.first_sequence(), batch.last_sequence()), (7, 9));
         batch.clear();
         assert_eq!((batch.first_sequence(), batch.len()), (10, 0));
+    }
+
+    #[test]
+    fn a_nested_attribute_reads_back_and_a_trailer_is_sent_and_not_counted() {
+        let mut batch = Batch::new(1);
+        batch.message(0x10, 0, |payload| {
+            payload.nested(3, |payload| payload.attribute_bytes(4, &[b"abcde"]));
+            payload.attribute_bytes(5, &[b"f"]);
+        });
+        batch.trailer(0x11, &[0; 4]);
+        batch.acknowledge_last();
+        let messages: Vec<_> = Messages(batch.bytes()).collect();
+        let attributes = Attributes(messages[0].payload);
+        let inner = Attributes(attributes.find(3).unwrap());
+        assert_eq!(inner.find(4), Some(&b"abcde"[..]));
+        assert_eq!(attributes.find(5), Some(&b"f"[..]));
+        assert_eq!(messages[0].flags & flags::ACK, flags::ACK);
+        assert_eq!(messages[1].flags & flags::ACK, 0);
+        assert_eq!((batch.len(), batch.last_sequence()), (1, 1));
     }
 
     #[test]

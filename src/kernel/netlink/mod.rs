@@ -10,17 +10,21 @@
 //! | [`socket`] | requests, dumps, subscriptions |
 //! | [`error`] | errno and the kernel's own explanation |
 //! | [`fields`] | addresses, selectors, lifetimes, marks |
-//! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`route`], [`neighbour`], [`nftables`] | one kind of object each |
+//! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`link`], [`address`], [`route`], [`rule`], [`neighbour`], [`proxy`], [`nftables`] | one kind of object each |
 
 pub mod acquire;
+pub mod address;
 pub mod error;
 pub mod fields;
 pub mod larval;
+pub mod link;
 pub mod message;
 pub mod neighbour;
 pub mod nftables;
 pub mod policy;
+pub mod proxy;
 pub mod route;
+pub mod rule;
 pub mod sa;
 pub mod socket;
 pub mod spd;

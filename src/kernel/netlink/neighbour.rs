@@ -4,6 +4,7 @@ use super::error::KernelError;
 use super::fields;
 use super::message::{Message, attributes_after};
 use super::socket::Requests;
+use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::Family;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ const NUD_FAILED: u16 = 0x20;
 const NUD_NOARP: u16 = 0x40;
 
 /// A neighbour: its interface and its address.
-type Neighbour = (u32, IpAddr);
+pub type Neighbour = (u32, IpAddr);
 
 /// The link addresses of the gateways that default routes of the main table lead to, as far as they
 /// are known; sorted. What somebody has answered to ARP or neighbour discovery: it proves nothing.
@@ -25,40 +26,69 @@ type Neighbour = (u32, IpAddr);
 /// `requests` check their filters strictly: of a full Internet table the kernel sends the routes of
 /// one table all the same.
 pub fn gateways(requests: &mut Requests) -> Result<Vec<[u8; 6]>, KernelError> {
-    let mut found = BTreeSet::new();
+    let routes = default_routes(requests)?;
+    let found: BTreeSet<_> = routes.iter().filter_map(|route| route.mac).collect();
+    Ok(found.into_iter().collect())
+}
+
+/// A default route of the main table that leads to a gateway, and is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The index of its link.
+    pub link: u32,
+    pub gateway: IpAddr,
+    pub metric: u32,
+    /// Of the gateway, as far as it is known.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// As for [`gateways`].
+pub fn default_routes(requests: &mut Requests) -> Result<Vec<DefaultRoute>, KernelError> {
+    let mut found = Vec::new();
     for family in [Family::V4, Family::V6] {
         let family = fields::family_code(family) as u8;
         let mut request = [0; HEADER_LEN];
         (request[0], request[4]) = (family, libc::RT_TABLE_MAIN);
-        let routes = requests.dump(libc::RTM_GETROUTE, &request, default_route)?;
+        let mut routes = requests.dump(libc::RTM_GETROUTE, &request, default_route)?;
         if routes.is_empty() {
             continue;
         }
         let mut request = [0; HEADER_LEN];
         request[0] = family;
         let neighbours = requests.dump(libc::RTM_GETNEIGH, &request, neighbour)?;
-        let gateways = neighbours.iter().filter(|(at, _)| routes.contains(at));
-        found.extend(gateways.map(|(_, mac)| *mac));
+        for route in &mut routes {
+            let its = |(at, _): &&(Neighbour, _)| *at == (route.link, route.gateway);
+            route.mac = neighbours.iter().find(its).map(|(_, mac)| *mac);
+        }
+        found.extend(routes);
     }
-    Ok(found.into_iter().collect())
+    Ok(found)
 }
 
-/// The gateway of a default route; `None` for any other route, and without a gateway.
-fn default_route(message: &Message<'_>) -> Option<Neighbour> {
-    let &[family, 0, _, _, _, _, _, libc::RTN_UNICAST, ..] = message.payload else {
+/// Without a MAC, whether it came or went; `None` for any other route, and without a gateway.
+pub fn default_route(message: &Message<'_>) -> Option<DefaultRoute> {
+    let &[family, 0, _, _, _, protocol, _, libc::RTN_UNICAST, ..] = message.payload else {
         return None;
     };
+    let known = matches!(message.kind, libc::RTM_NEWROUTE | libc::RTM_DELROUTE);
     let attributes = attributes_after(message.payload, HEADER_LEN);
-    if message.kind != libc::RTM_NEWROUTE || attributes.find(libc::RTA_DST).is_some() {
+    let table = attributes.find_u32(libc::RTA_TABLE);
+    let elsewhere = table.is_some_and(|table| table != u32::from(libc::RT_TABLE_MAIN));
+    if !known || elsewhere || protocol == ROUTE_PROTOCOL || attributes.find(libc::RTA_DST).is_some()
+    {
         return None;
     }
     let family = fields::family(u16::from(family))?;
-    let address = address(family, attributes.find(libc::RTA_GATEWAY)?)?;
-    Some((attributes.find_u32(libc::RTA_OIF)?, address))
+    Some(DefaultRoute {
+        link: attributes.find_u32(libc::RTA_OIF)?,
+        gateway: address(family, attributes.find(libc::RTA_GATEWAY)?)?,
+        metric: attributes.find_u32(libc::RTA_PRIORITY).unwrap_or(0),
+        mac: None,
+    })
 }
 
 /// With its link address, where that is one of Ethernet and somebody has given it.
-fn neighbour(message: &Message<'_>) -> Option<(Neighbour, [u8; 6])> {
+pub fn neighbour(message: &Message<'_>) -> Option<(Neighbour, [u8; 6])> {
     let &[family, _, _, _, i0, i1, i2, i3, s0, s1, ..] = message.payload else {
         return None;
     };
@@ -114,7 +144,8 @@ mod tests {
         let header = [2, prefix_len, 0, 0, 254, 4, 0, kind, 0, 0, 0, 0];
         let mut attributes = vec![(libc::RTA_OIF, &[7, 0, 0, 0][..])];
         attributes.extend(more);
-        default_route(&message(libc::RTM_NEWROUTE, &payload(header, &attributes)))
+        let route = default_route(&message(libc::RTM_NEWROUTE, &payload(header, &attributes)))?;
+        Some((route.link, route.gateway))
     }
 
     #[test]
@@ -126,6 +157,8 @@ mod tests {
         assert_eq!(route(0, libc::RTN_UNICAST, &[]), None);
         assert_eq!(route(8, libc::RTN_UNICAST, &[net, gateway]), None);
         assert_eq!(route(0, libc::RTN_UNREACHABLE, &[gateway]), None);
+        let elsewhere: (u16, &[u8]) = (libc::RTA_TABLE, &[77, 0, 0, 0]);
+        assert_eq!(route(0, libc::RTN_UNICAST, &[gateway, elsewhere]), None);
     }
 
     #[test]

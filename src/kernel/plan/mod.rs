@@ -7,17 +7,26 @@
 //! them, each policy that protects in the end is in at its final priority or a better one, and each
 //! clear policy of the end is at its final priority, a worse one, or not yet in. So nothing that
 //! the later stages do can put a clear policy before a protecting one that outranks it in the end.
+//!
+//! A packet that a rule sends to a table of ours takes a way of that table or meets its end, which
+//! is unreachable: it does not fall through to the tables behind. So ends come before the rules
+//! that lead to them and those before the addresses that they are about; ways that are closed come
+//! before ways that are changed, each in one step, and those before ways that are opened. What is
+//! opened may run through a tunnel: the policies that protect it are in by then.
 
-use super::desired::{
-    Desired, Interception, Key, Object, Policy, PolicyKey, RouteKey, RuleKey, Sa, SaDirection,
-    SaKey, Sysctl,
+mod paths;
+mod step;
+
+pub use step::Step;
+
+use super::desired::{Desired, Key, Object, Policy, PolicyKey, ProxyKey, SaDirection, SaKey};
+use super::observed::{
+    Observed, ObservedDecapsulation, ObservedInterception, ObservedLink, ObservedPolicy,
+    ObservedSa, Whose,
 };
-use super::observed::{Observed, ObservedInterception, ObservedPolicy, ObservedSa};
 use super::ownership::{self, Band};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::fmt::{self, Display, Formatter};
-use std::net::IpAddr;
 
 /// Which keys to look at.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +40,17 @@ pub enum Scope<'a> {
 /// When a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Sysctls, then routes, rules and interception that are new or changed.
+    /// Links of ours, new or changed.
+    Links,
+    /// Sysctls, interception, and what may be decapsulated.
     Prepare,
+    /// Routes that end a table, and those to ourselves.
+    Block,
+    /// New rules.
+    Direct,
+    /// Ways deleted whose table has an end, and what brought packets to them.
+    Close,
+    Addresses,
     /// What must flow whatever follows: neighbour discovery, local to local.
     Bypass,
     InboundSa,
@@ -47,96 +65,47 @@ pub enum Stage {
     Clear,
     /// Held packets are looked up again.
     Release,
+    /// Ways changed, each in one step.
+    Reroute,
+    /// New ways, and what brings packets to them.
+    Open,
     /// Protecting policies deleted.
     Unprotect,
     RemoveSa,
-    /// Routes, rules and interception removed, sysctls given back.
+    /// All that is not wanted any more and had to stay so long, sysctls given back.
     CleanUp,
 }
 
 impl Stage {
-    /// Whether it can expose packets that a refused [`Stage::Protect`] should have covered.
+    /// Whether it can expose packets that a refused [`Stage::Protect`], [`Stage::Block`] or
+    /// [`Stage::Direct`] should have covered.
     pub fn may_expose(self) -> bool {
-        matches!(self, Self::Loosen | Self::Clear | Self::Unprotect)
+        matches!(
+            self,
+            Self::Close
+                | Self::Addresses
+                | Self::Loosen
+                | Self::Clear
+                | Self::Reroute
+                | Self::Open
+                | Self::Unprotect
+        )
     }
 }
 
+/// Wanted, but somebody else's object has the key.
 #[derive(Clone, Copy, Debug)]
-pub enum Step<'a> {
-    SetSysctl(Sysctl, &'a str),
-    AddRoute(RouteKey),
-    AddRule(RuleKey),
-    Intercept(&'a Interception),
-    AddSa(&'a Sa),
-    AddPolicy(&'a Policy),
-    /// In one step and keeping `index`; held packets move over and are looked up again.
-    UpdatePolicy {
-        policy: &'a Policy,
-        index: u32,
-    },
-    DeletePolicy {
-        key: PolicyKey,
-        index: u32,
-    },
-    DeleteSa {
-        key: SaKey,
-        src: IpAddr,
-    },
-    RemoveInterception,
-    DeleteRule(RuleKey),
-    DeleteRoute(RouteKey),
-    RestoreSysctl(Sysctl),
-}
-
-impl Step<'_> {
-    pub fn key(&self) -> Key {
-        match *self {
-            Self::SetSysctl(name, _) | Self::RestoreSysctl(name) => Key::Sysctl(name),
-            Self::AddRoute(key) | Self::DeleteRoute(key) => Key::Route(key),
-            Self::AddRule(key) | Self::DeleteRule(key) => Key::Rule(key),
-            Self::Intercept(_) | Self::RemoveInterception => Key::Interception,
-            Self::AddSa(sa) => Key::Sa(sa.key()),
-            Self::DeleteSa { key, .. } => Key::Sa(key),
-            Self::AddPolicy(policy) | Self::UpdatePolicy { policy, .. } => Key::Policy(policy.key),
-            Self::DeletePolicy { key, .. } => Key::Policy(key),
-        }
-    }
-}
-
-impl Display for Step<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SetSysctl(name, value) => write!(f, "sysctl {name}={value}"),
-            Self::RestoreSysctl(name) => write!(f, "sysctl {name}=(as before)"),
-            Self::AddRoute(key) => write!(f, "ip route add {key}"),
-            Self::DeleteRoute(key) => write!(f, "ip route del {key}"),
-            Self::AddRule(key) => write!(f, "ip rule add {key}"),
-            Self::DeleteRule(key) => write!(f, "ip rule del {key}"),
-            Self::Intercept(_) => write!(f, "nft table inet {}", ownership::NFT_TABLE),
-            Self::RemoveInterception => {
-                write!(f, "nft delete table inet {}", ownership::NFT_TABLE)
-            }
-            Self::AddSa(sa) => write!(f, "ip xfrm state add {sa}"),
-            Self::DeleteSa { key, src } => write!(f, "ip xfrm state delete src {src} {key}"),
-            Self::AddPolicy(policy) => write!(f, "ip xfrm policy add {policy}"),
-            Self::UpdatePolicy { policy, .. } => write!(f, "ip xfrm policy update {policy}"),
-            Self::DeletePolicy { key, index } => {
-                write!(
-                    f,
-                    "ip xfrm policy delete dir {} index {index}",
-                    key.direction
-                )
-            }
-        }
-    }
+pub enum Clash<'a> {
+    Policy(&'a ObservedPolicy),
+    Link(&'a ObservedLink),
+    Proxy(ProxyKey),
 }
 
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     /// In the order of their stages.
     pub steps: Vec<(Stage, Step<'a>)>,
-    /// Wanted, but somebody else's policy has the key.
-    pub clashes: Vec<&'a ObservedPolicy>,
+    pub clashes: Vec<Clash<'a>>,
     /// Wanted, but vanished from the kernel.
     pub lost: Vec<SaKey>,
     /// By direction, until they are among the steps.
@@ -190,9 +159,18 @@ pub fn plan<'a>(
 fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
     let sas = observed.own_sas().map(|sa| Key::Sa(sa.key));
     let intercepting = observed.interception != ObservedInterception::Absent;
+    let judging = observed.decapsulation != ObservedDecapsulation::Absent;
+    let proxies = observed.proxies.iter();
+    let proxies = proxies.filter(|(_, whose)| **whose == Whose::Ours);
+    let entries = observed.decapsulation_entries.iter();
     sas.chain(intercepting.then_some(Key::Interception))
+        .chain(judging.then_some(Key::Decapsulation))
+        .chain(entries.map(|entry| Key::DecapsulationEntry(*entry)))
+        .chain(observed.links.own().map(|link| Key::Link(link.name)))
+        .chain(observed.addresses.iter().map(|key| Key::Address(*key)))
         .chain(observed.rules.iter().map(|key| Key::Rule(*key)))
-        .chain(observed.routes.iter().map(|key| Key::Route(*key)))
+        .chain(observed.routes.keys().map(|key| Key::Route(*key)))
+        .chain(proxies.map(|(key, _)| Key::Proxy(*key)))
         .chain(observed.altered.iter().map(|name| Key::Sysctl(*name)))
 }
 
@@ -207,7 +185,7 @@ impl<'a> Plan<'a> {
         let mut there = observed.policies().peekable();
         for object in desired.values() {
             let Object::Policy(wanted) = object else {
-                self.wanted(object, observed);
+                self.wanted(object, desired, observed);
                 continue;
             };
             while let Some(before) = there.next_if(|t| t.policy.key < wanted.key) {
@@ -217,34 +195,31 @@ impl<'a> Plan<'a> {
         }
         there.for_each(|after| self.unwanted_policy(after));
         for key in own_keys(observed).filter(|key| !desired.contains_key(key)) {
-            self.unwanted(key, observed);
+            self.unwanted(key, desired, observed);
         }
     }
 
     fn key(&mut self, key: Key, desired: &'a Desired, observed: &'a Observed) {
         match desired.get(&key) {
-            Some(object) => self.wanted(object, observed),
-            None => self.unwanted(key, observed),
+            Some(object) => self.wanted(object, desired, observed),
+            None => self.unwanted(key, desired, observed),
         }
     }
 
-    fn wanted(&mut self, object: &'a Object, observed: &'a Observed) {
+    fn wanted(&mut self, object: &'a Object, desired: &'a Desired, observed: &'a Observed) {
         match object {
             Object::Sysctl(name, value) => {
                 if observed.sysctls.get(name) != Some(value) {
                     self.push(Stage::Prepare, Step::SetSysctl(*name, value));
                 }
             }
-            Object::Route(key) => {
-                if !observed.routes.contains(key) {
-                    self.push(Stage::Prepare, Step::AddRoute(*key));
-                }
-            }
-            Object::Rule(key) => {
-                if !observed.rules.contains(key) {
-                    self.push(Stage::Prepare, Step::AddRule(*key));
-                }
-            }
+            Object::Link(_)
+            | Object::Address(_)
+            | Object::Route(_)
+            | Object::Rule(_)
+            | Object::Proxy(_)
+            | Object::Decapsulation
+            | Object::DecapsulationEntry(_) => self.wanted_path(object, desired, observed),
             Object::Interception(wanted) => {
                 if !matches!(&observed.interception, ObservedInterception::Is(is) if is == wanted) {
                     self.push(Stage::Prepare, Step::Intercept(wanted));
@@ -273,7 +248,9 @@ impl<'a> Plan<'a> {
     fn wanted_policy(&mut self, policy: &'a Policy, there: Option<&'a ObservedPolicy>) {
         match there {
             None => self.new_policies[policy.key.direction as usize].push(policy),
-            Some(there) if !ownership::owns_policy(there) => self.clashes.push(there),
+            Some(there) if !ownership::owns_policy(there) => {
+                self.clashes.push(Clash::Policy(there));
+            }
             Some(there) if there.is(policy) => {}
             Some(there) => {
                 let index = there.index;
@@ -283,16 +260,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn unwanted(&mut self, key: Key, observed: &'a Observed) {
+    fn unwanted(&mut self, key: Key, desired: &'a Desired, observed: &'a Observed) {
         match key {
             Key::Sysctl(name) if observed.altered.contains(&name) => {
                 self.push(Stage::CleanUp, Step::RestoreSysctl(name));
-            }
-            Key::Route(key) if observed.routes.contains(&key) => {
-                self.push(Stage::CleanUp, Step::DeleteRoute(key));
-            }
-            Key::Rule(key) if observed.rules.contains(&key) => {
-                self.push(Stage::CleanUp, Step::DeleteRule(key));
             }
             Key::Interception if observed.interception != ObservedInterception::Absent => {
                 self.push(Stage::CleanUp, Step::RemoveInterception);
@@ -307,7 +278,7 @@ impl<'a> Plan<'a> {
                     self.unwanted_policy(there);
                 }
             }
-            _ => {}
+            _ => self.unwanted_path(key, desired, observed),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Plans carried out on a model of the kernel's policy database, after each step of which every
 //! packet of a small universe is looked up.
 
+mod paths;
+
 use super::*;
 use crate::kernel::desired::{
-    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, Template,
+    Action, Algorithms, Direction, IpsecProtocol, Level, Lifetime, Mark, Mode, RouteKey, RuleKey,
+    Sa, Sysctl, Template, Way,
 };
 use crate::kernel::observed;
-use crate::net::{Flow, IpNet, Secret, Selector, Spi};
+use crate::net::{Family, Flow, IpNet, Secret, Selector, Spi};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -228,7 +231,10 @@ proptest! {
         let second = everything(&desired, &observed);
         prop_assert!(second.steps.is_empty(), "{:?}", second.steps);
         prop_assert_eq!(second.clashes.len(), plan.clashes.len());
-        let clashing: BTreeSet<_> = plan.clashes.iter().map(|c| c.policy.key).collect();
+        let clashing: BTreeSet<_> = plan.clashes.iter().filter_map(|clash| match clash {
+            Clash::Policy(there) => Some(there.policy.key),
+            _ => None,
+        }).collect();
         for object in desired.values() {
             let Object::Policy(policy) = object else { continue };
             if !clashing.contains(&policy.key) {
@@ -391,20 +397,18 @@ fn everything_that_is_not_wanted_any_more_goes_in_the_order_that_exposes_last() 
         INDEX | 9,
     ));
     observed.sa_is(observed::tests::sa(0x303, ownership::REQIDS.start));
-    let rule = RuleKey {
-        family: crate::net::Family::V4,
-        priority: 7370,
-        mark: Mark {
-            value: 0xc000_0000,
-            mask: 0xc000_0000,
-        },
-        table: 7370,
+    let mark = Mark {
+        value: 0xc000_0000,
+        mask: 0xc000_0000,
     };
+    let rule = RuleKey::new(Family::V4, 7370, 7370).mark(mark);
     observed.rules.insert(rule);
-    observed.routes.insert(RouteKey {
+    let diverted = RouteKey {
         table: 7370,
-        local: "0.0.0.0/0".parse().unwrap(),
-    });
+        dst: Family::V4.any(),
+        metric: 0,
+    };
+    observed.routes.insert(diverted, Some(Way::Local));
     observed.interception = ObservedInterception::Unknown;
     observed.altered.insert(Sysctl::XfrmLarvalDrop);
     let desired = Desired::default();
@@ -416,7 +420,7 @@ fn everything_that_is_not_wanted_any_more_goes_in_the_order_that_exposes_last() 
             "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x00000303",
             "nft delete table inet xfrm-agent",
             "ip rule del priority 7370 fwmark 0xc0000000/0xc0000000 lookup 7370 proto 88",
-            "ip route del local 0.0.0.0/0 dev lo table 7370 proto 88",
+            "ip route del local 0.0.0.0/0 table 7370 proto 88",
             "sysctl net.core.xfrm_larval_drop=(as before)",
         ]
     );
@@ -450,7 +454,7 @@ fn somebody_elses_policy_with_our_selector_is_a_clash_and_stays() {
     let desired = desire(vec![trap(key)]);
     let plan = everything(&desired, &observed);
     assert!(plan.steps.is_empty());
-    assert_eq!(plan.clashes[0].index, 9);
+    assert!(matches!(plan.clashes[..], [Clash::Policy(there)] if there.index == 9));
 }
 
 #[test]

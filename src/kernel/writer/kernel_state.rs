@@ -1,19 +1,22 @@
 //! The sockets of the writer, and `observed` as they fill it.
 
 use super::StartError;
+use super::paths::Paths;
 use crate::kernel::desired::{Interception, Key, PolicyKey, SaKey, Sysctl};
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::message::Message;
 use crate::kernel::netlink::socket::{Heard, Listener, Requests};
-use crate::kernel::netlink::{policy, route, sa};
-use crate::kernel::observed::{Observed, ObservedInterception, ObservedPolicy, ObservedSa};
-use crate::kernel::{interception, ownership};
+use crate::kernel::netlink::{policy, sa};
+use crate::kernel::observed::{
+    Observed, ObservedDecapsulation, ObservedInterception, ObservedPolicy, ObservedSa,
+};
+use crate::kernel::{decapsulation, interception, ownership};
 use netlink_packet_xfrm::constants::{
     XFRM_MSG_DELPOLICY, XFRM_MSG_DELSA, XFRM_MSG_EXPIRE, XFRM_MSG_FLUSHPOLICY, XFRM_MSG_FLUSHSA,
     XFRM_MSG_GETPOLICY, XFRM_MSG_GETSA, XFRM_MSG_NEWPOLICY, XFRM_MSG_NEWSA, XFRM_MSG_POLEXPIRE,
     XFRM_MSG_UPDPOLICY, XFRM_MSG_UPDSA, XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA,
 };
-use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
 use std::io;
 use std::path::PathBuf;
 
@@ -41,7 +44,9 @@ pub(super) enum Seen {
 pub(super) struct Sockets {
     pub xfrm: Requests,
     pub route: Requests,
+    pub nftables: Option<Requests>,
     pub events: Listener,
+    pub paths: Paths,
     /// In the order they happened; collected while a plan is carried out.
     pub seen: Vec<(By, Seen)>,
 }
@@ -54,21 +59,29 @@ impl Sockets {
         let events = Listener::open(NETLINK_XFRM, &groups).map_err(socket("XFRM events"))?;
         let xfrm = Requests::open(NETLINK_XFRM).map_err(socket("XFRM"))?;
         let route = Requests::open_strict(NETLINK_ROUTE).map_err(socket("routes"))?;
+        // A kernel without nftables refuses what needs it, when it is wanted.
+        let nftables = Requests::open(NETLINK_NETFILTER).ok();
+        let paths = Paths::open().map_err(socket("route events"))?;
         Ok(Self {
             xfrm,
             route,
+            nftables,
             events,
+            paths,
             seen: Vec::new(),
         })
     }
 
-    /// Hears no more of policies, until everything is listed again.
+    /// Hears no more of policies and routes, until everything is listed again.
     pub(super) fn stop_listening(&mut self) -> io::Result<()> {
-        self.events.leave(XFRMNLGRP_POLICY)
+        self.events.leave(XFRMNLGRP_POLICY)?;
+        self.paths.stop_listening()
     }
 
     /// Reads all events that wait.
     pub(super) fn listen(&mut self) -> io::Result<()> {
+        let nftables_port = self.nftables.as_ref().map(Requests::port);
+        self.paths.listen(self.route.port(), nftables_port)?;
         let our_port = self.xfrm.port();
         let Self { events, seen, .. } = self;
         loop {
@@ -100,12 +113,6 @@ impl Sockets {
         observed.replace(policies, sas);
         Ok(())
     }
-
-    pub(super) fn list_routes(&mut self, observed: &mut Observed) -> Result<(), KernelError> {
-        observed.routes = route::own_routes(&mut self.route)?.into_iter().collect();
-        observed.rules = route::own_rules(&mut self.route)?.into_iter().collect();
-        Ok(())
-    }
 }
 
 fn decode(message: &Message<'_>) -> Option<Seen> {
@@ -125,16 +132,30 @@ fn decode(message: &Message<'_>) -> Option<Seen> {
     }
 }
 
-/// Our table, and what we wrote when it last looked like this.
+/// Our tables, and what we wrote when they last looked like this.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     written: Option<(Interception, String)>,
+    judging: Option<String>,
 }
 
 impl Table {
     pub(super) fn wrote(&mut self, wanted: &Interception) -> Result<(), KernelError> {
         self.written = interception::listing()?.map(|listing| (wanted.clone(), listing));
         Ok(())
+    }
+
+    pub(super) fn wrote_decapsulation(&mut self) -> Result<(), KernelError> {
+        self.judging = decapsulation::listing()?;
+        Ok(())
+    }
+
+    pub(super) fn observe_decapsulation(&self) -> Result<ObservedDecapsulation, KernelError> {
+        Ok(match decapsulation::listing()? {
+            None => ObservedDecapsulation::Absent,
+            now if now == self.judging => ObservedDecapsulation::AsWritten,
+            Some(_) => ObservedDecapsulation::Unknown,
+        })
     }
 
     pub(super) fn observe(&self) -> Result<ObservedInterception, KernelError> {
@@ -150,7 +171,16 @@ impl Table {
 
 fn path(name: Sysctl) -> PathBuf {
     // Network sysctls are those of the calling thread's namespace.
-    PathBuf::from("/proc/sys").join(name.name().replace('.', "/"))
+    let swapped = name
+        .to_string()
+        .chars()
+        .map(|c| match c {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect::<String>();
+    PathBuf::from("/proc/sys").join(swapped)
 }
 
 pub(super) fn read_sysctl(name: Sysctl) -> io::Result<String> {

@@ -8,12 +8,15 @@
 //! ```text
 //! Writer::apply ─→ queue ─→ merge all that waits ─→ plan ─→ carry out ─→ Report
 //!                              ↑                               │
-//!                          observed ←── SA, POLICY, EXPIRE ────┘ (the kernel's own word)
+//!                          observed ←── SA, POLICY, EXPIRE, ───┘ (the kernel's own word)
+//!                                       LINK, ADDR, ROUTE, RULE, nftables
 //! ```
 
 mod carry_out;
 mod grace_periods;
 mod kernel_state;
+mod links;
+mod paths;
 mod refusal;
 mod room;
 mod task;

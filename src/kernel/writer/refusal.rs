@@ -12,7 +12,7 @@ use crate::kernel::desired::{Key, Mark, PolicyKey};
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::observed::ObservedPolicy;
 use crate::kernel::ownership;
-use crate::kernel::plan::Scope;
+use crate::kernel::plan::{Clash, Scope};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -44,8 +44,39 @@ impl Refusal {
         }
     }
 
-    /// Somebody else's policy has the key of one that we want.
-    pub(super) fn clash(there: &ObservedPolicy) -> Self {
+    /// Somebody else's object has the key of one that we want.
+    pub(super) fn clash(clash: &Clash<'_>) -> Self {
+        let taken = |key: Key, text: String, advice: String| Self {
+            key,
+            attempt: format!("{key}"),
+            error: KernelError {
+                errno: Errno::EEXIST,
+                text: Some(text),
+            },
+            advice,
+        };
+        match clash {
+            Clash::Policy(there) => Self::policy_clash(there),
+            Clash::Link(there) => taken(
+                Key::Link(there.name),
+                format!("interface {} is somebody else's", there.index),
+                format!(
+                    "give it another name, or the agent's; `ip link del {}` takes it out",
+                    there.name
+                ),
+            ),
+            Clash::Proxy(key) => taken(
+                Key::Proxy(*key),
+                "somebody else put it there, or the kernel does not keep who".to_owned(),
+                format!(
+                    "`ip neigh del proxy {} dev {}` takes it out",
+                    key.address, key.link
+                ),
+            ),
+        }
+    }
+
+    fn policy_clash(there: &ObservedPolicy) -> Self {
         let key = there.policy.key;
         let whose = if ownership::INDICES.contains(&there.index) {
             "somebody gave the agent's own another priority, so it is theirs now"
@@ -91,9 +122,28 @@ fn advice(key: &Key, errno: Errno) -> String {
         (Key::Sa(_), Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENOENT) => {
             "the kernel lacks this protocol or algorithm: `xfrm-agent doctor` names the modules to load"
         }
+        (Key::Route(key), Errno::EEXIST) => {
+            return format!(
+                "somebody else's route has this metric: `ip route show table {} {}` shows it",
+                key.table, key.dst
+            );
+        }
+        (Key::Rule(_), Errno::EEXIST) => "somebody else's rule is the same: `ip rule` shows it",
+        (Key::Link(_), Errno::EEXIST) => {
+            "the kernel has one such device for each network namespace: `ip -d link` shows it"
+        }
+        (Key::Link(_), Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV) => {
+            "the kernel lacks it: `modprobe -a tun ipip`"
+        }
+        (Key::Route(_) | Key::Address(_) | Key::Proxy(_), Errno::ENODEV | Errno::ENETDOWN) => {
+            "it follows when the interface is there and up"
+        }
+        (Key::Route(_), Errno::EINVAL | Errno::ENETUNREACH) => {
+            "it follows when its source address is there"
+        }
         (_, Errno::ENOMEM | Errno::ENOBUFS) => "free memory; it is tried again",
-        (Key::Interception, Errno::ENOENT) => "install nftables",
-        (Key::Interception, _) => {
+        (Key::Interception | Key::Decapsulation, Errno::ENOENT) => "install nftables",
+        (Key::Interception | Key::Decapsulation | Key::DecapsulationEntry(_), _) => {
             "load nf_tables and nft_tproxy; `xfrm-agent doctor` says what is missing"
         }
         _ => "`xfrm-agent doctor` says what the kernel can do",
@@ -134,6 +184,12 @@ impl Refused {
         let refused = self.standing.keys().copied();
         let now = move |key: &Key| everything || matches!(key, Key::Policy(_));
         refused.filter(now).chain(self.withheld.iter().copied())
+    }
+
+    /// What may be accepted when a link or an address has come.
+    pub(super) fn paths(&self) -> impl Iterator<Item = Key> {
+        let refused = self.standing.keys().copied();
+        refused.filter(|key| matches!(key, Key::Route(_) | Key::Address(_) | Key::Proxy(_)))
     }
 
     /// Takes in what came of a plan of this scope, whose keys are sorted.
@@ -270,7 +326,7 @@ mod tests {
     fn whose_policy_it_is_and_the_command_that_takes_it_out_stand_in_the_refusal_of_a_clash() {
         let mut by_hand = policy(33, 500);
         by_hand.policy.key.mark.mask = 0x8000_0000;
-        let text = Refusal::clash(&by_hand).to_string();
+        let text = Refusal::clash(&Clash::Policy(&by_hand)).to_string();
         assert_eq!(
             text,
             "ip xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out mark 0x0 mask 0x80000000: \
@@ -280,6 +336,10 @@ mod tests {
              10.1.0.0/16 dst 10.2.0.0/16 dir out index 33` takes it out"
         );
         let altered = policy(ownership::INDICES.start + 1, 500);
-        assert!(Refusal::clash(&altered).advice.contains("the agent's own"));
+        assert!(
+            Refusal::clash(&Clash::Policy(&altered))
+                .advice
+                .contains("the agent's own")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
 
 mod looking;
+mod paths;
 
 use super::carry_out::{self, Kit, Outcome};
 use super::grace_periods;
@@ -9,7 +10,7 @@ use super::refusal::Refused;
 use super::thresholds;
 use super::{Command, Found, Options, Refusal, Report, StartError, Stop, Wake};
 use crate::kernel::desired::{
-    Action, Change, Desired, Direction, Key, Policy, PolicyKey, Revision, Sysctl,
+    Action, Change, Desired, Direction, Key, Policy, PolicyKey, Revision,
 };
 use crate::kernel::events::KernelEvent;
 use crate::kernel::netlink::larval::{self, Larval};
@@ -44,6 +45,8 @@ pub(super) struct Task {
     refused: Refused,
     /// Whether events may wait that were not read; `false` where the kernel has just said so.
     unread: bool,
+    /// Whether somebody has changed our nftables tables since they were looked at.
+    tables_altered: bool,
 }
 
 /// What the next plan has to look at.
@@ -94,6 +97,7 @@ impl Task {
             pending: Pending::default(),
             refused: Refused::default(),
             unread: true,
+            tables_altered: false,
         })
     }
 
@@ -128,12 +132,16 @@ impl Task {
     /// `false` where that cannot be done any more.
     fn wait(&mut self) -> bool {
         let timeout = self.refused.due().map_or(PollTimeout::NONE, until);
-        let mut fds = [
-            PollFd::new(self.wake.stream.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sockets.events.as_fd(), PollFlags::POLLIN),
+        let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let paths = &self.sockets.paths;
+        let mut fds = vec![
+            on(self.wake.stream.as_fd()),
+            on(self.sockets.events.as_fd()),
+            on(paths.events.as_fd()),
         ];
+        fds.extend(paths.tables.as_ref().map(|tables| on(tables.as_fd())));
         match poll(&mut fds, timeout) {
-            Ok(_) => self.unread = fds[1].any() != Some(false),
+            Ok(_) => self.unread = fds[1..].iter().any(|fd| fd.any() != Some(false)),
             Err(Errno::EINTR) => {}
             Err(error) => {
                 tracing::error!(%error, "the kernel writer cannot wait for events");
@@ -237,6 +245,11 @@ impl Task {
     fn follow(&mut self) {
         if std::mem::replace(&mut self.unread, true) {
             self.listen();
+        }
+        if self.revision != Revision::default()
+            && let Err(error) = self.look_at_altered_tables()
+        {
+            tracing::error!(%error, "nftables cannot be listed");
         }
         let now = Instant::now();
         let due = self.refused.is_due(now);
@@ -354,7 +367,7 @@ impl Task {
                 Err(error) => tracing::error!(%error, "a kernel socket failed; something is left"),
             }
         }
-        for name in Sysctl::ALL {
+        for name in self.remembered.sysctls().collect::<Vec<_>>() {
             if let Err(error) = carry_out::restore_sysctl(&mut self.remembered, name) {
                 let attempt = format!("sysctl {name}=(as before)");
                 refusals.push(Refusal::new(Key::Sysctl(name), attempt, error.into()));

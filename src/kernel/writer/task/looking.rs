@@ -8,6 +8,7 @@ use crate::kernel::ownership;
 use crate::kernel::writer::carry_out::Looks;
 use crate::kernel::writer::kernel_state::{By, Seen, read_sysctl};
 use crate::kernel::writer::{Report, StartError};
+use std::collections::BTreeSet;
 
 impl Task {
     pub(super) fn listen(&mut self) {
@@ -17,22 +18,27 @@ impl Task {
             self.lose_track();
         }
         self.digest();
+        self.digest_paths();
     }
 
     /// Takes in what became of the objects that were written.
     pub(super) fn look_again(&mut self, looks: Looks) {
         self.listen();
         let mut look = || {
-            if looks.routes {
-                self.sockets.list_routes(&mut self.observed)?;
+            if looks.tables {
+                self.tables_altered = false;
+                self.look_at_tables()?;
             }
-            if looks.interception {
-                self.observed.interception = self.table.observe()?;
-            }
-            Ok::<(), KernelError>(())
+            self.look_at_proxies(&looks.proxies)
         };
         if let Err(error) = look() {
             tracing::error!(%error, "the kernel cannot be listed");
+        }
+        for key in looks.gone {
+            self.observed.routes.remove(&key);
+            if self.desired.contains_key(&Key::Route(key)) {
+                self.pending.keys.push(Key::Route(key));
+            }
         }
         if looks.sysctls {
             self.look_at_sysctls();
@@ -49,27 +55,33 @@ impl Task {
 
     pub(super) fn look_at_what_has_no_events(&mut self) -> Result<(), KernelError> {
         self.look_at_sysctls();
-        match self.table.observe() {
-            Ok(interception) => self.observed.interception = interception,
+        if let Err(error) = self.look_at_tables() {
             // Without nft there is no table; if one is wanted, its refusal says so.
-            Err(error) => tracing::debug!(%error, "interception cannot be listed"),
+            tracing::debug!(%error, "nftables cannot be listed");
         }
-        self.sockets.list_routes(&mut self.observed)
+        self.list_paths()
+    }
+
+    pub(super) fn look_at_tables(&mut self) -> Result<(), KernelError> {
+        self.observed.interception = self.table.observe()?;
+        self.observed.decapsulation = self.table.observe_decapsulation()?;
+        Ok(())
     }
 
     fn look_at_sysctls(&mut self) {
-        let altered = &self.remembered.settings().sysctls;
-        for name in Sysctl::ALL {
-            match read_sysctl(name) {
-                Ok(value) => drop(self.observed.sysctls.insert(name, value)),
-                Err(_) => drop(self.observed.sysctls.remove(&name)),
-            }
-            if altered.contains_key(name.name()) {
-                self.observed.altered.insert(name);
-            } else {
-                self.observed.altered.remove(&name);
-            }
-        }
+        self.observed.altered = self.remembered.sysctls().collect();
+        let wanted = self.desired.range(..Key::Link(Sysctl::EVERY_LINK));
+        let wanted = wanted.filter_map(|(key, _)| match key {
+            Key::Sysctl(name) => Some(*name),
+            _ => None,
+        });
+        let all: BTreeSet<_> = wanted
+            .chain(Sysctl::OF_THE_HOST)
+            .chain(self.observed.altered.iter().copied())
+            .collect();
+        let values = all.into_iter();
+        let values = values.filter_map(|name| Some((name, read_sysctl(name).ok()?)));
+        self.observed.sysctls = values.collect();
     }
 
     /// Takes what was heard into `observed`, and notes what has to be put right.

@@ -1,0 +1,73 @@
+//! The nftables table that judges what is decapsulated (RFC 3024 §4.3.2).
+//!
+//! ```text
+//!  input ── IP in IP, to one of `ends` ── outer addresses in `peers` ─────────────────→ accept
+//!                                     ├── those and the inner source in `bindings` ───→ accept
+//!                                     └── otherwise ──────────────────────→ counted and dropped
+//! ```
+//!
+//! `nft` writes the table once; its elements are written without it, see [`super::netlink::nftables`].
+
+use super::netlink::error::KernelError;
+use super::netlink::nftables;
+use super::nft;
+use super::ownership::DECAPSULATION_TABLE;
+
+/// In one transaction; elements that are there stay.
+fn script() -> String {
+    // The inner header is where a transport header would be, its source 12 octets into it.
+    format!(
+        "table ip {DECAPSULATION_TABLE} {{
+  set ends {{ type ipv4_addr; }}
+  set peers {{ type ipv4_addr . ipv4_addr; }}
+  set bindings {{ typeof ip saddr . ip daddr . @th,96,32; }}
+  counter refused {{}}
+  chain input {{ type filter hook input priority filter; policy accept; }}
+}}
+flush chain ip {DECAPSULATION_TABLE} input
+table ip {DECAPSULATION_TABLE} {{
+  chain input {{
+    ip protocol != 4 accept
+    ip daddr != @ends accept
+    ip saddr . ip daddr @peers accept
+    ip saddr . ip daddr . @th,96,32 @bindings accept
+    counter name refused drop
+  }}
+}}
+"
+    )
+}
+
+pub fn install() -> Result<(), KernelError> {
+    nft::run(&["-f", "-"], &script()).map(drop)
+}
+
+/// Already gone is success.
+pub fn remove() -> Result<(), KernelError> {
+    nft::run(&["-f", "-"], &nft::removal("ip", DECAPSULATION_TABLE)).map(drop)
+}
+
+/// The table as it is, without elements, handles and counts; `None` where there is none.
+pub fn listing() -> Result<Option<String>, KernelError> {
+    if !nftables::has_ip_table(DECAPSULATION_TABLE)? {
+        return Ok(None);
+    }
+    let table = nft::run(
+        &["-j", "-t", "list", "table", "ip", DECAPSULATION_TABLE],
+        "",
+    )?;
+    nft::settled(&table).map(Some)
+}
+
+/// How many packets were refused; 0 where there is no table.
+pub fn refused() -> Result<u64, KernelError> {
+    if !nftables::has_ip_table(DECAPSULATION_TABLE)? {
+        return Ok(0);
+    }
+    let counters = nft::run(
+        &["-j", "list", "counters", "table", "ip", DECAPSULATION_TABLE],
+        "",
+    )?;
+    let counted = nft::counted(&counters)?;
+    Ok(counted.get("refused").copied().unwrap_or_default())
+}

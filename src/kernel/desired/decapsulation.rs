@@ -1,0 +1,27 @@
+//! What may come out of a tunnel.
+
+use std::net::Ipv4Addr;
+
+/// Judged are packets of IP in IP (protocol 4) to an end that is named; all others, those of other
+/// people's tunnels among them, are left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DecapsulationEntry {
+    /// An outer destination that is judged. Alone it refuses everything.
+    End(Ipv4Addr),
+    /// Whatever comes from there to here is let through: from our home agent.
+    Peer { src: Ipv4Addr, dst: Ipv4Addr },
+    /// What comes from there to here is let through where the inner packet is from `inner`: from
+    /// the care-of address of a registered mobile node, in its own name (RFC 3024 §4.3.2).
+    Binding {
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        inner: Ipv4Addr,
+    },
+}
+
+impl DecapsulationEntry {
+    /// Whether it takes away and does not give.
+    pub fn protects(&self) -> bool {
+        matches!(self, Self::End(_))
+    }
+}

@@ -1,0 +1,154 @@
+//! Network interfaces of ours, and what is attached to any.
+
+use crate::net::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// The name of a network interface.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    /// Zero octets behind the name, so that the order is that of the names.
+    octets: [u8; Self::LONGEST],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an interface's name has 1 to 15 characters, without spaces, `/` and `:`, and is not `.` or `..`"
+)]
+pub struct InvalidLinkName;
+
+impl LinkName {
+    /// `IFNAMSIZ` without the zero at its end.
+    const LONGEST: usize = 15;
+
+    /// For names that are written in the code.
+    ///
+    /// # Panics
+    /// It is none; in a constant, the compiler says so.
+    #[must_use]
+    pub const fn literal(name: &'static str) -> Self {
+        match Self::checked(name) {
+            Some(name) => name,
+            None => panic!("no interface may be called so"),
+        }
+    }
+
+    /// As `dev_valid_name` of the kernel has it, and without control characters.
+    const fn checked(name: &str) -> Option<Self> {
+        let bytes = name.as_bytes();
+        let dots = matches!(bytes, b"." | b"..");
+        if bytes.is_empty() || bytes.len() > Self::LONGEST || dots {
+            return None;
+        }
+        let mut octets = [0; Self::LONGEST];
+        let mut at = 0;
+        while at < bytes.len() {
+            if bytes[at] <= b' ' || bytes[at] == 0x7f || bytes[at] == b'/' || bytes[at] == b':' {
+                return None;
+            }
+            octets[at] = bytes[at];
+            at += 1;
+        }
+        Some(Self { octets })
+    }
+
+    pub fn as_str(&self) -> &str {
+        let len = self.octets.iter().position(|octet| *octet == 0);
+        let name = &self.octets[..len.unwrap_or(Self::LONGEST)];
+        std::str::from_utf8(name).expect("it was made from a str")
+    }
+}
+
+impl FromStr for LinkName {
+    type Err = InvalidLinkName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidLinkName> {
+        Self::checked(name).ok_or(InvalidLinkName)
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// An interface that we make; it is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub name: LinkName,
+    pub kind: LinkKind,
+    /// Octets; at least 68.
+    pub mtu: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Persistent, of IP packets without a header before them. Stays, with its addresses and
+    /// routes, when nobody has it open.
+    Tun(Offload),
+    /// IP in IP (RFC 2003) whose outer addresses come from the route of each packet
+    /// ([`super::Way::Encapsulated`]). The kernel has one in each network namespace.
+    IpInIp,
+}
+
+/// Whether a `struct virtio_net_hdr` stands before each packet, so that many segments are read and
+/// written at once. Whoever opens the TUN decides it anew, so it counts only when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    None,
+    VirtioHeader,
+}
+
+/// An address on a link of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressKey {
+    pub link: LinkName,
+    /// With its host bits.
+    pub address: IpNet,
+}
+
+/// An address for which we answer on a link, whosever the link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProxyKey {
+    pub link: LinkName,
+    pub address: IpAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_are_none() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a b",
+            "a/b",
+            "a:b",
+            "a\n",
+            "sixteen-octets-x",
+            "a\0b",
+        ] {
+            assert_eq!(name.parse::<LinkName>(), Err(InvalidLinkName), "{name:?}");
+        }
+        for name in ["lo", "eth0.100", "fifteen-octets-", "wlan@x", "größe0"] {
+            assert_eq!(name.parse::<LinkName>().unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_text() {
+        let names = ["a", "a0", "ab", "b"].map(|name| name.parse::<LinkName>().unwrap());
+        assert!(names.is_sorted());
+    }
+}
