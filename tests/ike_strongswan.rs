@@ -27,6 +27,9 @@ fn namespaces() -> [String; 2] {
     ["a", "b"].map(|end| format!("ike-interop-{end}-{pid}"))
 }
 
+/// strongSwan in an emulated guest, on a busy machine, has the kernel load its modules first.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 const CHARON: &str = "/usr/sbin/charon-systemd";
 
 fn settings() -> Settings {
@@ -78,7 +81,7 @@ impl Driver {
     }
 
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < deadline, "in vain: {what}");
             self.turn();
@@ -503,7 +506,7 @@ fn lab(setup: &Setup<'_>) -> Option<Lab> {
         directory,
     };
     let load = format!("swanctl --load-all --file {} --uri {vici}", swan.display());
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + PATIENCE;
     while !run(&format!("{load} >/dev/null")) {
         assert!(Instant::now() < deadline, "charon did not start");
         std::thread::sleep(Duration::from_millis(100));
