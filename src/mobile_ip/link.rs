@@ -97,16 +97,25 @@ mod tests {
     #[test]
     fn a_gateway_that_is_resolved_is_the_same_place_and_another_mac_is_not() {
         let before = office();
-        let resolved = Link { gateway_mac: Some([2; 6]), ..office() };
+        let resolved = Link {
+            gateway_mac: Some([2; 6]),
+            ..office()
+        };
         assert!(!resolved.is_elsewhere_than(&before));
         assert!(!before.is_elsewhere_than(&resolved));
-        let other = Link { gateway_mac: Some([3; 6]), ..office() };
+        let other = Link {
+            gateway_mac: Some([3; 6]),
+            ..office()
+        };
         assert!(other.is_elsewhere_than(&resolved));
     }
 
     #[test]
     fn without_carrier_no_address_is_usable() {
-        let down = Link { carrier: false, ..office() };
+        let down = Link {
+            carrier: false,
+            ..office()
+        };
         assert_eq!(down.usable_address(), None);
         assert!(down.is_elsewhere_than(&office()));
         assert_eq!(office().usable_address(), Some(Ipv4Addr::new(10, 10, 0, 7)));

@@ -1,4 +1,22 @@
-//! Layer 1: Mobile IPv4 (RFC 5944). Sans-I/O: instants, datagrams and randomness come in, datagrams
-//! and effects go out.
+//! Mobile IPv4: home agents, the mobile node, and the dual client with a VPN between two of its systems.
+//!
+//! Layer 1, sans-I/O: instants, datagrams and randomness come in, datagrams and wishes go out.
+//!
+//! | room | owns |
+//! | --- | --- |
+//! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
+//! | [`security`] | security associations: who may sign what |
+//! | [`replay`] | the clock, and which identification is fresh |
+//! | [`client`] | the mobile node towards one home agent, and the agents of a link |
+//! | [`foreign_agent`] | who visits a link, and whose registrations are passed on |
+//! | [`proxy_agent`] | a home agent outside and a surrogate mobile node inside, in one |
 
+pub mod client;
+pub mod foreign_agent;
+pub mod link;
+pub mod proxy_agent;
+pub mod replay;
+pub mod security;
 pub mod wire;
+
+pub use link::{Datagram, Link, LinkId, Via};
