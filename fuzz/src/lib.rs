@@ -22,7 +22,7 @@ use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
 use xfrm_agent::kernel::netlink::{acquire, error, policy, sa};
 use xfrm_agent::kernel::{interception, statistics};
-use xfrm_agent::mobile_ip::wire::advertisement::Discovery;
+use xfrm_agent::mobile_ip::wire::advertisement;
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -297,8 +297,11 @@ pub fn policy_exchange(octets: &[u8]) {
 
 /// An ICMP message of router discovery.
 pub fn mobile_ip_advertisement(octets: &[u8]) {
-    if let Ok(message) = Discovery::decode(octets) {
-        assert_eq!(Discovery::decode(&message.encode()), Ok(message));
+    if let Ok(message) = advertisement::Discovery::decode(octets) {
+        assert_eq!(
+            advertisement::Discovery::decode(&message.encode()),
+            Ok(message)
+        );
     }
 }
 
