@@ -24,7 +24,7 @@ use xfrm_agent::kernel::netlink::{
     acquire, address, error, link, neighbour, nftables, policy, route, rule, sa,
 };
 use xfrm_agent::kernel::{nft, statistics};
-use xfrm_agent::mobile_ip::wire::advertisement::Discovery as AgentDiscovery;
+use xfrm_agent::mobile_ip::wire::advertisement;
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -309,8 +309,11 @@ pub fn policy_exchange(octets: &[u8]) {
 
 /// An ICMP message of router discovery.
 pub fn mobile_ip_advertisement(octets: &[u8]) {
-    if let Ok(message) = AgentDiscovery::decode(octets) {
-        assert_eq!(AgentDiscovery::decode(&message.encode()), Ok(message));
+    if let Ok(message) = advertisement::Discovery::decode(octets) {
+        assert_eq!(
+            advertisement::Discovery::decode(&message.encode()),
+            Ok(message)
+        );
     }
 }
 

@@ -7,9 +7,10 @@
 //! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
 //! | [`security`] | security associations: who may sign what |
 //! | [`replay`] | the clock, and which identification is fresh |
-//! | [`client`] | the registration of a mobile node with one home agent |
-//! | [`foreign_agent`] | visitors, advertisements, and what is relayed for them |
-//! | [`proxy_agent`] | an outer home agent and a surrogate mobile node in one (FIG. 4) |
+//! | [`client`] | the mobile node towards one home agent, and the agents of a link |
+//! | [`home_agent`] | bindings: who is where, and who may say so |
+//! | [`foreign_agent`] | who visits a link, and whose registrations are passed on |
+//! | [`proxy_agent`] | a home agent outside and a surrogate mobile node inside, in one (FIG. 4) |
 //! | [`domain`] | inside or outside: guesses that only order the work, proofs, the choice of an adapter |
 //! | [`dual_client`] | two registrations with a VPN between them, and what S and T may use |
 

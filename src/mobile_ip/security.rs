@@ -99,6 +99,7 @@ impl SecurityAssociation {
 mod tests {
     use super::*;
     use crate::mobile_ip::wire::{Decoded, Flags, Identification, RegistrationRequest};
+    use std::fmt::Write;
     use std::net::Ipv4Addr;
 
     fn association(algorithm: Algorithm) -> SecurityAssociation {
@@ -138,8 +139,10 @@ mod tests {
         for (algorithm, expected) in known {
             let mut octets = request();
             association(algorithm).sign(AuthenticationKind::MobileHome, &mut octets);
-            let value = &octets[30..];
-            let hex: String = value.iter().map(|octet| format!("{octet:02x}")).collect();
+            let mut hex = String::new();
+            for octet in &octets[30..] {
+                write!(hex, "{octet:02x}").unwrap();
+            }
             assert_eq!(hex, expected);
         }
     }

@@ -30,7 +30,7 @@ impl Timestamp {
     /// How far apart two are, whichever is first. Exact to a nanosecond.
     pub fn distance(self, other: Self) -> Duration {
         let apart = self.0.wrapping_sub(other.0).cast_signed().unsigned_abs();
-        let nanos = (apart & 0xffff_ffff) * 1_000_000_000 >> 32;
+        let nanos = ((apart & 0xffff_ffff) * 1_000_000_000) >> 32;
         Duration::from_secs(apart >> 32) + Duration::from_nanos(nanos)
     }
 
