@@ -4,13 +4,24 @@
 //!
 //! | room | owns |
 //! | --- | --- |
+//! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
+//! | [`security`] | security associations: who may sign what |
+//! | [`replay`] | the clock, and which identification is fresh |
+//! | [`client`] | the mobile node towards one home agent, and the agents of a link |
+//! | [`foreign_agent`] | who visits a link, and whose registrations are passed on |
+//! | [`proxy_agent`] | a home agent outside and a surrogate mobile node inside, in one |
 //! | [`domain`] | inside or outside: guesses that only order the work, proofs, the choice of an adapter |
 //! | [`dual_client`] | two registrations with a VPN between them, and what S and T may use |
 
 pub mod arrangement;
+pub mod client;
 pub mod domain;
 pub mod dual_client;
+pub mod foreign_agent;
 pub mod link;
+pub mod proxy_agent;
+pub mod replay;
+pub mod security;
 pub mod wire;
 
 pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};

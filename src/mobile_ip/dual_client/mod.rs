@@ -19,6 +19,7 @@ mod links;
 mod registration;
 mod settings;
 mod slots;
+pub mod station;
 mod switch;
 mod view;
 mod vpn;

@@ -227,7 +227,13 @@ fn at_home_every_binding_is_taken_back() {
     node.wait_until(2.0);
     answer(&mut node, &mut home, Code::ACCEPTED);
     let last = node.outcomes.last();
-    assert!(matches!(last, Some(Outcome::Deregistered { epoch: 2, answer: Some(_) })));
+    assert!(matches!(
+        last,
+        Some(Outcome::Deregistered {
+            epoch: 2,
+            answer: Some(_)
+        })
+    ));
     node.wait_until(10_000.0);
     assert_eq!(node.sent.len(), 3, "and nothing more");
 }
