@@ -220,3 +220,41 @@ impl Slots {
         again.filter(|at| *at > now).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mobile_ip::Via;
+    use crate::mobile_ip::dual_client::{NatTraversal, Point};
+    use std::net::Ipv4Addr;
+
+    fn attachment(last: u8) -> Attachment {
+        Attachment {
+            via: Via::Routed,
+            point: Point::CoLocated(Ipv4Addr::new(10, 0, 0, last)),
+            home: Ipv4Addr::new(10, 0, 1, 1),
+            home_agent: Ipv4Addr::new(10, 0, 1, 2),
+            lifetime: Duration::from_secs(60),
+            reverse: true,
+            nat_traversal: NatTraversal::Detected,
+            gateway: None,
+        }
+    }
+
+    #[test]
+    fn an_outcome_of_an_earlier_order_says_nothing_of_the_present_one() {
+        let now = Instant::now();
+        let mut slots = Slots::default();
+        let mut ordered = |last| {
+            slots.attach(now, Slot::Inner, attachment(last));
+            match slots.poll_order() {
+                Some(Order::Attach { generation, .. }) => generation,
+                other => panic!("{other:?} is no attachment"),
+            }
+        };
+        let (before, present) = (ordered(1), ordered(2));
+        let outcome = Outcome::Silent;
+        assert_eq!(slots.hear(now, Slot::Inner, before, &outcome), None);
+        assert!(slots.hear(now, Slot::Inner, present, &outcome).is_some());
+    }
+}
