@@ -26,7 +26,6 @@ pub mod daemon;
 pub mod ike;
 pub mod kernel;
 pub mod mobile_ip;
-pub mod mobile_ip;
 pub mod net;
 pub mod presence;
 pub mod store;
