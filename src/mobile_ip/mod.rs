@@ -7,7 +7,9 @@
 //! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
 //! | [`security`] | security associations: who may sign what |
 //! | [`replay`] | the clock, and which identification is fresh |
+//! | [`home_agent`] | the bindings of mobile nodes |
 
+pub mod home_agent;
 pub mod link;
 pub mod replay;
 pub mod security;
