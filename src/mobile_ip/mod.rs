@@ -19,6 +19,7 @@ pub mod client;
 pub mod domain;
 pub mod dual_client;
 pub mod foreign_agent;
+pub mod home_agent;
 pub mod link;
 pub mod proxy_agent;
 pub mod replay;
