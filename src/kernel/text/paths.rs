@@ -44,7 +44,7 @@ impl Display for Encapsulation {
         write!(f, "encap ip src {src} dst {dst} ttl {ttl}")?;
         match fragmenting {
             Fragmenting::Allowed => Ok(()),
-            // Known to the kernel, and not to `ip` before 6.13.
+            // The kernel's flag 0x0100, for which `ip` 6.1 has no word.
             Fragmenting::Forbidden => f.write_str(" dont-fragment"),
         }
     }
