@@ -341,6 +341,7 @@ fn ike_settings() -> ike::settings::Settings {
         peers: vec![peer()],
         protects: vec![Selector::between(net(SITE), net("10.0.0.0/8"))],
         timing: Timing::default(),
+        gateway: None,
     }
 }
 
@@ -361,6 +362,7 @@ fn connect() -> Connect {
         protocol: ChildProtocol::Esp,
         transport_only: false,
         initial_contact: true,
+        address: None,
     }
 }
 

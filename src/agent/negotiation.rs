@@ -135,6 +135,7 @@ impl Negotiations {
             protocol: ChildProtocol::Esp,
             transport_only: false,
             initial_contact,
+            address: None,
         };
         self.running.insert(request, negotiation);
         Some(connect)

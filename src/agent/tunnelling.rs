@@ -36,6 +36,7 @@ pub(super) fn config(settings: &Settings) -> Result<ike::settings::Settings, Too
         peers,
         protects,
         timing: settings.ike.clone(),
+        gateway: None,
     })
 }
 
@@ -65,6 +66,8 @@ impl Agent {
                     relations.ike_down(now, ike, &peer, &mut self.wishes);
                 }
             }
+            // Nobody asks for an address yet.
+            IkeEffect::Configured { .. } => {}
             IkeEffect::ChildUp { child, outbound } if self.is_contacts(&child) => {
                 self.contact_child_up(now, &child, outbound);
             }

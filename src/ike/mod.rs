@@ -7,6 +7,7 @@
 mod attempt;
 pub mod authorization;
 mod child_sa;
+pub mod configuration;
 mod context;
 mod cookies;
 pub mod counters;
@@ -16,6 +17,7 @@ pub mod endpoint;
 mod exchanges;
 mod granting;
 mod half_open;
+mod leases;
 pub mod narrowing;
 pub mod nat;
 pub mod negotiation;

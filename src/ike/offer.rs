@@ -4,9 +4,9 @@ use super::child_sa::{Child, Inbound};
 use super::context::{Context, Wanted};
 use super::crypto::{Group, PrivateKey};
 use super::effects::ChildId;
-use super::settings::{ChildProtocol, Mode, RequestId};
+use super::settings::{AddressRequest, ChildProtocol, Mode, RequestId};
 use super::wire::{NotifyKind, Payload};
-use super::{narrowing, negotiation};
+use super::{configuration, narrowing, negotiation};
 use crate::net::{Flow, Selector, Spi};
 
 /// What we asked the peer for, kept until it answers.
@@ -19,6 +19,8 @@ pub(super) struct Offer {
     /// Another mode than this will not do.
     pub(super) mode_fixed: bool,
     pub(super) protocol: ChildProtocol,
+    /// Only for an address that the peer gives us.
+    pub(super) address: Option<AddressRequest>,
     pub(super) spi: Spi,
     pub(super) nonce: Vec<u8>,
     /// Our half of a key exchange of its own; `IKE_AUTH` has none.
@@ -58,6 +60,7 @@ impl Offer {
             },
             mode_fixed: connect.transport_only,
             protocol: connect.protocol,
+            address: connect.address.clone(),
             spi: ctx.reserve_spi(),
             key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
             nonce,
@@ -76,6 +79,7 @@ impl Offer {
             mode: old.mode,
             mode_fixed: true,
             protocol: old.protocol,
+            address: None,
             spi: ctx.reserve_spi(),
             nonce: ctx.nonce(),
             key: Some(PrivateKey::draw(group, &mut ctx.rng)),
@@ -117,6 +121,9 @@ impl Offer {
         }
         match &self.key {
             None => {
+                // Asked for once, when the IKE SA is made (RFC 7296 §2.19).
+                let wanted = self.address.iter();
+                list.extend(wanted.map(|a| configuration::request(a, &self.selectors)));
                 let offer = negotiation::offer_first_child(self.protocol, self.spi);
                 list.push(Payload::Sa(offer));
             }

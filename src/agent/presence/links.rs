@@ -119,6 +119,7 @@ impl Links {
                 protocol,
                 transport_only: true,
                 initial_contact,
+                address: None,
             });
         }
         connects

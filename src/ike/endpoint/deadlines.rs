@@ -82,8 +82,9 @@ impl Endpoint {
     }
 
     fn on_liveness_timeout(&mut self, now: Instant, id: IkeId) {
-        let liveness = self.ctx.settings.timing.liveness;
+        let settings = &self.ctx.settings;
         if let Some(sa) = self.sas.get_mut(&id)
+            && let liveness = sa.liveness(settings)
             && !liveness.is_zero()
             && now >= sa.heard + liveness
         {
