@@ -12,6 +12,7 @@ use xfrm_agent::agent::event::Event;
 use xfrm_agent::agent::settings::{
     Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
 };
+use xfrm_agent::agent::vpn::settings::VpnSettings;
 use xfrm_agent::config;
 use xfrm_agent::control::protocol;
 use xfrm_agent::ike::endpoint::Endpoint;
@@ -383,6 +384,7 @@ fn settings() -> Settings {
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
+        vpn: VpnSettings::default(),
     }
 }
 

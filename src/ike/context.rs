@@ -79,6 +79,8 @@ pub(super) struct Context {
     pub(super) at_address: BTreeMap<IpAddr, BTreeMap<Identity, usize>>,
     /// Identities whose IKE SAs are not closed for want of children.
     pub(super) held: BTreeSet<Identity>,
+    /// Identities that nothing is asked of by ourselves.
+    pub(super) resting: BTreeSet<Identity>,
     /// What we gave to clients.
     pub(super) leases: Leases,
     last_id: u64,
@@ -97,6 +99,7 @@ impl Context {
             in_contact: BTreeMap::new(),
             at_address: BTreeMap::new(),
             held: BTreeSet::new(),
+            resting: BTreeSet::new(),
             leases: Leases::default(),
             last_id: 0,
         }

@@ -236,6 +236,32 @@ impl Endpoint {
         self.settle(now, id);
     }
 
+    /// Closes an IKE SA and tells the peer; what was given over it goes with it. Unknown ones are
+    /// ignored.
+    pub fn close(&mut self, now: Instant, ike: IkeId) {
+        self.end(now, ike, &DownReason::Closed);
+    }
+
+    /// While a peer rests, nothing is asked of it by ourselves: neither whether it lives, nor for new
+    /// keys. When it rests no more, it is asked at once whether it lives.
+    pub fn rest(&mut self, now: Instant, peer: &Identity, rests: bool) {
+        let changed = if rests {
+            self.ctx.resting.insert(peer.clone())
+        } else {
+            self.ctx.resting.remove(peer)
+        };
+        if !changed || rests {
+            return;
+        }
+        let theirs = self.sas.values().filter(|sa| sa.peer == *peer);
+        for id in theirs.map(|sa| sa.id).collect::<Vec<_>>() {
+            if let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
+                sa.waiting.push_back(Task::Probe);
+            }
+            self.settle(now, id);
+        }
+    }
+
     /// IKE SAs that are being set up from this address of ours are given up.
     pub fn abandon_attempts(&mut self, now: Instant, address: IpAddr) {
         for wanted in self.dissolve_attempts(now, |a| a.local.ip() == address) {
