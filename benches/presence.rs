@@ -174,6 +174,7 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
                 })
                 .collect(),
         }),
+        vpn: xfrm_agent::agent::vpn::settings::VpnSettings::default(),
     }
 }
 

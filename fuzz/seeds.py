@@ -107,6 +107,11 @@ def payloads(folder):
     of_ah = struct.pack("!BBHBBBB", 0, 0, 12 + len(integrity), 1, 2, 4, 2) + bytes((1, 2, 3, 4)) + integrity
     made = [
         ("auth", auth),
+        ("configuration-request", [(47, bytes.fromhex("010000000001000000030000000d000000080000"))] + auth[4:]),
+        (
+            "configuration-reply",
+            [(47, bytes.fromhex("02000000000100040a1e000500030004" "0a0a0035000d00080a0a0000ffff0000"))] + auth[4:],
+        ),
         ("delete", [(42, bytes.fromhex("0304000101020304"))]),
         ("delete-ah", [(42, bytes.fromhex("0204000101020304"))]),
         ("rekey", [(41, bytes.fromhex("0304400901020304"))] + auth[4:]),
@@ -125,6 +130,7 @@ def lines(path, folder):
         "ask-status": {"request": "status"},
         "ask-discover": {"request": {"discover": {"address": "10.2.0.8", "from": "10.1.0.9", "protocol": 6, "port": 80}}},
         "ask-forget": {"request": {"forget": {"prefix": "10.2.0.0/16"}}},
+        "ask-vpn": {"request": {"vpn": {"up": {"name": "north"}}}},
         "failed": {"response": {"failed": {"kind": "denied", "message": "no"}}},
         "event": {"response": {"event": {"at": 1.5, "kind": "tunnel-up", "detail": "gw106.example"}}},
     }

@@ -11,13 +11,17 @@
 //! they are missing.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use xfrm_agent::ike::configuration::Assigned;
 use xfrm_agent::ike::effects::{ChildId, Compression, DownReason, Effect};
 use xfrm_agent::ike::endpoint::Endpoint;
-use xfrm_agent::ike::settings::{ChildProtocol, Connect, Mode, Peer, RequestId, Settings, Timing};
+use xfrm_agent::ike::settings::{
+    AddressRange, AddressRequest, ChildProtocol, Connect, Gateway, Mode, Peer, RequestId, Settings,
+    Timing,
+};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Secret, Selector};
 
@@ -48,7 +52,21 @@ fn settings() -> Settings {
         )],
         timing: Timing::default(),
         compression: true,
+        // `theirs.example` is a client where it asks for an address.
+        gateway: Some(Gateway {
+            clients: [("theirs.example".parse().unwrap(), Vec::new())].into(),
+            pool: AddressRange::new(address("10.40.0.5"), address("10.40.0.9"))
+                .into_iter()
+                .collect(),
+            subnets: vec!["10.1.0.0/16".parse().unwrap()],
+            dns: vec![address("10.1.0.53")],
+            liveness: Duration::from_secs(1800),
+        }),
     }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 /// The endpoint on real sockets, inside its namespace.
@@ -59,6 +77,8 @@ struct Driver {
     up: BTreeMap<ChildId, (Option<ChildId>, ChildProtocol)>,
     compressed: BTreeMap<ChildId, Compression>,
     down: Vec<(ChildId, DownReason)>,
+    selectors: Vec<Selector>,
+    assigned: Option<Assigned>,
     ikes: usize,
 }
 
@@ -76,6 +96,8 @@ impl Driver {
             up: BTreeMap::new(),
             compressed: BTreeMap::new(),
             down: Vec::new(),
+            selectors: Vec::new(),
+            assigned: None,
             ikes: 0,
         }
     }
@@ -122,12 +144,14 @@ impl Driver {
                 self.up.insert(child.id, (child.replaces, child.protocol));
                 self.compressed
                     .extend(child.compression.map(|c| (child.id, c)));
+                self.selectors = child.selectors;
             }
             Effect::ChildDown { child, reason } => {
                 self.up.remove(&child);
                 self.compressed.remove(&child);
                 self.down.push((child, reason));
             }
+            Effect::Configured { assigned, .. } => self.assigned = Some(assigned),
             Effect::IkeUp { .. } => self.ikes += 1,
             Effect::IkeDown { .. } => self.ikes -= 1,
             Effect::Failed { error, .. } => panic!("{error}"),
@@ -222,6 +246,7 @@ fn wish(request: u64, selector: Selector) -> Connect {
         transport_only: false,
         compression: false,
         initial_contact: true,
+        address: None,
     }
 }
 
@@ -246,6 +271,8 @@ fn inside() {
     match role.as_str() {
         "initiator" => initiate(&mut driver),
         "responder" => respond(&mut driver),
+        "client" => be_client(&mut driver),
+        "gateway" => be_gateway(&mut driver),
         "ah-initiator" => initiate_both_protocols(&mut driver),
         "ah-responder" => respond_with_both_protocols(&mut driver),
         "ipcomp-initiator" => initiate_compressed(&mut driver),
@@ -297,6 +324,51 @@ fn respond(driver: &mut Driver) {
         d.up.values().any(|(old, _)| *old == Some(second)) && d.up.len() == 1
     });
     let mut terminate = ask(&["--terminate", "--ike", "ours", "--timeout", "10"]);
+    driver.until("their IKE SA deleted", |d| d.ikes == 0 && d.up.is_empty());
+    driver.until("swanctl done", |_| terminate.try_wait().unwrap().is_some());
+}
+
+/// Their pool gives us an address, and the tunnel is for that.
+fn be_client(driver: &mut Driver) {
+    let everything =
+        Selector::between("0.0.0.0/0".parse().unwrap(), "10.2.0.0/16".parse().unwrap());
+    let connect = Connect {
+        address: Some(AddressRequest::default()),
+        ..wish(1, everything)
+    };
+    driver.endpoint.connect(Instant::now(), connect);
+    driver.until("a child", |d| d.up.len() == 1);
+    let assigned = driver.assigned.take().unwrap();
+    assert_eq!(assigned.addresses, [address("10.30.0.1")]);
+    assert_eq!(assigned.dns, [address("10.2.0.53")]);
+    let own = Selector::between(
+        "10.30.0.1/32".parse().unwrap(),
+        "10.2.0.0/16".parse().unwrap(),
+    );
+    assert_eq!(driver.selectors, [own]);
+    driver.rekey(ESP);
+    assert_eq!(driver.selectors, [own]);
+}
+
+/// They ask for an address, and get one of ours.
+fn be_gateway(driver: &mut Driver) {
+    let mut initiate = swanctl(&["--initiate", "--child", "site", "--timeout", "10"]);
+    driver.until("their child", |d| d.up.len() == 1);
+    driver.until("swanctl done", |_| initiate.try_wait().unwrap().is_some());
+    assert!(initiate.wait().unwrap().success());
+    let client = Selector::between(
+        "10.1.0.0/16".parse().unwrap(),
+        "10.40.0.5/32".parse().unwrap(),
+    );
+    assert_eq!(driver.selectors, [client]);
+    let first = driver.the_one_of(ESP).unwrap();
+    let mut rekey = swanctl(&["--rekey", "--child", "site"]);
+    driver.until("their child replaced", |d| {
+        d.the_one_of(ESP).is_some_and(|new| new != first)
+    });
+    driver.until("swanctl done", |_| rekey.try_wait().unwrap().is_some());
+    assert_eq!(driver.selectors, [client]);
+    let mut terminate = swanctl(&["--terminate", "--ike", "ours", "--timeout", "10"]);
     driver.until("their IKE SA deleted", |d| d.ikes == 0 && d.up.is_empty());
     driver.until("swanctl done", |_| terminate.try_wait().unwrap().is_some());
 }
@@ -490,6 +562,8 @@ fn lab(setup: &Setup<'_>) -> Option<Lab> {
                  id = ours.example }}
                children {{ {children} }}
              }} }}
+             pools {{ clients {{ addrs = 10.30.0.0/28
+               dns = 10.2.0.53 }} }}
              secrets {{ ike-1 {{ secret = swordfish }} }}"
         ),
     );
@@ -561,6 +635,22 @@ fn strongswan_and_the_endpoint_agree_in_both_roles() {
             };
             play(role, &setup);
         }
+    }
+}
+
+#[test]
+fn strongswan_and_the_endpoint_give_each_other_addresses() {
+    let roles = [
+        ("client", "pools = clients", "local_ts = 10.2.0.0/16"),
+        ("gateway", "vips = 0.0.0.0", "remote_ts = 10.1.0.0/16"),
+    ];
+    for (role, addresses, traffic) in roles {
+        let setup = Setup {
+            proposals: addresses,
+            children: &format!("site {{ {traffic} }}"),
+            plugins: "kernel-libipsec",
+        };
+        play(role, &setup);
     }
 }
 

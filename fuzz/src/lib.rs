@@ -12,6 +12,7 @@ use xfrm_agent::agent::event::Event;
 use xfrm_agent::agent::settings::{
     Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
 };
+use xfrm_agent::agent::vpn::settings::VpnSettings;
 use xfrm_agent::config;
 use xfrm_agent::control::protocol;
 use xfrm_agent::ike::endpoint::Endpoint;
@@ -366,6 +367,7 @@ fn ike_settings() -> ike::settings::Settings {
         protects: vec![Selector::between(net(SITE), net("10.0.0.0/8"))],
         timing: Timing::default(),
         compression: true,
+        gateway: None,
     }
 }
 
@@ -387,6 +389,7 @@ fn connect() -> Connect {
         transport_only: false,
         compression: false,
         initial_contact: true,
+        address: None,
     }
 }
 
@@ -407,6 +410,7 @@ fn settings() -> Settings {
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
+        vpn: VpnSettings::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::Agent;
 use super::effect::{Effect, Reply};
 use super::event::{Command, Token};
 use super::snapshot::DiscoverReport;
+use super::vpn::VpnCommand;
 use crate::net::Flow;
 use crate::ted::initiator::RequestId;
 use crate::ted::proxies::ProxyId;
@@ -22,11 +23,24 @@ impl Agent {
                     error,
                 }),
             },
+            Command::Vpn(command) => self.vpn_command(now, &command),
             Command::Presence(command) => return self.presence_command(now, token, command),
             Command::Policy(command) => return self.policy_command(now, token, command),
             Command::Ask(ask) => return self.ask_command(now, token, ask),
         };
         self.effects.push_back(Effect::Reply { token, reply });
+    }
+
+    fn vpn_command(&mut self, now: Instant, command: &VpnCommand) -> Reply {
+        match command {
+            VpnCommand::Up { name } => match self.vpn_up(now, name.as_deref()) {
+                Ok(()) => return Reply::Done,
+                Err(error) => return Reply::Failed(error),
+            },
+            VpnCommand::Down => self.vpn_down(now),
+            VpnCommand::Warm => self.vpn_warm(now),
+        }
+        Reply::Done
     }
 
     /// Probes; the report follows when answers have had time to come.

@@ -4,6 +4,7 @@ use super::presence::commands::{Ask, PolicyCommand, PresenceCommand};
 use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
+use super::vpn::VpnCommand;
 use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
@@ -122,4 +123,5 @@ pub enum Command {
     Presence(PresenceCommand),
     Policy(PolicyCommand),
     Ask(Ask),
+    Vpn(VpnCommand),
 }

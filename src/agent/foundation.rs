@@ -7,6 +7,7 @@
 //!  bypass    out           local → link-scoped            DHCP answers, multicast of the link
 //!  trap      out           local → remote                 ESP wanted: raises ACQUIRE
 //!  enforce   in fwd        remote → local                 block, where on-failure is `block`
+//!  enforce   in out fwd    subnets ↔ pool                 block: VPN clients that have no tunnel
 //! ```
 //!
 //! Traps and enforcement exclude packets with the pass mark, so that discovery and IKE of others
@@ -123,6 +124,7 @@ pub(super) fn policies(settings: &Settings) -> Result<Vec<(Owner, Policy)>, TooM
             }
         }
     }
+    wanted.extend(pool(settings));
     wanted.extend(bypassed.into_iter().map(|(direction, selector)| {
         let clear = Action::Allow(Vec::new());
         (
@@ -131,6 +133,32 @@ pub(super) fn policies(settings: &Settings) -> Result<Vec<(Owner, Policy)>, TooM
         )
     }));
     Ok(wanted)
+}
+
+/// Addresses of VPN clients are never spoken to, or heard, in the clear.
+fn pool(settings: &Settings) -> Vec<(Owner, Policy)> {
+    let mut wanted = Vec::new();
+    let Some(served) = &settings.vpn.serves else {
+        return wanted;
+    };
+    for subnet in &served.gateway.subnets {
+        for pool in &served.pool {
+            if Family::of(subnet.addr()) != Family::of(pool.addr()) {
+                continue;
+            }
+            let outbound = Selector::between(*subnet, *pool);
+            for (direction, selector) in [
+                (Direction::Out, outbound),
+                (Direction::In, outbound.reversed()),
+                (Direction::Fwd, outbound.reversed()),
+            ] {
+                let (mark, block) = (Mark::default(), Action::Block);
+                let policy = verdict(direction, selector, mark, Band::Enforce, block);
+                wanted.push((Owner::Base, policy));
+            }
+        }
+    }
+    wanted
 }
 
 fn neighbour_discovery(wanted: &mut Vec<(Owner, Policy)>) {
@@ -221,6 +249,7 @@ pub(super) fn surroundings(settings: &Settings, wishes: &mut Wishes) {
 mod tests {
     use super::*;
     use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, TunnelMode};
+    use crate::agent::vpn::settings::VpnSettings;
     use crate::ike::settings::Timing;
     use crate::net::Flow;
     use std::time::Duration;
@@ -249,6 +278,7 @@ mod tests {
             max_prefixes: 256,
             on_stop: OnStop::Keep,
             presence: None,
+            vpn: VpnSettings::default(),
         }
     }
 

@@ -30,6 +30,7 @@ pub mod snapshot;
 mod tunnelling;
 pub mod tunnels;
 mod view;
+pub mod vpn;
 pub mod wishes;
 
 use crate::ike;
@@ -52,6 +53,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 use tracing::Level;
 use tunnels::Tunnels;
+use vpn::Vpn;
 use wishes::{Owner, TunnelId, Wishes};
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ pub struct Agent {
     renumbering: Renumbering,
     /// `None` where the configuration has no `[presence]`.
     relations: Option<Relations>,
+    vpn: Vpn,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -142,6 +145,7 @@ impl Agent {
             own: Vec::new(),
             renumbering: Renumbering::default(),
             relations: None,
+            vpn: Vpn::new(now),
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -153,12 +157,18 @@ impl Agent {
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.relate(now);
+        agent
+            .vpn
+            .guard_again(&agent.settings.vpn, remembered, &mut agent.wishes);
         Ok(agent)
     }
 
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Found(tunnels) => self.adopt(now, tunnels),
+            Event::Found(tunnels) => {
+                self.adopt(now, tunnels);
+                self.vpn_start(now);
+            }
             Event::Carried(packets) => self.adopted_carried(now, &packets),
             Event::Transparent(ports) => {
                 self.transparent = Some(ports);
@@ -199,6 +209,7 @@ impl Agent {
         self.initiator.handle_timeout(now);
         self.ike.handle_timeout(now);
         self.held.handle_timeout(now, &mut self.wishes);
+        self.vpn_timeout(now);
         if let Some(relations) = &mut self.relations {
             relations.handle_timeout(now, &mut self.wishes);
         }
@@ -219,6 +230,7 @@ impl Agent {
             self.ike.poll_timeout(),
             self.held.poll_timeout(),
             self.relations.as_ref().and_then(Relations::poll_timeout),
+            self.vpn.poll_timeout(),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -257,6 +269,8 @@ impl Agent {
                 self.ike_effect(now, effect);
             } else if let Some(effect) = self.relations.as_mut().and_then(Relations::poll_effect) {
                 self.relations_effect(now, effect);
+            } else if let Some(change) = self.vpn.poll_change() {
+                self.vpn_changed(now, &change);
             } else {
                 break;
             }

@@ -136,6 +136,7 @@ impl Negotiations {
             transport_only: false,
             compression: false,
             initial_contact,
+            address: None,
         };
         self.running.insert(request, negotiation);
         Some(connect)

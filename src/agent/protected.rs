@@ -50,6 +50,13 @@ impl OnceProtected {
             .collect()
     }
 
+    /// Lets go of exactly these. Whether any of them was there.
+    pub(super) fn forget_exactly(&mut self, selectors: &[Selector]) -> bool {
+        let before = self.selectors.len();
+        self.selectors.retain(|known| !selectors.contains(known));
+        self.selectors.len() < before
+    }
+
     pub(super) fn selectors(&self) -> &[Selector] {
         &self.selectors
     }

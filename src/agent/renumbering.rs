@@ -76,6 +76,7 @@ impl Agent {
         if !before.is_empty() && self.own.iter().any(new) {
             // What failed while there was no way may work now.
             self.initiator.retry(|_, _| true);
+            self.vpn_addresses(now);
         }
     }
 
@@ -125,6 +126,11 @@ impl Agent {
             ids.push(tunnel.id);
             if tunnel.selectors.iter().any(|s| s.src == host(addr)) {
                 // It protected that very address, which nobody has any more.
+                continue;
+            }
+            // A VPN's is asked for with its address; a client's, by the client.
+            let client = |peer| self.settings.vpn.has_client(peer);
+            if self.vpn.carries(&tunnel.selectors) || tunnel.peer.as_ref().is_some_and(client) {
                 continue;
             }
             // One that was adopted and not replaced yet is nobody's.

@@ -113,6 +113,7 @@ impl Agent {
         self.initiator.retry(|_, _| true);
         self.drain(now);
         let presence = self.settings.presence.take();
+        let gateways = std::mem::take(&mut self.settings.vpn.gateways);
         self.settings = settings;
         self.initiator
             .reload(now, discovery::config(&self.settings));
@@ -123,6 +124,7 @@ impl Agent {
         }
         self.want_interception();
         self.relate_anew(now, presence);
+        self.vpn_reload(now, &gateways);
         self.tell(
             now,
             "reloaded",

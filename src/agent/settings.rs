@@ -1,6 +1,7 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
 use super::presence::settings::PresenceSettings;
+use super::vpn::settings::VpnSettings;
 use crate::ike;
 use crate::kernel::desired::Mark;
 use crate::net::Identity;
@@ -21,6 +22,7 @@ pub struct Settings {
     pub on_stop: OnStop,
     /// `None`: presence is off.
     pub presence: Option<PresenceSettings>,
+    pub vpn: VpnSettings,
 }
 
 /// One `[[proxy]]` of the file: the cross product of its local and remote entries.

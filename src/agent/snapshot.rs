@@ -11,6 +11,7 @@ pub struct Snapshot {
     pub uptime_seconds: u64,
     pub proxies: Vec<ProxyView>,
     pub tunnels: Vec<TunnelView>,
+    pub vpn: VpnView,
     pub discoveries: Vec<DiscoveryView>,
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.
@@ -49,6 +50,36 @@ pub struct TunnelView {
     /// Outbound selectors.
     pub selectors: Vec<String>,
     pub reqid: u32,
+    pub since_seconds: u64,
+}
+
+/// We as a client of a VPN gateway, and as the gateway of clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VpnView {
+    /// Name of the `[[vpn]]` that is wanted; empty where none is.
+    pub name: String,
+    /// `down`, `connecting`, `up`, `warm` or `failed`.
+    pub state: String,
+    /// Why it failed.
+    pub reason: String,
+    pub since_seconds: u64,
+    /// Outer addresses; empty unless it is up.
+    pub local: String,
+    pub gateway: String,
+    /// What the gateway gave us.
+    pub addresses: Vec<String>,
+    pub dns: Vec<String>,
+    /// What is reached through it.
+    pub subnets: Vec<String>,
+    pub clients: Vec<VpnClientView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VpnClientView {
+    pub peer: String,
+    /// Where it is now.
+    pub from: String,
+    pub addresses: Vec<String>,
     pub since_seconds: u64,
 }
 

@@ -37,6 +37,7 @@ pub(super) fn config(settings: &Settings) -> Result<ike::settings::Settings, Too
         protects,
         timing: settings.ike.clone(),
         compression: true,
+        gateway: settings.vpn.serves.as_ref().map(|s| s.gateway.clone()),
     })
 }
 
@@ -66,6 +67,11 @@ impl Agent {
                     relations.ike_down(now, ike, &peer, &mut self.wishes);
                 }
             }
+            IkeEffect::Configured {
+                ike,
+                request,
+                assigned,
+            } => self.vpn_configured(ike, request, assigned),
             IkeEffect::ChildUp { child, outbound } if self.is_contacts(&child) => {
                 self.contact_child_up(now, &child, outbound);
             }
@@ -140,6 +146,7 @@ impl Agent {
             self.ike.cancel(now, request);
         }
         self.initiator.covered(now, &child.selectors);
+        self.vpn_child_up(now, child, outbound);
         if outbound == Outbound::Now {
             self.release(now, &child.selectors);
         }
@@ -149,6 +156,7 @@ impl Agent {
         let ready = self.tunnels.outbound_ready(child, &mut self.wishes);
         if let Some(selectors) = ready.map(|tunnel| tunnel.selectors.clone()) {
             self.barrier = Some(self.wishes.revision());
+            self.vpn_outbound_ready(&selectors);
             self.release(now, &selectors);
         }
     }
@@ -187,11 +195,15 @@ impl Agent {
             _ => LINGER,
         };
         self.timers.set(Timer::ChildGone(child), now + linger);
+        self.vpn_child_down(now, child, reason);
     }
 
     fn connect_failed(&mut self, now: Instant, request: RequestId, error: &ConnectError) {
         if Relations::is_link_request(request) {
             return self.link_failed(now, request, error);
+        }
+        if self.vpn_refused(now, request, error) {
+            return;
         }
         let Some(negotiation) = self.negotiations.finish(request) else {
             return;

@@ -32,6 +32,7 @@ impl Agent {
                 .iter()
                 .map(|tunnel| self.tunnel_view(now, tunnel))
                 .collect(),
+            vpn: self.vpn_view(now),
             discoveries: self
                 .initiator
                 .pending()
@@ -205,6 +206,7 @@ fn policy_view(owner: Owner, policy: &Policy) -> PolicyView {
         Owner::Bypass => "bypass",
         Owner::Presence => "presence",
         Owner::Tunnel(_) => "tunnel",
+        Owner::Vpn => "vpn",
         Owner::Failure => "failure",
         Owner::NarrowTrap => "trap",
         Owner::Base => match Band::of(policy.priority) {

@@ -19,6 +19,8 @@ pub enum Owner {
     /// The newest first: where a peer has moved, the tunnel to where it was still receives for a
     /// while, and must not keep out what comes through the one to where it is.
     Tunnel(Reverse<TunnelId>),
+    /// What keeps the address that a VPN gateway gave us from the clear.
+    Vpn,
     /// Discovery failed; its action holds for a while.
     Failure,
     /// Confines a pending destination to a hold queue of its own.

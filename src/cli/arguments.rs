@@ -34,6 +34,32 @@ fn default_socket() -> PathBuf {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Vpn {
+    /// Set it up.
+    Up {
+        /// Of its `[[vpn]]`; otherwise the first.
+        name: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take it down, and guard its address no longer.
+    Down {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Leave it as it is, and say nothing to the gateway.
+    Warm {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show it, and the clients of this gateway.
+    Show {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent in the foreground.
     Run {
@@ -104,6 +130,9 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Our own VPN: a tunnel to a gateway that gives us an address.
+    #[command(subcommand)]
+    Vpn(Vpn),
     /// Look at presence and policies, live, and ask, judge and register in dialogs.
     Tui,
     /// Read the configuration file again.

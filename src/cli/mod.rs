@@ -13,6 +13,7 @@ pub mod render;
 pub mod tui;
 mod words;
 
+use crate::agent::vpn::VpnCommand;
 use crate::config;
 use crate::control::client::{ClientError, Occurrence};
 use crate::control::protocol::{Discover, Forget};
@@ -137,6 +138,7 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
         Command::Request { questions, output } => {
             presence::request(socket, &questions, output.json, width)
         }
+        Command::Vpn(command) => vpn(socket, command, width),
         Command::Tui => {
             tui::run(socket)?;
             Ok(Verdict::Good)
@@ -191,6 +193,26 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
 fn status(socket: &Path) -> Result<crate::agent::snapshot::Snapshot, Error> {
     match Client::connect(socket)?.call(&Request::Status)? {
         Response::Status(snapshot) => Ok(*snapshot),
+        _ => Err(ClientError::Mismatch.into()),
+    }
+}
+
+fn vpn(socket: &Path, command: arguments::Vpn, width: usize) -> Result<Verdict, Error> {
+    let (command, output) = match command {
+        arguments::Vpn::Up { name, output } => (VpnCommand::Up { name }, output),
+        arguments::Vpn::Down { output } => (VpnCommand::Down, output),
+        arguments::Vpn::Warm { output } => (VpnCommand::Warm, output),
+        arguments::Vpn::Show { output } => {
+            let vpn = status(socket)?.vpn;
+            show(output.json, &vpn, || render::vpn(&vpn, width))?;
+            return Ok(Verdict::Good);
+        }
+    };
+    match Client::connect(socket)?.call(&Request::Vpn(command))? {
+        Response::Done => {
+            show(output.json, &(), String::new)?;
+            Ok(Verdict::Good)
+        }
         _ => Err(ClientError::Mismatch.into()),
     }
 }

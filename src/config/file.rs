@@ -5,7 +5,7 @@ use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
-use super::{CONTROL_SOCKET, peers, presence, proxies, values};
+use super::{CONTROL_SOCKET, peers, presence, proxies, values, vpn};
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
@@ -100,6 +100,15 @@ impl<'r, 't> File<'r, 't> {
             .flat_map(|presence| &presence.contacts)
             .map(|contact| &contact.peer)
             .collect();
+        let vpn = vpn::read(
+            self.report,
+            &vpn::Tables {
+                gateways: self.tables(&keys::VPN),
+                serves: self.table(&keys::VPN_GATEWAY),
+                clients: self.tables(&keys::VPN_CLIENT),
+            },
+            &peers.iter().map(|read| &read.peer).collect::<Vec<_>>(),
+        );
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -112,6 +121,7 @@ impl<'r, 't> File<'r, 't> {
             discovery: self.discovery(),
             interception,
             presence,
+            vpn,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
             peers,
@@ -145,7 +155,11 @@ impl<'r, 't> File<'r, 't> {
             (&keys::PROXY, "nothing is protected"),
             (&keys::PEER, "nobody is believed, and no tunnel can come up"),
         ] {
-            let elsewhere = keys == &keys::PROXY && self.root.contains_key(keys::CONTACT.table);
+            let others = [&keys::CONTACT, &keys::VPN, &keys::VPN_GATEWAY];
+            let elsewhere = keys == &keys::PROXY
+                && others
+                    .iter()
+                    .any(|other| self.root.contains_key(other.table));
             if !self.root.contains_key(keys.table) && !elsewhere {
                 let message = format!("there is no {}: {consequence}", keys.heading());
                 self.report.warning(&(0..0), message);

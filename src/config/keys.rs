@@ -149,6 +149,24 @@ pub const RULE: Keys = Keys {
     ],
 };
 
+pub const VPN: Keys = Keys {
+    table: "vpn",
+    shape: Shape::Repeated,
+    names: &["name", "peer", "gateway", "local", "subnets", "start"],
+};
+
+pub const VPN_GATEWAY: Keys = Keys {
+    table: "vpn-gateway",
+    shape: Shape::Once,
+    names: &["pool", "subnets", "dns", "liveness"],
+};
+
+pub const VPN_CLIENT: Keys = Keys {
+    table: "vpn-client",
+    shape: Shape::Repeated,
+    names: &["peer", "addresses"],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -179,6 +197,9 @@ pub const TABLES: &[&Keys] = &[
     &CONTACT,
     &SITE,
     &RULE,
+    &VPN,
+    &VPN_GATEWAY,
+    &VPN_CLIENT,
 ];
 
 impl Keys {

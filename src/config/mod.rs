@@ -24,6 +24,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vpn;
 
 pub use file::{ReadSecret, parse};
 pub use values::{parse_duration, show_duration};

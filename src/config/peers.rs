@@ -18,6 +18,8 @@ pub(super) struct ReadPeer {
 }
 
 enum MayProtect {
+    /// Only an address that it is given as a VPN client.
+    Nothing,
     Itself,
     Net(IpNet),
 }
@@ -59,6 +61,7 @@ pub(super) fn read(
     };
     for (entry, _) in may_protect {
         match entry {
+            MayProtect::Nothing => {}
             MayProtect::Itself => peer.may_protect_itself = true,
             MayProtect::Net(net) => peer.may_protect.push(net),
         }
@@ -71,6 +74,7 @@ pub(super) fn read(
 
 fn may_protect(value: &DeValue<'_>) -> Result<MayProtect, Reason> {
     match values::text(value, "a prefix or \"self\"")? {
+        "nothing" => Ok(MayProtect::Nothing),
         "self" => Ok(MayProtect::Itself),
         text => values::prefix(text).map(MayProtect::Net).map_err(|reason| {
             format!("{reason}, or \"self\" for the address that the peer itself has")

@@ -9,6 +9,7 @@ use crate::agent::presence::commands::{
     Ask, AskReport, PolicyCommand, PolicyEntry, PresenceCommand, PresenceEntry,
 };
 use crate::agent::snapshot::{DiscoverReport, EventView, Snapshot};
+use crate::agent::vpn::VpnCommand;
 use crate::net::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,7 @@ pub enum Request {
     Policy(PolicyCommand),
     /// Asks a peer's agent for its policy towards us, its presence, or both.
     Ask(Ask),
+    Vpn(VpnCommand),
     /// Answered by [`Response::Event`] for as long as the connection lasts.
     Events,
 }
@@ -52,7 +54,8 @@ impl Request {
             | Self::Reload
             | Self::Presence(PresenceCommand::Set(_) | PresenceCommand::Clear(_))
             | Self::Policy(PolicyCommand::Register(_) | PolicyCommand::Remove(_))
-            | Self::Ask(_) => Access::Change,
+            | Self::Ask(_)
+            | Self::Vpn(_) => Access::Change,
         }
     }
 
@@ -72,6 +75,9 @@ impl Request {
             Self::Policy(PolicyCommand::Register(_)) => "policy register",
             Self::Policy(PolicyCommand::Remove(_)) => "policy remove",
             Self::Ask(_) => "request",
+            Self::Vpn(VpnCommand::Up { .. }) => "vpn up",
+            Self::Vpn(VpnCommand::Down) => "vpn down",
+            Self::Vpn(VpnCommand::Warm) => "vpn warm",
             Self::Events => "events",
         }
     }

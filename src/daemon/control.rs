@@ -56,6 +56,7 @@ impl Calls {
             Request::Presence(command) => Command::Presence(command),
             Request::Policy(command) => Command::Policy(command),
             Request::Ask(ask) => Command::Ask(ask),
+            Request::Vpn(command) => Command::Vpn(command),
             // The server serves these itself.
             Request::Events => return Meaning::Done,
         };

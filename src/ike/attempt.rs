@@ -12,7 +12,7 @@ use super::negotiation::IkeSuite;
 use super::offer::Offer;
 use super::retransmission::Backoff;
 use super::sa::IkeSa;
-use super::settings::RequestId;
+use super::settings::{Connect, RequestId};
 use crate::net::Identity;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -114,6 +114,14 @@ impl Attempt {
             unanswered: 0,
             explanation: None,
         }
+    }
+
+    /// Whether the IKE SA that comes of it will do for one more child.
+    pub(super) fn serves(&self, connect: &Connect) -> bool {
+        let asks = |w: &Wanted| w.connect.address.is_some();
+        self.peer == connect.peer
+            && (self.local.ip(), self.remote.ip()) == (connect.local, connect.remote)
+            && (connect.address.is_none() || self.wanted.front().is_some_and(asks))
     }
 
     pub(super) fn may_restart(&self) -> bool {

@@ -72,6 +72,7 @@ mod tests {
             protects: Vec::new(),
             timing: Timing::default(),
             compression: true,
+            gateway: None,
         };
         let at: IpAddr = "192.0.2.6".parse().unwrap();
         let to = |dst: &str| {
@@ -111,6 +112,7 @@ mod tests {
             protects: Vec::new(),
             timing: Timing::default(),
             compression: true,
+            gateway: None,
         };
         let ends: (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.6".parse().unwrap());
         let between = |src: &str, dst: &str| {

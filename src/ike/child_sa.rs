@@ -194,6 +194,12 @@ impl IkeSa {
                 delete: true,
             });
         }
+        if offer.address.is_some() && !self.is_ours_by_assignment(&selectors) {
+            return Err(Rejection {
+                error: ConnectError::NoAddress(self.peer.clone()),
+                delete: true,
+            });
+        }
         // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
         let ends = (self.local.ip(), address);
         let allowed = ctx.settings.authorize_child(&self.peer, ends, &selectors);
@@ -497,6 +503,7 @@ fn refused(ctx: &mut Context, refusal: Refusal) -> Notify {
 pub(super) fn meaning_of(notify: &Notify, sa: &IkeSa) -> ConnectError {
     match notify.kind {
         NotifyKind::NO_PROPOSAL_CHOSEN => ConnectError::NoProposalChosen(sa.remote.ip()),
+        NotifyKind::INTERNAL_ADDRESS_FAILURE => ConnectError::NoAddress(sa.peer.clone()),
         NotifyKind::TS_UNACCEPTABLE => ConnectError::TrafficSelectors(sa.peer.clone()),
         NotifyKind(code) => ConnectError::Refused {
             peer: sa.peer.clone(),

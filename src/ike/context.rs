@@ -3,6 +3,7 @@
 
 use super::counters::Counters;
 use super::effects::{ChildId, ConnectError, Effect, IkeId};
+use super::leases::Leases;
 use super::settings::{Connect, RequestId, Settings};
 use crate::net::{Cpi, Identity, Random, Spi, Timers};
 use std::collections::btree_map::Entry;
@@ -81,6 +82,10 @@ pub(super) struct Context {
     pub(super) at_address: BTreeMap<IpAddr, BTreeMap<Identity, usize>>,
     /// Identities whose IKE SAs are not closed for want of children.
     pub(super) held: BTreeSet<Identity>,
+    /// Identities that nothing is asked of by ourselves.
+    pub(super) resting: BTreeSet<Identity>,
+    /// What we gave to clients.
+    pub(super) leases: Leases,
     last_id: u64,
 }
 
@@ -98,6 +103,8 @@ impl Context {
             in_contact: BTreeMap::new(),
             at_address: BTreeMap::new(),
             held: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            leases: Leases::default(),
             last_id: 0,
         }
     }
@@ -205,12 +212,13 @@ impl Context {
         whole.mul_f64(1.0 - share / 10.0)
     }
 
-    pub(super) fn tables(&self) -> [(&'static str, usize); 5] {
+    pub(super) fn tables(&self) -> [(&'static str, usize); 6] {
         [
             ("ike-children", self.owners.len()),
             ("ike-child-spis", self.spis.len()),
             ("ike-peers", self.in_contact.len()),
             ("ike-addresses-of-hosts", self.at_address.len()),
+            ("ike-leases", self.leases.len()),
             ("ike-timers", self.timers.len()),
         ]
     }

@@ -51,6 +51,8 @@ counters! {
     not_authorized,
     /// Children refused because nothing of the traffic is protected here.
     ts_unacceptable,
+    /// Clients that there was no address for.
+    no_address,
     /// Answers to `IKE_SA_INIT` beyond those that are followed up.
     candidates_ignored,
     /// Unauthenticated errors that were not believed.

@@ -1,6 +1,7 @@
 //! What the endpoint wants done, in order.
 
 pub use super::compression::Compression;
+use super::configuration::Assigned;
 use super::settings::{ChildProtocol, Mode, QuestionId, RequestId};
 use crate::net::{Identity, Secret, Selector, Spi};
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,13 @@ pub enum Effect {
         ike: IkeId,
         peer: Identity,
         reason: DownReason,
+    },
+    /// The peer has given us addresses, for as long as the IKE SA lives. Comes before the child that
+    /// was asked for with them.
+    Configured {
+        ike: IkeId,
+        request: Option<RequestId>,
+        assigned: Assigned,
     },
     /// Install it: inbound first. While `outbound` is `AfterConfirmation`, the outbound SA and
     /// the policies wait for `OutboundReady`, so that nothing is sent that the peer cannot read
@@ -188,6 +196,8 @@ pub enum ConnectError {
     TunnelOnly(Identity),
     #[error("{0} does not protect this traffic")]
     TrafficSelectors(Identity),
+    #[error("{0} gives us no address")]
+    NoAddress(Identity),
     #[error("{peer} refused: notification {code}")]
     Refused { peer: Identity, code: u16 },
     #[error("{0} answered nonsense: {1}")]

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::narrowing;
 use super::sa::IkeSa;
-use super::settings::Mode;
+use super::settings::{Mode, Peer};
 use super::wire::{NotifyKind, Payloads, TrafficSelector};
 use crate::net::Selector;
 use std::net::IpAddr;
@@ -52,6 +52,22 @@ impl IkeSa {
                 mode: asked,
                 names: Some(names),
             });
+        }
+        if let Some(gateway) = &ctx.settings.gateway
+            && gateway.clients.contains_key(&self.peer)
+        {
+            let selectors = narrowing::narrow(ts_r, ts_i, &gateway.allows(&self.leased));
+            if self.is_of_client(Some(gateway), &selectors) {
+                return Ok(Grant {
+                    selectors,
+                    mode: Mode::Tunnel,
+                    names: None,
+                });
+            }
+            if self.leased.is_empty() && ctx.settings.peer(&self.peer).is_some_and(Peer::is_host) {
+                // §3.15.4: it should have asked for an address.
+                return Err(NotifyKind::FAILED_CP_REQUIRED);
+            }
         }
         let selectors = self.narrow(ctx, ts_i, ts_r)?;
         let mode = if wants_transport && self.is_host_to_host(&selectors) {

@@ -4,9 +4,9 @@ use super::child_sa::{Child, Inbound};
 use super::context::{Context, Wanted};
 use super::crypto::{Group, PrivateKey};
 use super::effects::ChildId;
-use super::settings::{ChildProtocol, Mode, RequestId};
+use super::settings::{AddressRequest, ChildProtocol, Mode, RequestId};
 use super::wire::{NotifyKind, Payload};
-use super::{compression, narrowing, negotiation};
+use super::{compression, configuration, narrowing, negotiation};
 use crate::net::{Cpi, Flow, Selector, Spi};
 
 /// What we asked the peer for, kept until it answers.
@@ -19,6 +19,8 @@ pub(super) struct Offer {
     /// Another mode than this will not do.
     pub(super) mode_fixed: bool,
     pub(super) protocol: ChildProtocol,
+    /// Only for an address that the peer gives us.
+    pub(super) address: Option<AddressRequest>,
     pub(super) spi: Spi,
     /// Where we would receive compressed packets.
     pub(super) cpi: Option<Cpi>,
@@ -63,6 +65,7 @@ impl Offer {
             mode,
             mode_fixed: connect.transport_only,
             protocol: connect.protocol,
+            address: connect.address.clone(),
             spi,
             cpi: compresses.then(|| ctx.reserve_cpi(spi)).flatten(),
             key: group.map(|g| PrivateKey::draw(g, &mut ctx.rng)),
@@ -84,6 +87,7 @@ impl Offer {
             mode: old.mode,
             mode_fixed: true,
             protocol: old.protocol,
+            address: None,
             spi,
             cpi: old.compressed.then(|| ctx.reserve_cpi(spi)).flatten(),
             nonce: ctx.nonce(),
@@ -127,6 +131,9 @@ impl Offer {
         list.extend(self.cpi.map(compression::payload));
         match &self.key {
             None => {
+                // Asked for once, when the IKE SA is made (RFC 7296 §2.19).
+                let wanted = self.address.iter();
+                list.extend(wanted.map(|a| configuration::request(a, &self.selectors)));
                 let offer = negotiation::offer_first_child(self.protocol, self.spi);
                 list.push(Payload::Sa(offer));
             }

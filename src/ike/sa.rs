@@ -14,12 +14,12 @@ use super::exchanges::question::Deferred;
 use super::exchanges::{Awaiting, Task};
 use super::nat;
 use super::retransmission::{Backoff, Verdict};
-use super::settings::RequestId;
+use super::settings::{RequestId, Settings};
 use super::wire::{Exchange, Header, NotifyKind, Payload, PayloadKind, Payloads};
 use crate::net::Identity;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// Who sent the first `IKE_SA_INIT`; after the peer replaced the IKE SA, the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,10 @@ pub(super) struct IkeSa {
     pub(super) deferred: Option<Deferred>,
     /// When either end last asked or was answered.
     pub(super) last_question: Option<Instant>,
+    /// Addresses that the peer, our gateway, has given us.
+    pub(super) assigned: Vec<IpAddr>,
+    /// Addresses that we have given the peer, a client of ours.
+    pub(super) leased: Vec<IpAddr>,
 }
 
 /// Where a message stands to the window of the peer's requests.
@@ -255,6 +259,14 @@ impl IkeSa {
         self.state == State::Established
     }
 
+    /// After how much silence the peer is asked whether it lives; zero never.
+    pub(super) fn liveness(&self, settings: &Settings) -> Duration {
+        match &settings.gateway {
+            Some(gateway) if !self.leased.is_empty() => gateway.liveness,
+            _ => settings.timing.liveness,
+        }
+    }
+
     /// Something waits to be said or answered.
     pub(super) fn is_busy(&self) -> bool {
         !self.waiting.is_empty()
@@ -298,6 +310,7 @@ impl IkeSa {
             }
         }
         self.state = State::Closed;
+        ctx.leases.release(self.id, &self.leased);
         self.deferred = None;
         let mut wanted = std::mem::take(&mut self.postponed);
         let mut questions = Vec::new();

@@ -1,6 +1,7 @@
 //! What the endpoint is told before and while it runs.
 
-use crate::net::{Flow, Identity, IpNet, Secret, Selector};
+use crate::net::{Family, Flow, Identity, IpNet, Secret, Selector};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub timing: Timing,
     /// Whether contacts may compress what they send (RFC 7296 §2.22).
     pub compression: bool,
+    /// `None`: nobody is given an address.
+    pub gateway: Option<Gateway>,
 }
 
 /// One entry of the peer authorization database: who is believed, and for what.
@@ -32,12 +35,78 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Whether it may speak for nothing that the configuration names.
+    pub(super) fn is_host(&self) -> bool {
+        self.may_protect.is_empty() && !self.may_protect_itself && !self.contact
+    }
+
     /// Whether the peer, reached at `address`, may speak for every address of `net`.
     pub fn may_speak_for(&self, net: IpNet, address: IpAddr) -> bool {
         self.may_protect
             .iter()
             .any(|allowed| allowed.contains(&net))
             || (self.may_protect_itself && net == IpNet::from(address))
+    }
+}
+
+/// What this host is to clients of remote access (RFC 7296 §2.19).
+#[derive(Clone, Debug, Default)]
+pub struct Gateway {
+    /// Who may ask for an address, and which ones are reserved for him: at most one of each IP
+    /// version. A client speaks for exactly the addresses that it was given.
+    pub clients: BTreeMap<Identity, Vec<IpAddr>>,
+    pub pool: Vec<AddressRange>,
+    /// What clients may reach.
+    pub subnets: Vec<IpNet>,
+    /// Told to clients.
+    pub dns: Vec<IpAddr>,
+    /// In place of [`Timing::liveness`]: clients that keep their tunnel while they need none are
+    /// silent for long.
+    pub liveness: Duration,
+}
+
+impl Gateway {
+    pub(super) fn holds(&self, addr: IpAddr) -> bool {
+        self.pool.iter().any(|range| range.holds(addr))
+    }
+
+    pub(super) fn is_reserved(&self, addr: IpAddr) -> bool {
+        self.clients.values().flatten().any(|a| *a == addr)
+    }
+}
+
+/// First and last address, of one IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl AddressRange {
+    /// `None` where the last comes before the first, or is of another IP version.
+    pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
+        let ordered = first <= last && Family::of(first) == Family::of(last);
+        ordered.then_some(Self { first, last })
+    }
+
+    pub fn family(&self) -> Family {
+        Family::of(self.first)
+    }
+
+    pub fn holds(&self, addr: IpAddr) -> bool {
+        Family::of(addr) == self.family() && (self.first..=self.last).contains(&addr)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let number = |addr| match addr {
+            IpAddr::V4(a) => u128::from(a.to_bits()),
+            IpAddr::V6(a) => a.to_bits(),
+        };
+        let family = self.family();
+        (number(self.first)..=number(self.last)).map(move |n| match family {
+            Family::V4 => IpAddr::V4((n as u32).into()),
+            Family::V6 => IpAddr::V6(n.into()),
+        })
     }
 }
 
@@ -119,6 +188,16 @@ pub struct Connect {
     pub compression: bool,
     /// Tells the peer to forget earlier SAs with us (RFC 7296 §2.4): after a restart.
     pub initial_contact: bool,
+    /// Asks the peer for an address of each IP version of the selectors, whose local side then is
+    /// everything: the child will be for that address alone. Goes over an IKE SA that has one, or
+    /// over a new one.
+    pub address: Option<AddressRequest>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressRequest {
+    /// What we had before and would like to have again.
+    pub again: Vec<IpAddr>,
 }
 
 impl Connect {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use xfrm_agent::agent::settings::{
     Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
 };
+use xfrm_agent::agent::vpn::settings::VpnSettings;
 use xfrm_agent::ike::settings::{Peer, Timing};
 use xfrm_agent::net::{Flow, MaskedAddr, Port, Protocol, Random, Secret};
 use xfrm_agent::ted::proxies::Proxy;
@@ -64,6 +65,7 @@ pub fn settings(
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
+        vpn: VpnSettings::default(),
     }
 }
 

@@ -172,6 +172,7 @@ impl Links {
                 transport_only: mode == Mode::Transport,
                 compression: compressed,
                 initial_contact,
+                address: None,
             });
         }
         connects

@@ -9,6 +9,7 @@ mod presence;
 mod status;
 mod table;
 mod time;
+mod vpn;
 
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
 pub use presence::{asked, network, policy_rows, presence, presence_of, protocols};
@@ -16,6 +17,7 @@ pub use status::status;
 pub use table::Table;
 pub(super) use table::wrap;
 pub use time::{stamp, until};
+pub use vpn::vpn;
 
 /// Columns of the terminal, from `COLUMNS`; 100 where that says nothing sensible.
 pub fn width(columns: Option<&str>) -> usize {

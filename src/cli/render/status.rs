@@ -29,6 +29,9 @@ pub fn status(snapshot: &Snapshot, width: usize) -> String {
         width,
         lists::tunnels,
     ));
+    if !s.vpn.name.is_empty() || !s.vpn.clients.is_empty() {
+        parts.push(super::vpn(&s.vpn, width));
+    }
     // What follows is there only where something waits or goes wrong.
     if !s.discoveries.is_empty() {
         let table = lists::discoveries;

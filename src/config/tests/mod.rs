@@ -5,6 +5,7 @@ mod documentation;
 mod files;
 mod presence;
 mod rules;
+mod vpn;
 
 use super::difference::Difference;
 use super::secrets::BadSecret;

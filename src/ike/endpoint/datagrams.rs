@@ -312,6 +312,8 @@ impl Endpoint {
             last_response: std::mem::take(&mut sa.last_response),
             deferred: None,
             last_question: None,
+            assigned: Vec::new(),
+            leased: Vec::new(),
         };
         sa.role = Role::Responder;
         sa.next_request = 0;

@@ -2,11 +2,14 @@
 
 use super::Endpoint;
 use crate::ike::context::{AttemptId, Timer};
-use crate::ike::effects::{ConnectError, DownReason, IkeId};
+use crate::ike::effects::{ChildId, ConnectError, DownReason, IkeId};
 use crate::ike::exchanges::Task;
 use crate::ike::retransmission::Verdict;
 use crate::ike::simultaneous;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A child of a peer that rests is replaced this much later, or later still.
+const RESTING: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -34,6 +37,9 @@ impl Endpoint {
                         simultaneous::retire_if_redundant(sa, child);
                     });
                 }
+                Timer::Rekey(child) if self.rests(child) => {
+                    self.ctx.set_timer(Timer::Rekey(child), now + RESTING);
+                }
                 Timer::Rekey(child) => self.rekey_child(now, child),
                 Timer::Expire(child) => self.close_child(now, child, DownReason::Expired),
                 Timer::Confirmed(child) => {
@@ -41,6 +47,12 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    fn rests(&self, child: ChildId) -> bool {
+        let owner = self.ctx.owners.get(&child);
+        let sa = owner.and_then(|id| self.sas.get(id));
+        sa.is_some_and(|sa| self.ctx.resting.contains(&sa.peer))
     }
 
     fn on_attempt_timeout(&mut self, now: Instant, id: AttemptId) {
@@ -82,13 +94,14 @@ impl Endpoint {
     }
 
     fn on_liveness_timeout(&mut self, now: Instant, id: IkeId) {
-        let liveness = self.ctx.settings.timing.liveness;
+        let settings = &self.ctx.settings;
         if let Some(sa) = self.sas.get_mut(&id)
+            && let liveness = sa.liveness(settings)
             && !liveness.is_zero()
             && now >= sa.heard + liveness
         {
             // Whatever is in flight asks as well.
-            if sa.in_flight.is_none() {
+            if sa.in_flight.is_none() && !self.ctx.resting.contains(&sa.peer) {
                 sa.waiting.push_back(Task::Probe);
             }
             self.ctx.set_timer(Timer::Liveness(id), now + liveness);

@@ -94,16 +94,12 @@ impl Endpoint {
         if self.ctx.settings.peer(&connect.peer).is_none() {
             let error = ConnectError::UnknownPeer(connect.peer.clone());
             self.ctx.fail(&wanted, error);
-        } else if let Some(id) = self.sa_with(&connect.peer, local, remote) {
+        } else if let Some(id) = self.sa_for(connect) {
             if let Some(sa) = self.sas.get_mut(&id) {
                 sa.waiting.push_back(Task::Create(wanted));
             }
             self.settle(now, id);
-        } else if let Some(attempt) = self
-            .attempts
-            .values_mut()
-            .find(|a| a.peer == connect.peer && a.local.ip() == local && a.remote.ip() == remote)
-        {
+        } else if let Some(attempt) = self.attempts.values_mut().find(|a| a.serves(connect)) {
             attempt.wanted.push_back(wanted);
         } else {
             let spi = self.draw_spi();
@@ -121,10 +117,26 @@ impl Endpoint {
     /// The established IKE SA that children of a peer go on. Of several the one that both ends
     /// will keep.
     fn sa_with(&self, peer: &Identity, local: IpAddr, remote: IpAddr) -> Option<IkeId> {
+        self.best_sa(peer, local, remote, |_| true)
+    }
+
+    /// As [`Self::sa_with`]: one over which we have an address, where the child is for that.
+    fn sa_for(&self, connect: &Connect) -> Option<IkeId> {
+        let serves = |sa: &IkeSa| connect.address.is_none() || !sa.assigned.is_empty();
+        self.best_sa(&connect.peer, connect.local, connect.remote, serves)
+    }
+
+    fn best_sa(
+        &self,
+        peer: &Identity,
+        local: IpAddr,
+        remote: IpAddr,
+        serves: impl Fn(&IkeSa) -> bool,
+    ) -> Option<IkeId> {
         self.sas
             .values()
             .filter(|sa| sa.is_established() && sa.peer == *peer)
-            .filter(|sa| sa.local.ip() == local && sa.remote.ip() == remote)
+            .filter(|sa| sa.local.ip() == local && sa.remote.ip() == remote && serves(sa))
             .max_by(|a, b| a.lowest_nonce.cmp(&b.lowest_nonce))
             .map(|sa| sa.id)
     }
@@ -239,6 +251,32 @@ impl Endpoint {
         self.settle(now, id);
     }
 
+    /// Closes an IKE SA and tells the peer; what was given over it goes with it. Unknown ones are
+    /// ignored.
+    pub fn close(&mut self, now: Instant, ike: IkeId) {
+        self.end(now, ike, &DownReason::Closed);
+    }
+
+    /// While a peer rests, nothing is asked of it by ourselves: neither whether it lives, nor for new
+    /// keys. When it rests no more, it is asked at once whether it lives.
+    pub fn rest(&mut self, now: Instant, peer: &Identity, rests: bool) {
+        let changed = if rests {
+            self.ctx.resting.insert(peer.clone())
+        } else {
+            self.ctx.resting.remove(peer)
+        };
+        if !changed || rests {
+            return;
+        }
+        let theirs = self.sas.values().filter(|sa| sa.peer == *peer);
+        for id in theirs.map(|sa| sa.id).collect::<Vec<_>>() {
+            if let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
+                sa.waiting.push_back(Task::Probe);
+            }
+            self.settle(now, id);
+        }
+    }
+
     /// IKE SAs that are being set up from this address of ours are given up.
     pub fn abandon_attempts(&mut self, now: Instant, address: IpAddr) {
         for wanted in self.dissolve_attempts(now, |a| a.local.ip() == address) {
@@ -289,9 +327,11 @@ impl Endpoint {
                 let selectors = &child.selectors;
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
                 let of_contact = settings.is_of_contact(&sa.peer, ends, selectors);
-                let protected = of_contact || selectors.iter().all(own);
+                let protected =
+                    of_contact || sa.is_ours_by_assignment(selectors) || selectors.iter().all(own);
                 let allowed = settings.authorize_child(&sa.peer, ends, selectors);
-                !protected || allowed.is_err()
+                let of_client = sa.is_of_client(settings.gateway.as_ref(), selectors);
+                !of_client && (!protected || allowed.is_err())
             })
             .map(|(_, child)| child.id)
             .collect();
@@ -397,7 +437,8 @@ impl Endpoint {
             return;
         };
         let timing = &self.ctx.settings.timing;
-        let (half_open, liveness, give_up) = (timing.half_open, timing.liveness, timing.give_up);
+        let (half_open, give_up) = (timing.half_open, timing.give_up);
+        let liveness = sa.liveness(&self.ctx.settings);
         sa.advance(&mut self.ctx, now);
         let timers = &mut self.ctx.timers;
         if sa.is_established() {

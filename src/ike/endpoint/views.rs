@@ -5,7 +5,7 @@ use crate::ike::effects::{ChildId, IkeId};
 use crate::ike::sa::Role;
 use crate::ike::settings::{ChildProtocol, Mode};
 use crate::net::{Identity, Selector, Spi};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,10 @@ pub struct IkeView<'a> {
     pub spis: (u64, u64),
     pub initiated_here: bool,
     pub behind_nat: bool,
+    /// Addresses that the peer has given us.
+    pub assigned: &'a [IpAddr],
+    /// Addresses that we have given the peer.
+    pub leased: &'a [IpAddr],
     pub established: Instant,
     /// When the peer was last heard.
     pub heard: Instant,
@@ -47,6 +51,8 @@ impl Endpoint {
             spis: (sa.spi_i, sa.spi_r),
             initiated_here: sa.role == Role::Initiator,
             behind_nat: sa.nat,
+            assigned: &sa.assigned,
+            leased: &sa.leased,
             established: sa.established,
             heard: sa.heard,
         })

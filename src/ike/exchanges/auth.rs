@@ -5,6 +5,9 @@
 //!                               <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
 //! ```
 //!
+//! A client of remote access puts CP(CFG_REQUEST) before SAi2, and its gateway answers with
+//! CP(CFG_REPLY) before SAr2 (§2.19).
+//!
 //! Where the first child cannot be had, since a NAT seems to be on the way, the exchange sets up the
 //! IKE SA alone (RFC 6023); once the peer has authenticated, it is known whether there is one.
 //!
@@ -13,11 +16,12 @@
 
 use crate::ike::attempt::{Attempt, PendingAuth, Version};
 use crate::ike::child_sa::{Rejection, meaning_of};
+use crate::ike::configuration;
 use crate::ike::context::{Context, Wanted};
 use crate::ike::crypto::authentication::{Claim, Prover, SHARED_KEY};
 use crate::ike::crypto::cipher::OpenError;
 use crate::ike::crypto::keymat::Nonces;
-use crate::ike::effects::{IkeId, Outbound};
+use crate::ike::effects::{Effect, IkeId, Outbound};
 use crate::ike::half_open::HalfOpen;
 use crate::ike::offer::Offer;
 use crate::ike::sa::{IkeSa, Role, State};
@@ -165,6 +169,18 @@ impl Attempt {
         let further = wanted.into_iter().map(super::Task::Create);
         offer.set_request(request);
         let inbound = offer.inbound();
+        if offer.address.is_some()
+            && let Some(assigned) = configuration::assigned(answer)
+        {
+            sa.assigned.clone_from(&assigned.addresses);
+            sa.report_up(ctx);
+            let ike = sa.id;
+            ctx.emit(Effect::Configured {
+                ike,
+                request,
+                assigned,
+            });
+        }
         let result = match answer.error() {
             Some(notify) => Err(Rejection {
                 error: meaning_of(notify, &sa),
@@ -324,6 +340,8 @@ impl HalfOpen {
             last_response: Vec::new(),
             deferred: None,
             last_question: None,
+            assigned: Vec::new(),
+            leased: Vec::new(),
         };
         let mut payloads = vec![
             Payload::IdR(id),
@@ -339,9 +357,15 @@ impl HalfOpen {
         // An IKE SA without a child lives on (§1.2): the next exchange may ask for another. Nor is
         // one always asked for (RFC 6023 §3).
         if request.proposals().is_some() || request.ts_i().is_some() || request.ts_r().is_some() {
-            match sa.answer_child(ctx, now, request, Some(nonces), None) {
-                Ok((_, child)) => payloads.extend(child),
-                Err(refusal) => payloads.push(Payload::Notify(refusal)),
+            match sa.lease(ctx, request) {
+                Err(refusal) => payloads.push(Payload::notify(refusal, [])),
+                Ok(reply) => match sa.answer_child(ctx, now, request, Some(nonces), None) {
+                    Ok((_, child)) => {
+                        payloads.extend(reply);
+                        payloads.extend(child);
+                    }
+                    Err(refusal) => payloads.push(Payload::Notify(refusal)),
+                },
             }
         }
         sa.respond(ctx, at, Exchange::IKE_AUTH, payloads);

@@ -40,6 +40,10 @@ impl IkeSa {
             ctx.fail(&wanted, ConnectError::BehindNat(self.remote.ip()));
             return;
         }
+        if wanted.connect.address.is_some() && self.assigned.is_empty() {
+            ctx.fail(&wanted, ConnectError::NoAddress(self.peer.clone()));
+            return;
+        }
         let nonce = ctx.nonce();
         let offer = Offer::new(ctx, wanted, nonce, Some(Group::ALL[0]), self.nat);
         self.send_offer(ctx, now, offer);

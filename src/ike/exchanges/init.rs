@@ -219,6 +219,8 @@ impl Attempt {
             last_response: Vec::new(),
             deferred: None,
             last_question: None,
+            assigned: Vec::new(),
+            leased: Vec::new(),
         };
         if version.nat {
             sa.move_behind_nat();

@@ -17,6 +17,7 @@ mod ending;
 mod establishing;
 mod hostile;
 mod network;
+mod remote_access;
 mod replacing;
 mod simultaneous;
 

@@ -1,6 +1,7 @@
 //! Two or more endpoints in virtual time, with a seeded network between them that loses, delays,
 //! reorders and duplicates; and what the kernels of those hosts would hold.
 
+use crate::ike::configuration::Assigned;
 use crate::ike::effects::{
     AskError, ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound, Token,
 };
@@ -58,6 +59,7 @@ pub(super) fn settings(host: usize, hosts: usize) -> Settings {
         ],
         timing: Timing::default(),
         compression: true,
+        gateway: None,
     }
 }
 
@@ -79,6 +81,7 @@ pub(super) fn connect(request: u64, from: usize, to: usize) -> Connect {
         transport_only: false,
         compression: false,
         initial_contact: false,
+        address: None,
     }
 }
 
@@ -134,6 +137,7 @@ pub(super) struct Host {
     /// When the last child came up.
     pub(super) up_at: Option<Instant>,
     pub(super) asked: Vec<Asked>,
+    pub(super) assigned: Vec<Assigned>,
     /// Otherwise the test does.
     pub(super) answers_at_once: bool,
     pub(super) answers: Vec<(QuestionId, Option<Vec<u8>>)>,
@@ -152,6 +156,7 @@ impl Host {
             failures: Vec::new(),
             up_at: None,
             asked: Vec::new(),
+            assigned: Vec::new(),
             answers_at_once: false,
             answers: Vec::new(),
             ask_failures: Vec::new(),
@@ -277,6 +282,10 @@ impl Network {
                     assert!(host.ikes.remove(&ike).is_some(), "down, never up");
                     assert!(host.children.values().all(|(c, _)| c.ike != ike));
                     host.ike_downs.push(reason);
+                }
+                Effect::Configured { ike, assigned, .. } => {
+                    assert!(host.ikes.contains_key(&ike), "configured, never up");
+                    host.assigned.push(assigned);
                 }
                 Effect::ChildUp { child, outbound } => {
                     assert!(

@@ -79,6 +79,29 @@ codes! {
 }
 
 codes! {
+    /// `CFG_REQUEST` and so on (RFC 7296 §3.15).
+    ConfigurationKind(u8) {
+        REQUEST = 1,
+        REPLY = 2,
+        SET = 3,
+        ACK = 4,
+    }
+}
+
+codes! {
+    /// RFC 7296 §3.15.1; 15 bits.
+    ConfigurationAttributeKind(u16) {
+        INTERNAL_IP4_ADDRESS = 1,
+        INTERNAL_IP4_NETMASK = 2,
+        INTERNAL_IP4_DNS = 3,
+        INTERNAL_IP6_ADDRESS = 8,
+        INTERNAL_IP6_DNS = 10,
+        INTERNAL_IP4_SUBNET = 13,
+        INTERNAL_IP6_SUBNET = 15,
+    }
+}
+
+codes! {
     /// RFC 7296 §3.10.1. Below 16384 an error, from there on a status.
     NotifyKind(u16) {
         UNSUPPORTED_CRITICAL_PAYLOAD = 1,

@@ -5,6 +5,7 @@
 //! decoding and encoding.
 
 pub mod codes;
+pub mod configuration;
 pub mod header;
 pub mod id;
 pub mod notify;
@@ -13,7 +14,8 @@ pub mod proposal;
 mod reader;
 pub mod traffic_selector;
 
-pub use codes::{Exchange, NotifyKind, PayloadKind, ProtocolId, TransformKind};
+pub use codes::{ConfigurationKind, Exchange, NotifyKind, PayloadKind, ProtocolId, TransformKind};
+pub use configuration::{Configuration, ConfigurationAttribute};
 pub use header::Header;
 pub use id::IdBody;
 pub use notify::{Delete, Notify};

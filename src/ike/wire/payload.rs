@@ -2,7 +2,8 @@
 
 use super::reader::{Reader, length};
 use super::{
-    Delete, IdBody, Notify, NotifyKind, PayloadKind, Proposal, TrafficSelector, WireError,
+    Configuration, Delete, IdBody, Notify, NotifyKind, PayloadKind, Proposal, TrafficSelector,
+    WireError,
 };
 
 /// One payload of a chain, its body not looked into.
@@ -87,6 +88,7 @@ pub enum Payload {
     Vendor(Vec<u8>),
     TsI(Vec<TrafficSelector>),
     TsR(Vec<TrafficSelector>),
+    Configuration(Configuration),
 }
 
 impl Payload {
@@ -107,6 +109,7 @@ impl Payload {
             Self::Vendor(_) => PayloadKind::VENDOR,
             Self::TsI(_) => PayloadKind::TS_I,
             Self::TsR(_) => PayloadKind::TS_R,
+            Self::Configuration(_) => PayloadKind::CP,
         }
     }
 
@@ -141,11 +144,10 @@ impl Payload {
             PayloadKind::VENDOR => Self::Vendor(body.to_vec()),
             PayloadKind::TS_I => Self::TsI(TrafficSelector::decode_list(body)?),
             PayloadKind::TS_R => Self::TsR(TrafficSelector::decode_list(body)?),
+            PayloadKind::CP => Self::Configuration(Configuration::decode(body)?),
             // Defined by RFC 7296 itself, so known, and of no use here: the critical bit does not
             // count (§2.5).
-            PayloadKind::CERT | PayloadKind::CERTREQ | PayloadKind::CP | PayloadKind::EAP => {
-                return Ok(None);
-            }
+            PayloadKind::CERT | PayloadKind::CERTREQ | PayloadKind::EAP => return Ok(None),
             kind if raw.critical => return Err(WireError::UnknownCritical(kind.0)),
             _ => return Ok(None),
         }))
@@ -168,6 +170,7 @@ impl Payload {
             Self::Notify(notify) => notify.encode(out),
             Self::Delete(delete) => delete.encode(out),
             Self::TsI(list) | Self::TsR(list) => TrafficSelector::encode_list(list, out),
+            Self::Configuration(configuration) => configuration.encode(out),
         }
     }
 }
@@ -242,6 +245,10 @@ impl Payloads {
         first!(self, Payload::TsR(list) => &list[..])
     }
 
+    pub fn configuration(&self) -> Option<&Configuration> {
+        first!(self, Payload::Configuration(configuration) => configuration)
+    }
+
     pub fn notifies(&self) -> impl Iterator<Item = &Notify> {
         self.0.iter().filter_map(|p| match p {
             Payload::Notify(notify) => Some(notify),
@@ -286,6 +293,7 @@ impl From<Vec<Payload>> for Payloads {
 pub(in crate::ike) mod tests {
     use super::*;
     use crate::ike::tests::hex;
+    use crate::ike::wire::configuration::tests::configuration;
     use crate::ike::wire::{Attribute, ProtocolId, Transform, TransformKind};
     use crate::net::Spi;
     use proptest::collection::vec;
@@ -364,6 +372,7 @@ pub(in crate::ike) mod tests {
             octets(0..40).prop_map(Payload::Vendor),
             vec(traffic_selector(), 0..5).prop_map(Payload::TsI),
             vec(traffic_selector(), 0..5).prop_map(Payload::TsR),
+            configuration().prop_map(Payload::Configuration),
         ]
     }
 

@@ -129,6 +129,7 @@ pub(super) fn settings(who: usize, contacts: &[usize]) -> Settings {
             max_contacts: 16,
             contacts: contacts.iter().map(|who| contact(*who)).collect(),
         }),
+        vpn: crate::agent::vpn::settings::VpnSettings::default(),
     }
 }
 

@@ -1,0 +1,354 @@
+//! Up, down, warm; and what IKE says of it.
+
+use super::settings::{GatewaySettings, Start};
+use super::{Connection, Phase, Vpn, VpnState, Wanted};
+use crate::agent::Agent;
+use crate::agent::effect::Effect;
+use crate::ike::configuration::Assigned;
+use crate::ike::effects::{ChildId, ChildSa, ConnectError, DownReason, IkeId, Outbound};
+use crate::ike::settings::{AddressRequest, ChildProtocol, Connect, Mode, RequestId};
+use crate::net::{Family, Identity, IpNet, Selector, host};
+use std::time::Instant;
+
+impl Agent {
+    /// Wants the VPN of this name, or the first one. What is up to another gateway ends.
+    ///
+    /// # Errors
+    /// There is none of this name; says which there are.
+    pub fn vpn_up(&mut self, now: Instant, name: Option<&str>) -> Result<(), String> {
+        let gateways = &self.settings.vpn.gateways;
+        let gateway = match name {
+            Some(name) => gateways.iter().find(|g| g.name == name),
+            None => gateways.first(),
+        };
+        let Some(name) = gateway.map(|g| g.name.clone()) else {
+            let names: Vec<&str> = gateways.iter().map(|g| g.name.as_str()).collect();
+            return Err(match names[..] {
+                [] => "the configuration has no [[vpn]]".to_owned(),
+                _ => format!("there is no such VPN; there are {}", names.join(", ")),
+            });
+        };
+        if self.vpn.name().is_some_and(|wanted| wanted != name) {
+            self.vpn_end(now);
+        }
+        self.vpn_rest(now, false);
+        self.vpn.wanted = Wanted::Up { name };
+        if matches!(self.vpn.phase, Phase::Down | Phase::Failed { .. }) {
+            self.vpn.failures = 0;
+            self.vpn_connect(now);
+        }
+        self.drain(now);
+        Ok(())
+    }
+
+    /// Does not want it any more: the gateway is told, and V is guarded no longer.
+    pub fn vpn_down(&mut self, now: Instant) {
+        self.vpn_rest(now, false);
+        self.vpn.wanted = Wanted::Down;
+        self.vpn_end(now);
+        let unguarded = self.vpn.guard(Vec::new(), &mut self.wishes);
+        self.vpn_unguarded(&unguarded);
+        self.drain(now);
+    }
+
+    /// Leaves the tunnel as it is, without a word to the gateway, until it is wanted up again: there
+    /// may be no way to the gateway meanwhile. One that is not up stays down.
+    pub fn vpn_warm(&mut self, now: Instant) {
+        let Some(name) = self.vpn.name().map(str::to_owned) else {
+            return;
+        };
+        self.vpn.wanted = Wanted::Warm { name };
+        if matches!(self.vpn.phase, Phase::Up { .. }) {
+            self.vpn_rest(now, true);
+        } else {
+            self.vpn_end(now);
+        }
+        self.drain(now);
+    }
+
+    pub fn vpn_state(&self) -> VpnState {
+        self.vpn.state()
+    }
+
+    /// Where the configuration wants it from the beginning.
+    pub(in crate::agent) fn vpn_start(&mut self, now: Instant) {
+        let gateways = &self.settings.vpn.gateways;
+        let first = gateways.iter().find(|g| g.start == Start::Up);
+        if let Some(name) = first.map(|g| g.name.clone()) {
+            self.vpn.wanted = Wanted::Up { name };
+            self.vpn_connect(now);
+        }
+    }
+
+    /// After a change of the configuration.
+    pub(in crate::agent) fn vpn_reload(&mut self, now: Instant, before: &[GatewaySettings]) {
+        let Some(name) = self.vpn.name().map(str::to_owned) else {
+            return;
+        };
+        match self.settings.vpn.gateway(&name).cloned() {
+            None => self.vpn_down(now),
+            Some(gateway) if before.contains(&gateway) => {}
+            Some(_) => {
+                self.vpn_end(now);
+                if matches!(self.vpn.wanted, Wanted::Up { .. }) {
+                    self.vpn_connect(now);
+                }
+            }
+        }
+    }
+
+    pub(in crate::agent) fn vpn_timeout(&mut self, now: Instant) {
+        if self.vpn.retry.is_some_and(|at| at <= now) {
+            self.vpn_connect(now);
+        }
+    }
+
+    /// There may be a way now.
+    pub(in crate::agent) fn vpn_addresses(&mut self, now: Instant) {
+        if matches!(self.vpn.phase, Phase::Failed { .. }) && self.vpn.retry.is_some() {
+            self.vpn_connect(now);
+        }
+    }
+
+    fn vpn_peer(&self) -> Option<Identity> {
+        let gateway = self.settings.vpn.gateway(self.vpn.name()?)?;
+        Some(gateway.peer.clone())
+    }
+
+    fn vpn_rest(&mut self, now: Instant, rests: bool) {
+        if let Some(peer) = self.vpn_peer() {
+            self.ike.rest(now, &peer, rests);
+        }
+    }
+
+    fn vpn_connect(&mut self, now: Instant) {
+        self.vpn.retry = None;
+        let name = self.vpn.name().unwrap_or_default().to_owned();
+        let Some(gateway) = self.settings.vpn.gateway(&name).cloned() else {
+            return;
+        };
+        let way = gateway
+            .local
+            .or_else(|| self.routes.source_towards(gateway.address));
+        let Some(local) = way else {
+            let reason = format!("no route to {}", gateway.address);
+            return self.vpn_failed(now, reason);
+        };
+        let request = self.vpn.next_request();
+        let selector = |net: &IpNet| Selector::between(Family::of(net.addr()).any(), *net);
+        let connect = Connect {
+            request,
+            local,
+            remote: gateway.address,
+            selectors: gateway.subnets.iter().map(selector).collect(),
+            flow: None,
+            mode: Mode::Tunnel,
+            protocol: ChildProtocol::Esp,
+            compression: false,
+            transport_only: false,
+            initial_contact: !self.ike.is_in_contact(&gateway.peer),
+            address: Some(AddressRequest {
+                again: self.vpn.had(),
+            }),
+            peer: gateway.peer,
+        };
+        let given = None;
+        let phase = Phase::Connecting {
+            request,
+            local,
+            given,
+        };
+        self.vpn.enter(now, phase);
+        self.ike.connect(now, connect);
+    }
+
+    /// Takes down what there is; what is guarded stays so.
+    fn vpn_end(&mut self, now: Instant) {
+        self.vpn.retry = None;
+        match &self.vpn.phase {
+            Phase::Connecting { request, given, .. } => {
+                let (request, ike) = (*request, given.as_ref().map(|(ike, _)| *ike));
+                self.vpn.enter(now, Phase::Down);
+                self.ike.cancel(now, request);
+                if let Some(ike) = ike {
+                    self.ike.close(now, ike);
+                }
+            }
+            Phase::Up { ike, .. } => {
+                let ike = *ike;
+                self.vpn.enter(now, Phase::Down);
+                self.ike.close(now, ike);
+            }
+            Phase::Down | Phase::Failed { .. } => self.vpn.enter(now, Phase::Down),
+        }
+    }
+
+    fn vpn_failed(&mut self, now: Instant, reason: String) {
+        let wait = self.vpn.backoff();
+        self.vpn.retry = Some(now + wait);
+        self.vpn.enter(now, Phase::Failed { reason });
+    }
+
+    fn vpn_unguarded(&mut self, selectors: &[Selector]) {
+        if self.once_protected.forget_exactly(selectors) {
+            let memory = self.once_protected.selectors().to_vec();
+            self.afterwards.push_back(Effect::Remember(memory));
+        }
+    }
+
+    // --- what IKE says --------------------------------------------------------------------------
+
+    /// The gateway has given us addresses: they are guarded before anything can use them.
+    pub(in crate::agent) fn vpn_configured(
+        &mut self,
+        ike: IkeId,
+        request: Option<RequestId>,
+        assigned: Assigned,
+    ) {
+        let subnets = self.vpn.name().and_then(|n| self.settings.vpn.gateway(n));
+        let subnets = subnets.map(|g| g.subnets.clone()).unwrap_or_default();
+        let Phase::Connecting {
+            request: awaited,
+            given,
+            ..
+        } = &mut self.vpn.phase
+        else {
+            return;
+        };
+        if Some(*awaited) != request {
+            return;
+        }
+        let guarded = subnets
+            .iter()
+            .flat_map(|net| assigned.addresses.iter().map(|a| (*net, *a)))
+            .filter(|(net, addr)| Family::of(net.addr()) == Family::of(*addr))
+            .map(|(net, addr)| Selector::between(host(addr), net))
+            .collect();
+        *given = Some((ike, assigned));
+        let unguarded = self.vpn.guard(guarded, &mut self.wishes);
+        self.vpn_unguarded(&unguarded);
+        if self.once_protected.remember(&self.vpn.guarded) {
+            let memory = self.once_protected.selectors().to_vec();
+            self.afterwards.push_back(Effect::Remember(memory));
+        }
+    }
+
+    /// After the tunnel knows of the child.
+    pub(in crate::agent) fn vpn_child_up(
+        &mut self,
+        now: Instant,
+        child: &ChildSa,
+        outbound: Outbound,
+    ) {
+        match &mut self.vpn.phase {
+            Phase::Up { child: current, .. } if child.replaces == Some(*current) => {
+                *current = child.id;
+            }
+            Phase::Connecting {
+                request,
+                local,
+                given: Some((ike, assigned)),
+            } if child.request == Some(*request) => {
+                let name = match &self.vpn.wanted {
+                    Wanted::Up { name } | Wanted::Warm { name } => name.clone(),
+                    Wanted::Down => return,
+                };
+                let mut subnets: Vec<_> = child.selectors.iter().map(|s| s.dst).collect();
+                subnets.sort_unstable();
+                subnets.dedup();
+                let connection = Connection {
+                    name,
+                    gateway: child.remote,
+                    local: *local,
+                    addresses: assigned.addresses.clone(),
+                    dns: assigned.dns.clone(),
+                    subnets,
+                };
+                let phase = Phase::Up {
+                    ike: *ike,
+                    child: child.id,
+                    connection,
+                };
+                self.vpn.failures = 0;
+                self.vpn.enter(now, phase);
+                if outbound == Outbound::Now {
+                    self.vpn.release(&mut self.wishes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(in crate::agent) fn vpn_outbound_ready(&mut self, selectors: &[Selector]) {
+        if self.vpn.carries(selectors) {
+            self.vpn.release(&mut self.wishes);
+        }
+    }
+
+    pub(in crate::agent) fn vpn_child_down(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        reason: &DownReason,
+    ) {
+        let Phase::Up {
+            ike,
+            child: current,
+            ..
+        } = &self.vpn.phase
+        else {
+            return;
+        };
+        if *current != child {
+            return;
+        }
+        let ike = *ike;
+        match self.vpn.wanted {
+            // Nothing of it is left; it is asked for when it is wanted up.
+            Wanted::Down | Wanted::Warm { .. } => self.vpn.enter(now, Phase::Down),
+            Wanted::Up { .. } => {
+                self.vpn_failed(now, reason.to_string());
+                // It was there a moment ago.
+                self.vpn.retry = Some(now);
+            }
+        }
+        self.ike.close(now, ike);
+    }
+
+    /// Whether the request was the VPN's.
+    pub(in crate::agent) fn vpn_refused(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        error: &ConnectError,
+    ) -> bool {
+        if !Vpn::is_request(request) {
+            return false;
+        }
+        if matches!(&self.vpn.phase, Phase::Connecting { request: r, .. } if *r == request) {
+            self.vpn_failed(now, error.to_string());
+        }
+        true
+    }
+
+    /// For whoever follows the VPN.
+    pub(in crate::agent) fn vpn_changed(&mut self, now: Instant, state: &VpnState) {
+        let (kind, detail) = match state {
+            VpnState::Down => ("vpn-down", String::new()),
+            VpnState::Connecting => {
+                let name = self.vpn.name().unwrap_or_default().to_owned();
+                ("vpn-connecting", name)
+            }
+            VpnState::Up(c) => {
+                let addresses: Vec<String> = c.addresses.iter().map(ToString::to_string).collect();
+                let addresses = addresses.join(", ");
+                (
+                    "vpn-up",
+                    format!("{} at {}: {addresses}", c.name, c.gateway),
+                )
+            }
+            VpnState::Failed(reason) => ("vpn-failed", reason.clone()),
+        };
+        self.tell(now, kind, detail);
+    }
+}

@@ -1,0 +1,68 @@
+//! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`.
+
+use super::*;
+use crate::agent::vpn::settings::Start;
+
+#[test]
+fn a_vpn_and_a_gateway_are_read() {
+    let loaded = load_text(&format!(
+        "{}
+        [[vpn]]
+        name = \"north\"
+        peer = \"gw106.example\"
+        gateway = \"192.0.2.6\"
+        local = \"198.51.100.5\"
+        subnets = \"10.2.0.0/16\"
+        start = \"up\"
+        [vpn-gateway]
+        pool = [\"10.30.0.0/24\", \"2001:db8:30::/64\"]
+        subnets = \"10.1.0.0/16\"
+        dns = \"10.1.0.53\"
+        [[vpn-client]]
+        peer = \"gw106.example\"
+        addresses = \"10.40.0.5\"
+        ",
+        whole()
+    ));
+    let vpn = loaded.agent.vpn;
+    assert_eq!(vpn.gateways[0].name, "north");
+    assert_eq!(vpn.gateways[0].start, Start::Up);
+    let served = vpn.serves.unwrap();
+    let text = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        text(&served.pool),
+        ["10.30.0.0/24", "2001:db8:30::/64", "10.40.0.5/32"]
+    );
+    let [v4, v6] = [0, 1].map(|n| served.gateway.pool[n]);
+    let held = |addr: &str| {
+        let addr = addr.parse().unwrap();
+        v4.holds(addr) || v6.holds(addr)
+    };
+    assert!(held("10.30.0.1") && held("10.30.0.254") && held("2001:db8:30::1"));
+    assert!(!held("10.30.0.0") && !held("10.30.0.255") && !held("2001:db8:30::"));
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for (text, complaint) in [
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw9.example\"\ngateway = \"192.0.2.6\"\nsubnets = \"10.2.0.0/16\"",
+            "there is no [[peer]] gw9.example",
+        ),
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = \"192.0.2.6\"\nsubnets = \"0.0.0.0/0\"",
+            "gw106.example may not protect 0.0.0.0/0",
+        ),
+        (
+            "[[vpn-client]]\npeer = \"gw106.example\"",
+            "there is no [vpn-gateway]",
+        ),
+        (
+            "[vpn-gateway]\npool = []\nsubnets = \"10.1.0.0/16\"",
+            "pool: the list is empty",
+        ),
+    ] {
+        let all = problems(&format!("{}\n{text}\n", whole()));
+        assert!(all.contains(complaint), "{complaint}: {all}");
+    }
+}
