@@ -3,7 +3,11 @@
 #
 #   host NAME                    a node that does not forward
 #   gateway NAME, router NAME    nodes that forward; on a gateway an agent may run
-#   switch NAME                  a node that joins its links to one Ethernet
+#   switch NAME                  a node that joins its links to one Ethernet: a network
+#   card NODE CARD [SWITCH]      a network card of the node, plugged into that network, or into none: the scenario plugs it
+#                                elsewhere (mobility.sh). The interface is called CARD
+#   lease NODE SWITCH ADDR GATEWAY
+#                                what a card of the node gets in that network: an address and the way out
 #   link A[:ADDR[,ADDR...]] B[:ADDR[,ADDR...]] [middle]
 #                                a veth pair, with the addresses of its two ends; at A the interface is called to-B.
 #                                `middle`: where `lab up --delay --loss` applies, in each direction
@@ -11,6 +15,10 @@
 #                                each prefix through the gateway of its own address family
 #   blackhole NODE PREFIX[,PREFIX...]
 #                                packets there vanish without an answer
+#   nat NODE PEER                what NODE forwards to PEER leaves in NODE's name, except towards 10.0.0.0/8, so that what is
+#                                about to enter a VPN stays as it is
+#   firewall NODE PEER[,PEER...] what comes from PEER is not forwarded to 10.0.0.0/8, except answers and what came by IPsec
+#   allow NODE FROM TO           that firewall lets packets from the one address to the other through
 #
 # Interfaces are created inside the namespaces, so that the host's own networking is never touched, not even briefly.
 
@@ -27,9 +35,10 @@ namespaces() { ip netns list | awk -v prefix="xa-$lab-" 'index($1, prefix) == 1 
 
 # build_topology [NETEM...]: NETEM are the words of `tc qdisc add ... netem` for the middle link.
 build_topology() {
-    local netem=("$@") file word rest number=0
+    local netem=("$@") file word rest number=0 cards=() card
     local -A batch=() # ip(8) commands of each node, run together at the end: one process instead of dozens
     local -A switches=()
+    local loose='' # the switch beside which cables lie that are plugged in nowhere
     file=$(topology_file "$lab")
     while read -r word rest; do
         number=$((number + 1))
@@ -44,11 +53,20 @@ build_topology() {
         link) add_link $rest ;;
         route) add_route $rest ;;
         blackhole) add_blackhole $rest ;;
+        card) add_card $rest ;;
+        lease) check_lease $rest ;;
+        nat) add_nat $rest ;;
+        firewall) add_firewall $rest ;;
+        allow) add_allow $rest ;;
         *) false ;;
         esac || die "$file:$number: cannot do '$word $rest'"
     done <"$file"
     run_batches
     wait_until_ready
+    for card in "${cards[@]}"; do
+        # shellcheck disable=SC2086 # node, network and card
+        plug $card
+    done
 }
 
 # add_node FORWARDING NAME
@@ -71,6 +89,55 @@ add_switch() {
     add_node 0 "$1" || return
     batch[$1]+=$'link add bridge type bridge mcast_snooping 0\nlink set bridge up\n'
     switches[$1]=yes
+    loose=${loose:-$1}
+}
+
+# add_card NODE CARD [SWITCH]: its cable is a veth pair, whose other end `plug` moves from switch to switch.
+add_card() {
+    local node=$1 card=$2 network=${3:-}
+    [[ -n ${batch[$node]:-} && -n $loose && (-z $network || -n ${switches[$network]:-}) ]] || return
+    ip -n "$(namespace "$node")" link add "$card" type veth peer name "$node-$card" netns "$(namespace "$loose")" || return
+    batch[$node]+="link set $card up"$'\n'
+    echo "$loose" >"$(state_folder "$lab")/cable-$node-$card"
+    if [[ -n $network ]]; then cards+=("$node $network $card"); fi
+}
+
+# check_lease NODE SWITCH ADDR GATEWAY: `plug` reads it when the time comes.
+check_lease() { [[ $# == 4 && -n ${batch[$1]:-} && -n ${switches[$2]:-} && $3 == */* ]]; }
+
+# add_nat NODE PEER
+add_nat() {
+    [[ -n ${batch[$1]:-} && -n ${batch[$2]:-} ]] || return
+    ip netns exec "$(namespace "$1")" nft -f - <<END
+table ip lab-nat-$2 {
+    chain leaving {
+        type nat hook postrouting priority srcnat
+        oifname "to-$2" ip daddr != 10.0.0.0/8 masquerade
+    }
+}
+END
+}
+
+# add_firewall NODE PEER[,PEER...]
+add_firewall() {
+    local node=$1 peer peers='' ipsec='meta secpath exists accept'
+    [[ -n ${batch[$node]:-} ]] || return
+    for peer in ${2//,/ }; do
+        [[ -n ${batch[$peer]:-} ]] || return
+        peers+="\"to-$peer\", "
+    done
+    # A kernel without IPsec does not know the word, and nothing comes by IPsec there.
+    ip netns exec "$(namespace "$node")" nft --check -f - <<<"table ip a { chain b { $ipsec; }; }" 2>/dev/null || ipsec=''
+    ip netns exec "$(namespace "$node")" nft -f - <<END
+table ip lab-firewall {
+    chain forwarded {
+        type filter hook forward priority filter
+        ct state established,related accept
+        $ipsec
+        iifname { $peers } ip daddr 10.0.0.0/8 drop
+    }
+}
+END
 }
 
 # add_link A[:ADDR,...] B[:ADDR,...] [middle]
@@ -124,6 +191,11 @@ add_blackhole() {
     done
 }
 
+# add_allow NODE FROM TO: after the firewall's own line.
+add_allow() {
+    ip netns exec "$(namespace "$1")" nft insert rule ip lab-firewall forwarded ip saddr "$2" ip daddr "$3" accept
+}
+
 # A file names links before routes, so that the gateways of a node's routes are on a link by then.
 run_batches() {
     local node
@@ -137,13 +209,50 @@ wait_until_ready() {
     for node in "${!batch[@]}"; do
         for _ in {1..100}; do
             # A veth end is UP when its peer is; a tentative address is not usable yet. What is not set up is no link of
-            # ours, as the tunnels that some kernels have in each namespace.
-            ip -n "$(namespace "$node")" address show up | has 'state DOWN\|LOWERLAYERDOWN\|tentative' || continue 2
+            # ours, as the tunnels that some kernels have in each namespace; and a card may be plugged in nowhere.
+            ip -n "$(namespace "$node")" address show up | has '\(to-\|bridge\).* state \(DOWN\|LOWERLAYERDOWN\)\|tentative' || continue 2
             sleep 0.05
         done
         die "$file: node $node: its links did not come up"
     done
 }
+
+# --- cards: what of a node can be plugged elsewhere ------------------------------------------------------------------
+
+# plug NODE NETWORK [CARD]: the cable of the card (the node's first) goes into that network, where the node gets its lease.
+# An address that the card had elsewhere must be gone by then: see unplug.
+plug() {
+    local node=$1 network=$2 card cable from address gateway metric
+    card=${3:-$(first_card "$node")}
+    cable=$node-$card
+    from=$(<"$(state_folder "$lab")/cable-$cable")
+    read -r address gateway < <(lease "$node" "$network") || die "$node has no lease for $network"
+    # What DHCP clients ask of routes: wired before wireless.
+    metric=100
+    [[ $card != wl* ]] || metric=600
+    [[ $from == "$network" ]] || ip -n "$(namespace "$from")" link set "$cable" netns "$(namespace "$network")"
+    ip -n "$(namespace "$network")" -batch - <<<"link set $cable master bridge
+link set $cable up"
+    echo "$network" >"$(state_folder "$lab")/cable-$cable"
+    ip -n "$(namespace "$node")" -batch - <<<"address add $address dev $card
+route replace default via $gateway dev $card proto dhcp metric $metric"
+}
+
+# unplug NODE [CARD]: carrier goes, and then what a DHCP client takes away: address, routes, neighbours.
+unplug() {
+    local node=$1 card cable
+    card=${2:-$(first_card "$node")}
+    cable=$node-$card
+    ip -n "$(namespace "$(<"$(state_folder "$lab")/cable-$cable")")" -batch - <<<"link set $cable down
+link set $cable nomaster"
+    ip -n "$(namespace "$node")" -batch - <<<"address flush dev $card
+neighbour flush dev $card"
+}
+
+# first_card NODE. lease NODE NETWORK: `ADDRESS GATEWAY`. networks_of NODE: where it has a lease.
+first_card() { awk -v node="$1" '$1 == "card" && $2 == node && !n++ { print $3 }' "$(topology_file "$lab")"; }
+lease() { awk -v node="$1" -v network="$2" '$1 == "lease" && $2 == node && $3 == network { print $4, $5 }' "$(topology_file "$lab")"; }
+networks_of() { awk -v node="$1" '$1 == "lease" && $2 == node { print $3 }' "$(topology_file "$lab")"; }
 
 family() { if [[ $1 == *:* ]]; then echo inet6; else echo inet; fi; }
 

@@ -95,8 +95,9 @@ apt_get() {
 }
 
 # shellcheck disable=SC2034 # for those who source this
-# What the lab's namespaces, captures and firewall rules are made with, and what its hosts talk to each other with.
-lab_packages=(busybox-static dropbear-bin iproute2 iputils-ping jq nftables procps python3 strace tcpdump)
+# What the lab's namespaces, captures and firewall rules are made with, what its hosts talk to each other with, and what tells
+# packets apart.
+lab_packages=(busybox-static dropbear-bin iproute2 iputils-ping jq nftables procps python3 python3-scapy strace tcpdump tshark)
 # shellcheck disable=SC2034
 # What the agent's cryptographic library is compiled with.
 build_packages=(gcc libc6-dev)

@@ -1,0 +1,140 @@
+# shellcheck shell=bash
+# What the scenarios of mobility share: who is who, moves, streams that go on meanwhile, and what captures show. Sourced by
+# a scenario on one of the topologies mip-*. `plug`, `unplug`, `lease` and `networks_of` are in topology.sh.
+
+mobility_trace=$(state_folder "${lab:?}")
+
+# --- who is who --------------------------------------------------------------------------------------------------
+
+# shellcheck disable=SC2034 # for scenarios
+{
+    intranet=10.20.0.5     # S
+    vpn_address=10.30.0.5  # V
+    mobility=198.51.100.5  # T
+    correspondent=10.10.0.101
+    gateway=192.0.2.1      # T_gw
+    inner_agent=10.10.0.2  # S_HA
+    outer_agent=192.0.2.2  # T_HA
+    case $lab in
+    mip-fig1) inner_agent='' ;;
+    mip-fig2) outer_agent='' ;;
+    mip-fig3) inner_agent=10.10.0.1 outer_agent=192.0.2.1 ;;
+    mip-fig4) outer_agent=192.0.2.8 ;;
+    mip-fig8) outer_agent=198.51.100.2 ;;
+    esac
+}
+
+# The letters of FIG. 13 in what `headers` prints.
+declare -A letters=([$intranet]=S [$vpn_address]=V [$mobility]=T [$correspondent]=CN [$gateway]=T_gw)
+[[ -z $inner_agent ]] || letters[$inner_agent]=S_HA
+[[ -z $outer_agent || -n ${letters[$outer_agent]:-} ]] || letters[$outer_agent]=T_HA
+
+# --- moves -------------------------------------------------------------------------------------------------------
+
+# move NODE NETWORK [CARD]: the cable is pulled, and put into another network. The time when it was pulled goes to the file
+# of moves, which `report_streams` reads.
+move() {
+    echo "$(date +%s.%N) $2" >>"$mobility_trace/moves"
+    unplug "$1" "${3:-$(first_card "$1")}"
+    plug "$@"
+}
+
+# --- streams that go on meanwhile --------------------------------------------------------------------------------
+
+# start_streams FROM TO ADDRESS [RATE] [OCTETS]: numbered UDP packets from FROM to ADDRESS of TO, RATE (1,000) a second, and a
+# TCP session that TO begins from that address and in which FROM sends OCTETS (10,000,000) a second.
+start_streams() {
+    local from=$1 to=$2 address=$3 rate=${4:-1000} octets=${5:-10000000} moving=$lab_folder/moving.py server
+    server=$(addresses "$from" inet | head -n 1)
+    rm -f "$mobility_trace/moves"
+    start_process "$to" streams-numbers python3 "$moving" receive 5004 "$mobility_trace/numbers"
+    start_process "$from" streams-serve python3 "$moving" serve 5005 "$octets"
+    eventually 40 streams_say numbers listening && eventually 40 streams_say serve listening || fail "the streams do not listen"
+    start_process "$to" streams-take python3 "$moving" take "$server" 5005 "$mobility_trace/taken" "$address"
+    start_process "$from" streams-send python3 "$moving" send "$address" 5004 "$rate"
+    eventually 40 streams_say take connected || fail "no TCP session: $(cat "$mobility_trace/streams-take.log")"
+}
+streams_say() { grep -q "$2" "$mobility_trace/streams-$1.log"; }
+
+# end_streams: fails if the TCP session broke. Then `report_streams` has, for each `move` since the start, a line
+# `NETWORK LOST GAP TCP-GAP`, with the gaps in milliseconds.
+end_streams() {
+    end_process streams-send INT || fail "the UDP stream did not end"
+    sleep 1
+    end_process streams-numbers INT || fail "the UDP receiver did not end"
+    end_process streams-take INT || true
+    end_process streams-serve INT || true
+    streams_say take '^octets [1-9]' || fail "TCP: $(cat "$mobility_trace/streams-take.log" "$mobility_trace/streams-serve.log")"
+}
+report_streams() {
+    python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/streams-send.log" \
+        "$mobility_trace/numbers" "$mobility_trace/taken"
+}
+
+# --- what captures show ------------------------------------------------------------------------------------------
+
+# clear_outside FILE [ALLOWED]: the packets of a capture on an access link that carry S, V or an address of the inside where
+# anybody can read it, at whatever depth, a line each. ALLOWED is a display filter of tshark for what a figure lets through.
+# Encrypted contents match nothing, as they are not decoded; the octets of S are looked for wherever nothing is encrypted, so
+# that an encapsulation which tshark does not know hides nothing.
+clear_outside() {
+    local filter="ip.addr == 10.0.0.0/8 || (frame contains 0a:14:00:05 && !esp)"
+    [[ -z ${2:-} ]] || filter="($filter) && !($2)"
+    tshark -n -r "$1" -Y "$filter" 2>/dev/null
+}
+
+# What a proof of being inside may show (RFC 5265 §3.2.1): a registration in the clear to the inner home agent.
+# shellcheck disable=SC2034
+registration_probe="(mip.type == 1 || mip.type == 3) && ip.addr == $inner_agent"
+
+# headers FILE [NODE...]: how the packets of a capture nest, as `X>T_HA (4) T>T_gw (50) V>S_HA (4) S>CN`, each nesting once,
+# sorted: addresses by their letters, and in brackets the protocol of what follows; behind UDP, `(17 4)` and `(17 50)`. With
+# NODEs, ESP is decrypted with the keys that their kernels have now. Registrations and whatever is no IPv4 are left out.
+headers() {
+    local file=$1 letter names='' keys=()
+    shift
+    for letter in "${!letters[@]}"; do names+="$letter=${letters[$letter]} "; done
+    mapfile -t keys < <(esp_keys "$@")
+    tshark -n -r "$file" "${keys[@]}" -o esp.enable_null_encryption_decode_heuristic:TRUE -Y 'ip && !(mip.type == 1 || mip.type == 3) && !isakmp' \
+        -T fields -E separator=/t -e frame.protocols -e ip.src -e ip.dst -e ip.proto 2>/dev/null |
+        awk -F '\t' -v names="$names" '
+            BEGIN { n = split(names, list, " "); for (i = 1; i <= n; i++) { split(list[i], pair, "="); letter[pair[1]] = pair[2] } }
+            function named(address) { return address in letter ? letter[address] : address ~ /^(203\.0\.113|192\.168)\./ ? "X" : address }
+            {
+                depth = split($2, from, ","); split($3, to, ","); split($4, protocol, ","); layers = split($1, layer, ":")
+                # What an ICMP error quotes is no nesting of this packet.
+                for (i = at = 0; i++ < layers && layer[i] != "icmp";) {
+                    if (layer[i] != "ip") continue
+                    at++
+                    nesting = at == 1 ? "" : nesting (protocol[at - 1] == 17 ? " (17 " (before == "esp" ? 50 : 4) ") " : " (" protocol[at - 1] ") ")
+                    nesting = nesting named(from[at]) ">" named(to[at])
+                    for (j = i + 1; j <= layers && layer[j] != "ip"; j++) if (layer[j] == "esp") before = "esp"; else if (layer[j] == "mip") before = "mip"
+                }
+                if (at == 0) next
+                # Encrypted: its protocol stands without what follows.
+                if (protocol[at] == 50 || before == "esp" && layer[layers] == "esp") nesting = nesting " (50)"
+                before = ""
+                print nesting
+            }' | sort -u
+}
+
+# esp_keys NODE...: options of tshark, a word a line, for the SAs that the kernels of these nodes have: AES-GCM, AES-CBC with
+# HMAC-SHA-256, and NULL.
+esp_keys() {
+    local node
+    (($#)) || return 0
+    printf '%s\n' -o esp.enable_encryption_decode:TRUE
+    for node; do
+        on "$node" ip xfrm state | awk '
+            $1 == "src"       { row() ; src = $2; dst = $4 }
+            $1 == "proto"     { spi = $4 }
+            $1 == "aead"      { cipher = "AES-GCM [RFC4106]"; key = $3; hash = "NULL"; secret = "" }
+            $1 == "enc"       { cipher = $2 ~ /aes/ ? "AES-CBC [RFC3602]" : "NULL"; key = $2 ~ /aes/ ? $3 : "" }
+            $1 ~ /^auth/      { hash = $2 ~ /256/ ? "HMAC-SHA-256-128 [RFC4868]" : "HMAC-SHA-1-96 [RFC2404]"; secret = $3 }
+            function row() {
+                if (spi && cipher) printf "-o\nuat:esp_sa:\"IPv4\",\"%s\",\"%s\",\"%s\",\"%s\",\"%s\",\"%s\",\"%s\"\n", src, dst, spi, cipher, key, hash, secret
+                spi = cipher = ""
+            }
+            END { row() }'
+    done
+}

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Streams that go on while their end moves (IPv4), and what each move cost them.
+
+  moving.py send ADDRESS PORT RATE [FROM]      RATE numbered UDP packets a second, until SIGINT; prints when the first was
+                                               due, the rate and how many were sent
+  moving.py receive PORT FILE                  until SIGINT; writes `NUMBER TIME` of each to FILE
+  moving.py serve PORT OCTETS                  takes one TCP session and sends it OCTETS a second, until it ends
+  moving.py take ADDRESS PORT FILE [FROM]      the other end: writes `OCTETS TIME` of what arrived, until SIGINT; prints
+                                               `octets N`, or `broken WHY` when the session or the order of its octets broke
+  moving.py report MOVES SENT NUMBERS [TAKEN]  a line for each move: PLACE LOST GAP [TCP-GAP], gaps in milliseconds
+
+MOVES has `TIME PLACE` a line. A packet that was not heard of is lost by the last move before it was due. A gap is the
+longest time without an arrival from the arrival before the move until the next move.
+"""
+
+import signal
+import socket
+import struct
+import sys
+import time
+
+BLOCK = 8192
+
+
+def send(address, port, rate, source):
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.bind((source, 0))
+    out.setblocking(False)
+    number, start = 0, time.time()
+    print("sending", flush=True)
+    while not ended:
+        # A packet that the kernel refuses to take counts as sent: its number was spent.
+        try:
+            out.sendto(struct.pack("!I", number), (address, port))
+        except OSError:
+            pass
+        number += 1
+        time.sleep(max(0.0, start + number / rate - time.time()))
+    print(f"{start:.6f} {rate:g} {number}", flush=True)
+
+
+def receive(port, name):
+    into = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    into.bind(("", port))
+    into.settimeout(0.2)
+    print("listening", flush=True)
+    with open(name, "w") as log:
+        while not ended:
+            try:
+                number = struct.unpack("!I", into.recv(64)[:4])[0]
+            except TimeoutError:
+                continue
+            log.write(f"{number} {time.time():.6f}\n")
+
+
+def block(number):
+    return struct.pack("!Q", number) * (BLOCK // 8)
+
+
+def serve(port, rate):
+    listener = socket.create_server(("", port))
+    print("listening", flush=True)
+    session, _ = listener.accept()
+    number, start = 0, time.monotonic()
+    try:
+        while not ended:
+            session.sendall(block(number))
+            number += 1
+            # After a gap, what is owed goes at once, a quarter of a second's worth at most.
+            start = max(start, time.monotonic() - number * BLOCK / rate - 0.25)
+            time.sleep(max(0.0, start + number * BLOCK / rate - time.monotonic()))
+    except OSError as why:
+        print(f"broken {why}", flush=True)
+
+
+def take(address, port, name, source):
+    session = socket.create_connection((address, port), timeout=30, source_address=(source, 0))
+    session.settimeout(0.2)
+    print("connected", flush=True)
+    held, number, octets = b"", 0, 0
+    with open(name, "w") as log:
+        while not ended:
+            try:
+                data = session.recv(1 << 20)
+            except TimeoutError:
+                continue
+            except OSError as why:
+                return print(f"broken {why}", flush=True)
+            if not data:
+                return print("broken ended by the other side", flush=True)
+            octets += len(data)
+            log.write(f"{octets} {time.time():.6f}\n")
+            held += data
+            while len(held) >= BLOCK:
+                if held[:BLOCK] != block(number):
+                    return print(f"broken block {number} is not what was sent", flush=True)
+                held, number = held[BLOCK:], number + 1
+    print(f"octets {octets}", flush=True)
+
+
+def longest_gap(times, begin, end):
+    """Of what arrived from the last arrival before `begin` up to `end`; a stream that stays silent has a gap up to there."""
+    inside = [at for at in times if begin <= at < end]
+    before = max((at for at in times if at < begin), default=begin)
+    points = [before, *inside, *([] if inside and end == float("inf") else [min(end, times[-1] if times else end)])]
+    return max((later - earlier for earlier, later in zip(points, points[1:])), default=0.0)
+
+
+def report(moves, sent, numbers, taken=None):
+    with open(moves) as file:
+        places = [(float(line.split()[0]), line.split()[1]) for line in file]
+    with open(sent) as file:
+        start, rate, count = (float(word) for word in file.read().split("\n")[-2].split())
+    with open(numbers) as file:
+        arrived = {int(number): float(at) for number, at in (line.split() for line in file)}
+    streams = [sorted(arrived.values())]
+    if taken:
+        with open(taken) as file:
+            streams.append(sorted(float(line.split()[1]) for line in file))
+    missing = [start + number / rate for number in range(int(count)) if number not in arrived]
+    for index, (at, place) in enumerate(places):
+        end = places[index + 1][0] if index + 1 < len(places) else float("inf")
+        lost = sum(at <= due < end for due in missing)
+        gaps = [f"{longest_gap(stream, at, end) * 1000:.1f}" for stream in streams]
+        print(place, lost, *gaps)
+
+
+ended = []
+signal.signal(signal.SIGINT, lambda *_: ended.append(True))
+match sys.argv[1:]:
+    case ["send", address, port, rate, *source]:
+        send(address, int(port), float(rate), source[0] if source else "")
+    case ["receive", port, name]:
+        receive(int(port), name)
+    case ["serve", port, octets]:
+        serve(int(port), float(octets))
+    case ["take", address, port, name, *source]:
+        take(address, int(port), name, source[0] if source else "")
+    case ["report", *files] if 3 <= len(files) <= 4:
+        report(*files)
+    case _:
+        sys.exit(__doc__)
