@@ -13,6 +13,7 @@
 pub mod authentication;
 pub mod code;
 mod decoded;
+pub mod encapsulation;
 pub mod extension;
 pub mod flags;
 pub mod identification;
