@@ -3,6 +3,7 @@
 use super::HomeAgent;
 use super::effects::UdpEnds;
 use crate::mobile_ip::Datagram;
+use crate::mobile_ip::wire::encapsulation::checksum;
 use crate::mobile_ip::wire::{TunnelKind, tunnel_data};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -92,21 +93,4 @@ fn answer(packet: &[u8], us: Ipv4Addr) -> Option<(Ipv4Addr, Vec<u8>)> {
     let sum = checksum(&answer[20..]);
     answer[22..24].copy_from_slice(&sum.to_be_bytes());
     Some((home, answer))
-}
-
-/// RFC 1071; zero over octets that hold their own right checksum.
-fn checksum(octets: &[u8]) -> u16 {
-    let mut sum: u32 = octets
-        .chunks(2)
-        .map(|pair| {
-            u32::from(u16::from_be_bytes([
-                pair[0],
-                pair.get(1).copied().unwrap_or(0),
-            ]))
-        })
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
