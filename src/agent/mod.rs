@@ -83,15 +83,21 @@ pub struct Agent {
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
     barrier: Option<Revision>,
+    /// Nobody may be left to wait for the kernel's answer.
+    stopping: bool,
     /// Inquiries of the control socket that collect answers.
     discovering: BTreeMap<u64, (Token, Flow)>,
     /// What the kernel does not take for now.
     refusals: BTreeMap<Key, RefusalView>,
     counters: BTreeMap<&'static str, u64>,
     effects: VecDeque<Effect>,
-    /// What no peer and no packet waits for: comes when there is no other effect.
+    /// What no peer and no packet waits for: comes when there is no other effect, and the kernel
+    /// has what a message or a held packet waits for.
     afterwards: VecDeque<Effect>,
 }
+
+/// Effects that wait behind what is urgent.
+const MOST_POSTPONED: usize = 64;
 
 /// What the agent itself waits for; the rooms below have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +155,7 @@ impl Agent {
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
+            stopping: false,
             discovering: BTreeMap::new(),
             refusals: BTreeMap::new(),
             counters: BTreeMap::new(),
@@ -239,7 +246,12 @@ impl Agent {
     /// Call until `None` after every input.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let effect = self.effects.pop_front();
-        effect.or_else(|| self.afterwards.pop_front())
+        effect.or_else(|| {
+            // Where the kernel's answer is long in coming, memory stays bounded all the same.
+            let postponed =
+                self.barrier.is_some() && !self.stopping && self.afterwards.len() < MOST_POSTPONED;
+            (!postponed).then(|| self.afterwards.pop_front()).flatten()
+        })
     }
 
     fn kernel_event(&mut self, now: Instant, event: KernelEvent) {

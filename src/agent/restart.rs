@@ -134,6 +134,7 @@ impl Agent {
 
     /// With `keep`, tunnels go on without us until their hard lifetime: the peer is not told.
     pub(super) fn stop(&mut self, now: Instant) {
+        self.stopping = true;
         if self.settings.on_stop == OnStop::Remove {
             self.ike.close_all(now);
         }
