@@ -75,6 +75,7 @@ report_streams() {
 
 # clear_outside FILE [ALLOWED]: the packets of a capture on an access link that carry S, V or an address of the inside where
 # anybody can read it, at whatever depth, a line each. ALLOWED is a display filter of tshark for what a figure lets through.
+# Capture at the far end of the link: where a kernel decrypts, a capture has the packet once more, in the clear.
 # Encrypted contents match nothing, as they are not decoded; the octets of S are looked for wherever nothing is encrypted, so
 # that an encapsulation which tshark does not know hides nothing.
 clear_outside() {
@@ -128,7 +129,7 @@ esp_keys() {
         on "$node" ip xfrm state | awk '
             $1 == "src"       { row() ; src = $2; dst = $4 }
             $1 == "proto"     { spi = $4 }
-            $1 == "aead"      { cipher = "AES-GCM [RFC4106]"; key = $3; hash = "NULL"; secret = "" }
+            $1 == "aead"      { cipher = "AES-GCM with 16 octet ICV [RFC4106]"; key = $3; hash = "NULL"; secret = "" }
             $1 == "enc"       { cipher = $2 ~ /aes/ ? "AES-CBC [RFC3602]" : "NULL"; key = $2 ~ /aes/ ? $3 : "" }
             $1 ~ /^auth/      { hash = $2 ~ /256/ ? "HMAC-SHA-256-128 [RFC4868]" : "HMAC-SHA-1-96 [RFC2404]"; secret = $3 }
             function row() {
