@@ -5,10 +5,12 @@
   seeds.py messages FILE FOLDER    one seed for each kind of message in there
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
   seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
+  seeds.py mobile_ip FOLDER        registrations, packets in tunnels and a conversation, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
   seeds.py vectors PAGE FOLDER     the vectors of a page of docs/
 """
 
+import hmac
 import json
 import os
 import signal
@@ -122,6 +124,73 @@ def payloads(folder):
         kinds = [kind for kind, _ in chain] + [0]
         octets = b"".join(struct.pack("!BBH", kinds[at + 1], 0, 4 + len(body)) + body for at, (_, body) in enumerate(chain))
         write(folder, name, bytes(kinds[:1]) + octets)
+
+
+def mobile_ip(folder):
+    """Mobile IPv4 (RFC 5944 §3), with the key and the clock of the target `mobile_ip_datagrams`."""
+    key, spi = b"0123456789abcdef", struct.pack("!I", 256)
+    home, agent, care_of = bytes((10, 20, 0, 5)), bytes((10, 10, 0, 2)), bytes((203, 0, 113, 10))
+    stamp = lambda low, after=0: struct.pack("!II", 1_700_000_000 + 2_208_988_800 + after, low)
+
+    def signed(message):
+        message += bytes((32, 20)) + spi
+        return message + hmac.digest(key, message, "md5")
+
+    request = lambda flags, life, stamp, more=b"": signed(bytes((1, flags)) + struct.pack("!H", life) + home + agent + care_of + stamp + more)
+    reply = lambda code, stamp, more=b"": signed(bytes((3, code)) + struct.pack("!H", 300) + home + agent + stamp + more)
+    udp, support = bytes.fromhex("9006000000000000"), bytes.fromhex("89060000") + struct.pack("!I", 9)
+    data = lambda body: bytes((4, 4, 0, 0)) + body
+
+    def sealed(packet):
+        total = sum(struct.unpack("!10H", packet[:20]))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return packet[:10] + struct.pack("!H", total ^ 0xFFFF) + packet[12:]
+
+    def ip(protocol, source, destination, body):
+        return sealed(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, 64, protocol, 0) + source + destination + body)
+
+    inner = ip(1, bytes((10, 10, 0, 101)), home, bytes.fromhex("0800f7fd00010001"))
+    forward = bytes((1, 0x80, 0, 0)) + home + inner[12:16]
+    words = sum(struct.unpack("!6H", forward))
+    while words >> 16:
+        words = (words & 0xFFFF) + (words >> 16)
+    forward = forward[:2] + struct.pack("!H", words ^ 0xFFFF) + forward[4:]
+
+    made = {
+        "request": request(0x22, 300, stamp(1)),
+        "request-extensions": request(
+            0x22, 300, stamp(1), bytes.fromhex("83057540622e63") + udp + bytes.fromhex("940600180a160000" "c802beef") + support
+        ),
+        "deregistration": request(0x22, 0, stamp(2, 1)),
+        "reply": reply(0, stamp(1), support),
+        "reply-udp": reply(0, stamp(1), bytes.fromhex("2c0600004000006e")),
+        "reply-mismatch": reply(133, stamp(1)),
+        "revocation": signed(bytes((7, 0, 0, 0)) + home + care_of + agent + struct.pack("!I", 9)),
+        "tunnel-data": data(inner),
+    }
+    for name, octets in made.items():
+        write(os.path.join(folder, "mobile_ip_message"), name, octets)
+    tunnels = {
+        "ip-in-ip": ip(4, agent, care_of, inner),
+        "minimal": ip(55, agent, care_of, forward + inner[20:]),
+        "gre": ip(47, agent, care_of, bytes((0, 0, 8, 0)) + inner),
+        "gre-key": ip(47, agent, care_of, bytes((0x30, 0, 8, 0)) + struct.pack("!II", 1, 2) + inner),
+        "packet": inner,
+    }
+    for name, octets in tunnels.items():
+        write(os.path.join(folder, "mobile_ip_encapsulation"), name, octets)
+    piece = lambda choice, octets: struct.pack("!HB", len(octets), choice) + octets
+    # Of the mobile node's first identification the last two bits are random.
+    answers = lambda code, more=b"": b"".join(piece(1, reply(code, stamp(low), more)) for low in range(4))
+    talks = {
+        "registration": piece(0, made["request"]) + answers(0) + piece(252, b"") + piece(0, made["deregistration"]),
+        "translated": piece(2, made["request-extensions"]) + piece(2, request(0x22, 300, stamp(3), udp)) + piece(2, data(inner)),
+        "refused": piece(0, made["request"]) + piece(0, made["request"]) + answers(133),
+        "revoked": answers(0, support) + piece(1, made["revocation"]) + piece(0, made["revocation"]),
+    }
+    for name, octets in talks.items():
+        write(os.path.join(folder, "mobile_ip_datagrams"), name, octets)
 
 
 def lines(path, folder):

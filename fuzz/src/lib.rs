@@ -4,7 +4,7 @@
 //! The targets of libFuzzer (`fuzz_targets/`) call these, and so does `tests/decoders.rs`, over the
 //! corpus and a few thousand mutations of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
@@ -25,7 +25,12 @@ use xfrm_agent::kernel::netlink::{
     acquire, address, error, link, neighbour, nftables, policy, route, rule, sa,
 };
 use xfrm_agent::kernel::{nft, statistics};
-use xfrm_agent::mobile_ip::wire::advertisement;
+use xfrm_agent::mobile_ip::replay::Clock;
+use xfrm_agent::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
+use xfrm_agent::mobile_ip::wire::{
+    self, AuthenticationKind, Decoded, TunnelKind, advertisement, encapsulation, tunnel_data,
+};
+use xfrm_agent::mobile_ip::{Datagram, LinkId, Via, client, home_agent};
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -38,7 +43,7 @@ use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -52,6 +57,9 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("xfrm_stat", xfrm_stat),
     ("policy_exchange", policy_exchange),
     ("mobile_ip_advertisement", mobile_ip_advertisement),
+    ("mobile_ip_message", mobile_ip_message),
+    ("mobile_ip_encapsulation", mobile_ip_encapsulation),
+    ("mobile_ip_datagrams", mobile_ip_datagrams),
 ];
 
 const US: &str = "192.0.2.104";
@@ -318,6 +326,129 @@ pub fn mobile_ip_advertisement(octets: &[u8]) {
     }
 }
 
+/// What is sent to port 434, or comes back from there.
+pub fn mobile_ip_message(octets: &[u8]) {
+    let Ok(decoded) = Decoded::decode(octets) else {
+        return;
+    };
+    assert_eq!(decoded.octets, octets);
+    let encoded = match &decoded.message {
+        wire::Message::Request(request) => request.encode(),
+        wire::Message::Reply(reply) => reply.encode(),
+        wire::Message::Revocation(revocation) => revocation.encode(),
+        wire::Message::RevocationAck(ack) => ack.encode(),
+        wire::Message::TunnelData {
+            next_header,
+            payload,
+        } => {
+            let Some(kind) = TunnelKind::of_protocol(*next_header) else {
+                return;
+            };
+            [&tunnel_data::header(kind), &octets[payload.clone()]].concat()
+        }
+    };
+    let again = Decoded::decode(&encoded).map(|again| again.message);
+    assert_eq!(again.as_ref(), Ok(&decoded.message));
+}
+
+/// A packet out of a tunnel, and one that is to go into it.
+pub fn mobile_ip_encapsulation(octets: &[u8]) {
+    if let Ok(out) = encapsulation::decapsulate(octets) {
+        let (source, destination) = (out.source, out.destination);
+        let wrapped = encapsulation::encapsulate(out.kind, source, destination, 7, &out.packet);
+        let wrapped = wrapped.expect("it has come in such a tunnel");
+        assert_eq!(encapsulation::decapsulate(&wrapped), Ok(out));
+    }
+    for kind in [TunnelKind::IpIp, TunnelKind::Minimal, TunnelKind::Gre] {
+        let wrapped = encapsulation::encapsulate(kind, HOME_AGENT, CARE_OF, 7, octets);
+        if let Ok(wrapped) = wrapped {
+            let mut out = encapsulation::decapsulate(&wrapped).expect("it was wrapped just now");
+            assert_eq!(
+                (out.source, out.destination, out.kind),
+                (HOME_AGENT, CARE_OF, kind)
+            );
+            if kind == TunnelKind::Minimal {
+                // RFC 2004 §3.2: the checksum is made anew, even where it was wrong before.
+                out.packet[10..12].copy_from_slice(&octets[10..12]);
+            }
+            assert_eq!(out.packet, octets);
+        }
+    }
+}
+
+/// A home agent and its mobile node, and datagrams from anybody who may have heard them before:
+/// each two octets of length, one that says to whom and from where, and the datagram.
+pub fn mobile_ip_datagrams(octets: &[u8]) {
+    let mut now = Instant::now();
+    let clock = Clock::new(now, Duration::from_secs(1_700_000_000));
+    let random = || Box::new(Seeded(1));
+    let mut agent =
+        home_agent::HomeAgent::new(now, clock, home_agent_settings(), Vec::new(), random());
+    let mut node = client::Client::new(now, mobile_node_settings(), clock, random());
+    node.handle(now, client::Input::Attach(attachment()));
+    while node.poll_effect().is_some() {}
+
+    let mut bound = false;
+    for (choice, payload) in datagrams(octets) {
+        let signed = is_signed(payload);
+        let seen = if choice & 2 == 0 { CARE_OF } else { NAT };
+        let (agents, nodes) = (
+            SocketAddrV4::new(HOME_AGENT, wire::PORT),
+            SocketAddrV4::new(seen, 40434),
+        );
+        let to_agent = choice & 1 == 0;
+        let (local, remote) = if to_agent {
+            (agents, nodes)
+        } else {
+            (nodes, agents)
+        };
+        let via = Via::Link(LinkId(2));
+        let datagram = Datagram {
+            via,
+            local,
+            remote,
+            payload: payload.to_vec(),
+        };
+        if to_agent {
+            agent.handle(now, home_agent::effects::Input::Datagram(datagram));
+        } else {
+            node.handle(now, client::Input::Datagram(datagram));
+        }
+        while let Some(effect) = agent.poll_effect() {
+            if let home_agent::effects::Effect::Tell(home_agent::effects::Told::Registered {
+                ..
+            }) = effect
+            {
+                assert!(to_agent && signed, "a stranger has moved a mobile node");
+                bound = true;
+            }
+        }
+        assert!(bound || agent.view(now).next().is_none(), "bound by nobody");
+        while let Some(effect) = node.poll_effect() {
+            if let client::Effect::Outcome(client::Outcome::Registered(_)) = effect {
+                assert!(!to_agent && signed, "a stranger's reply is believed");
+            }
+        }
+        now += Duration::from_millis(u64::from(choice) * 4);
+        agent.handle_timeout(now);
+        node.handle_timeout(now);
+    }
+}
+
+/// Whether the mobile node or its home agent may have made this: what is before an authenticator of
+/// theirs, signed again, is how it begins.
+fn is_signed(payload: &[u8]) -> bool {
+    let kind = AuthenticationKind::MobileHome;
+    let Ok(decoded) = Decoded::decode(payload) else {
+        return false;
+    };
+    decoded.authenticators(kind).any(|placed| {
+        let mut again = decoded.octets_before(placed.index).to_vec();
+        association().sign(kind, &mut again);
+        payload.starts_with(&again)
+    })
+}
+
 // --- what the targets stand on --------------------------------------------------------------------
 
 /// Pieces of an input, at most 32: two octets of length, one of choice, and the octets.
@@ -411,6 +542,71 @@ fn settings() -> Settings {
         on_stop: OnStop::Keep,
         presence: None,
         vpn: VpnSettings::default(),
+    }
+}
+
+const HOME: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
+const HOME_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
+const CARE_OF: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const NAT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+fn association() -> SecurityAssociation {
+    SecurityAssociation {
+        spi: 256,
+        algorithm: Algorithm::HmacMd5,
+        key: Secret::from(&b"0123456789abcdef"[..]),
+        replay: ReplayProtection::default(),
+    }
+}
+
+fn home_agent_settings() -> home_agent::settings::Settings {
+    home_agent::settings::Settings {
+        address: HOME_AGENT,
+        home_network: "10.20.0.0/16".parse().expect("a prefix"),
+        home_link: None,
+        mobile_nodes: vec![home_agent::settings::MobileNode {
+            home: Some(HOME),
+            nai: None,
+            security: vec![association()],
+            networks: Vec::new(),
+            networks6: Vec::new(),
+        }],
+        foreign_agents: Vec::new(),
+        pool: None,
+        trusted: Vec::new(),
+        encapsulations: vec![TunnelKind::Minimal, TunnelKind::Gre],
+        reverse_tunnel: home_agent::settings::ReverseTunnel::Allowed,
+        nat: home_agent::settings::NatTraversal::default(),
+        limits: home_agent::settings::Limits::default(),
+    }
+}
+
+fn mobile_node_settings() -> client::Settings {
+    client::Settings {
+        home: Some(HOME),
+        home_agent: client::HomeAgent::Known(HOME_AGENT),
+        nai: None,
+        association: association(),
+        foreign_agents: Vec::new(),
+        port: 40434,
+        lifetime: 600,
+        renewal: None,
+        reverse: client::ReverseTunnel::Wanted,
+        encapsulation: TunnelKind::IpIp,
+        delivery: client::Delivery::Direct,
+        udp: client::UdpTunnel::WhereTranslated,
+        revocation: true,
+        broadcasts: false,
+        networks: Vec::new(),
+    }
+}
+
+fn attachment() -> client::Attachment {
+    client::Attachment {
+        epoch: 1,
+        via: Via::Link(LinkId(2)),
+        care_of: client::CareOf::CoLocated { address: CARE_OF },
+        keep_others: false,
     }
 }
 
