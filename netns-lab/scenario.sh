@@ -98,15 +98,21 @@ capture() {
     shift 3
     label=capture-$node-$interface
     ! runs "$label" || die "$node $interface is being captured already"
-    start_process "$node" "$label" tcpdump -n -U -Z root --immediate-mode -i "$interface" -w "$file" "$@"
+    # Each packet takes a slot as long as the longest that is recorded: of these there are thousands in the buffer.
+    start_process "$node" "$label" tcpdump -n -U -Z root --immediate-mode -s 2048 -B 8192 -i "$interface" -w "$file" "$@"
     eventually 10 grep -q 'listening on' "$(state_folder "$lab")/$label.log" || {
         cat "$(state_folder "$lab")/$label.log" >&2
         die "tcpdump did not start on $node $interface"
     }
 }
 
-# stop_capture NODE INTERFACE: the file is complete when this returns.
-stop_capture() { end_process "capture-$1-$2" INT; }
+# stop_capture NODE INTERFACE: the file is complete when this returns. One that has lost packets proves nothing.
+stop_capture() {
+    local label=capture-$1-$2 lost
+    end_process "$label" INT
+    lost=$(sed -n 's/^\([0-9]*\) packets dropped by kernel$/\1/p' "$(state_folder "$lab")/$label.log")
+    [[ ${lost:-0} == 0 ]] || fail "the capture of $1 $2 has lost $lost packets"
+}
 
 # packets FILE [FILTER...]: the packets of a capture, a line each.
 packets() { tcpdump -n -r "$@" 2>/dev/null; }

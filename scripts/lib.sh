@@ -138,6 +138,13 @@ need_rust() {
     fi
 }
 
+# uml_kernel HZ: where scripts/uml-kernel keeps what it builds.
+uml_kernel() {
+    local config
+    config=$(sha256sum "$repository/scripts/guest/uml.config")
+    echo "/var/cache/xfrm-agent/linux-uml-$1-${config:0:12}"
+}
+
 # run_bench NAME ARGUMENT...: in place of this script; built as the owner of the checkout, run as root.
 run_bench() {
     local name=$1 bench

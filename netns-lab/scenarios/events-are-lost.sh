@@ -13,7 +13,7 @@ share_secret 104-106.psk 104 106
 configure_gateway 104 10.1.0.0/16,2001:db8:1::/48 10.0.0.0/8,2001:db8:2::/48 106=10.2.0.0/16,2001:db8:2::/48
 configure_gateway 106 10.2.0.0/16,2001:db8:2::/48 10.0.0.0/8,2001:db8:1::/48 104=10.1.0.0/16,2001:db8:1::/48
 start_agent 104
-capture r1 to-104 "$work/wire" -Q in -B 8192
+capture r1 to-104 "$work/wire" -Q in
 read -r _ agent <"$work/agent-104.pid"
 
 # answered HOST: three pings from 102, one after the other.

@@ -67,7 +67,7 @@ configure_gateway 104 10.11.0.0/16 10.0.0.0/8 106=10.12.0.0/16
 configure_gateway 106 10.12.0.0/16 10.0.0.0/8 104=10.11.0.0/16
 start_agent 104
 start_agent 106
-capture 104 to-102 "$work/lan" -B 4096
+capture 104 to-102 "$work/lan"
 capture r1 to-r2 "$work/middle"
 
 # Before there is a tunnel, and with one: the gateway and its LAN reach each other, at once.

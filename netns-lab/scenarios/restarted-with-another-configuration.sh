@@ -35,7 +35,7 @@ everything=10.2.0.0/16,2001:db8:2::/48,self
 } | configure 106
 start_agent 104
 start_agent 106
-capture r1 to-r2 "$trace" -B 8192
+capture r1 to-r2 "$trace"
 
 # answered NODE ADDRESS: three pings in a row.
 answered() {
@@ -94,10 +94,11 @@ grep -q 'authentication with gw106.example failed' "$(agent_log 104)" || fail "i
 # The peer gets it, too.
 sed -i 's/104-106.psk/other.psk/' "$(agent_folder 106)/agent.toml"
 agent 106 reload
-started=$SECONDS
 agent 104 reload
 # What failed a moment ago may stay blocked for its two seconds.
 eventually 15 on 102 ping -q -c 1 -W 2 10.2.0.108 >/dev/null || fail "with the same key: $(agent 104 status)"
+# Only now does 106 know that the other has started afresh.
+started=$SECONDS
 answered 102 10.2.0.108
 eventually "$(ten_seconds "$started")" none_left 106 || fail "106 keeps $(left 106)"
 
