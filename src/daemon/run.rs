@@ -118,6 +118,8 @@ struct Daemon {
     sockets: Sockets,
     keeper: Keeper,
     clock: WallClock,
+    /// When the last event came.
+    now: Instant,
     links: Vec<Link>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
@@ -133,7 +135,11 @@ impl Daemon {
                 .map(tokio::time::Instant::from_std);
             tokio::select! {
                 biased;
-                Some(report) = self.reports.recv() => self.report(report),
+                Some(report) = self.reports.recv() => {
+                    if let Some(event) = events::of_report(report) {
+                        self.handle(event);
+                    }
+                }
                 event = inputs.monitor.next() => {
                     let event = event.map_err(|source| Error::Start {
                         what: "go on listening to the kernel",
@@ -154,7 +160,8 @@ impl Daemon {
                     self.handle(clock::reading(Some(doubt)));
                 }
                 () = reached(deadline) => {
-                    self.agent.handle_timeout(Instant::now());
+                    self.now = Instant::now();
+                    self.agent.handle_timeout(self.now);
                 }
                 () = reached(inputs.proof) => {
                     inputs.proof = None;
@@ -182,7 +189,8 @@ impl Daemon {
     }
 
     fn handle(&mut self, event: Event) {
-        self.agent.handle(Instant::now(), event);
+        self.now = Instant::now();
+        self.agent.handle(self.now, event);
     }
 
     fn look_at_clock(&mut self) {
@@ -241,21 +249,19 @@ impl Daemon {
                 return;
             }
             for report in std::mem::take(&mut self.answers) {
-                self.report(report);
+                if let Some(event) = events::of_report(report) {
+                    self.agent.handle(self.now, event);
+                }
             }
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        if let Some(event) = events::of_report(report) {
-            self.handle(event);
         }
     }
 
     fn carry_out(&mut self, effect: Effect) {
         let sent = match effect {
             Effect::Kernel(change) => {
-                let answers = self.writer.apply_at_once(change, &mut self.reports);
+                let answers = self
+                    .writer
+                    .apply_at_once(self.now, change, &mut self.reports);
                 return self.answers.extend(answers);
             }
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
@@ -329,7 +335,9 @@ impl Daemon {
         // Goodbyes that wait for the kernel leave when it has answered.
         let end = tokio::time::Instant::now() + GOODBYE;
         while let Ok(Some(report)) = tokio::time::timeout_at(end, self.reports.recv()).await {
-            self.report(report);
+            if let Some(event) = events::of_report(report) {
+                self.handle(event);
+            }
             self.carry_out_all();
         }
         let how = match self.loaded.agent.on_stop {
@@ -479,6 +487,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         sockets,
         keeper,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
+        now: Instant::now(),
         links: events::links(),
         calls,
         lines,

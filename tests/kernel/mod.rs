@@ -5,7 +5,7 @@
 use nix::sched::{CloneFlags, unshare};
 use std::collections::VecDeque;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
     Action, Change, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey,
@@ -101,7 +101,7 @@ impl Kernel {
         let revision = Revision(self.revision);
         let change = Change { revision, ..change };
         let writer = self.writer.as_ref().unwrap();
-        let said = writer.apply_at_once(change, &mut self.reports);
+        let said = writer.apply_at_once(Instant::now(), change, &mut self.reports);
         let much = said.len();
         self.said.extend(said);
         (revision, much)

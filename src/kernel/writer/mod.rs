@@ -35,6 +35,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Instant;
 use task::Task;
 use thread::Thread;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -194,6 +195,7 @@ impl Writer {
     /// [`Writer::start`], is before that which came of this wish.
     pub fn apply_at_once(
         &self,
+        now: Instant,
         change: Change,
         reports: &mut UnboundedReceiver<Report>,
     ) -> Vec<Report> {
@@ -206,7 +208,7 @@ impl Writer {
             self.apply(change);
             return Vec::new();
         };
-        if let Err(change) = task.at_once(change) {
+        if let Err(change) = task.at_once(now, change) {
             self.apply(change);
             return Vec::new();
         }

@@ -35,6 +35,7 @@ struct Disconnected;
 impl Thread {
     /// Until told to stop, or until nobody can tell any more.
     pub(super) fn run(self) {
+        disturb_nobody();
         loop {
             // Whoever held it has panicked, and nobody knows what it has left undone.
             let Ok(mut task) = self.task.lock() else {
@@ -117,6 +118,25 @@ impl Thread {
             self.wake.sleep_again();
         }
         true
+    }
+}
+
+/// What this thread is woken for is never so urgent as what whoever woke it is doing: on a single
+/// processor it would be run first, only to find the task held.
+#[expect(unsafe_code, reason = "nix has no sched_setscheduler")]
+fn disturb_nobody() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads one sched_param, which outlives the call; 0 is the calling thread.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_BATCH,
+            &raw const priority,
+        )
+    };
+    if let Err(error) = Errno::result(result) {
+        tracing::debug!(%error, "the kernel writer is scheduled as everything is");
     }
 }
 

@@ -19,12 +19,16 @@ impl Task {
     ///
     /// # Errors
     /// Gives it back to be queued.
-    pub(in crate::kernel::writer) fn at_once(&mut self, change: Change) -> Result<(), Change> {
+    pub(in crate::kernel::writer) fn at_once(
+        &mut self,
+        now: Instant,
+        change: Change,
+    ) -> Result<(), Change> {
         if !self.has_nothing_to_do() || !is_small(&change) || self.sockets.has_events() {
             return Err(change);
         }
         self.merge(change);
-        self.carry_out_pending(Instant::now());
+        self.carry_out_pending(now);
         // The thread is woken by the events of what was written.
         self.aftermath = None;
         Ok(())
