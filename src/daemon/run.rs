@@ -112,9 +112,14 @@ struct Daemon {
     loaded: Loaded,
     agent: Agent,
     writer: Writer,
+    reports: UnboundedReceiver<Report>,
+    /// What the kernel has answered while effects were carried out.
+    answers: Vec<Report>,
     sockets: Sockets,
     keeper: Keeper,
     clock: WallClock,
+    /// When the last event came.
+    now: Instant,
     links: Vec<Link>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
@@ -130,7 +135,7 @@ impl Daemon {
                 .map(tokio::time::Instant::from_std);
             tokio::select! {
                 biased;
-                Some(report) = inputs.reports.recv() => {
+                Some(report) = self.reports.recv() => {
                     if let Some(event) = events::of_report(report) {
                         self.handle(event);
                     }
@@ -155,7 +160,8 @@ impl Daemon {
                     self.handle(clock::reading(Some(doubt)));
                 }
                 () = reached(deadline) => {
-                    self.agent.handle_timeout(Instant::now());
+                    self.now = Instant::now();
+                    self.agent.handle_timeout(self.now);
                 }
                 () = reached(inputs.proof) => {
                     inputs.proof = None;
@@ -178,12 +184,13 @@ impl Daemon {
             }
         }
         notify(&[NotifyState::Stopping]);
-        self.stop(inputs.reports).await;
+        self.stop().await;
         Ok(())
     }
 
     fn handle(&mut self, event: Event) {
-        self.agent.handle(Instant::now(), event);
+        self.now = Instant::now();
+        self.agent.handle(self.now, event);
     }
 
     fn look_at_clock(&mut self) {
@@ -231,16 +238,32 @@ impl Daemon {
         }
     }
 
-    /// Does everything that the agent wants done.
+    /// Does everything that the agent wants done, and what it wants when the kernel has answered at
+    /// once.
     fn carry_out_all(&mut self) {
-        while let Some(effect) = self.agent.poll_effect() {
-            self.carry_out(effect);
+        loop {
+            while let Some(effect) = self.agent.poll_effect() {
+                self.carry_out(effect);
+            }
+            if self.answers.is_empty() {
+                return;
+            }
+            for report in std::mem::take(&mut self.answers) {
+                if let Some(event) = events::of_report(report) {
+                    self.agent.handle(self.now, event);
+                }
+            }
         }
     }
 
     fn carry_out(&mut self, effect: Effect) {
         let sent = match effect {
-            Effect::Kernel(change) => return self.writer.apply(change),
+            Effect::Kernel(change) => {
+                let answers = self
+                    .writer
+                    .apply_at_once(self.now, change, &mut self.reports);
+                return self.answers.extend(answers);
+            }
             Effect::Reply { token, reply } => return self.calls.answer(token, reply),
             Effect::Tell { line, level } => {
                 logging::line(&line, level);
@@ -306,12 +329,12 @@ impl Daemon {
         response
     }
 
-    async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
+    async fn stop(mut self) {
         self.handle(Event::Stop);
         self.carry_out_all();
         // Goodbyes that wait for the kernel leave when it has answered.
         let end = tokio::time::Instant::now() + GOODBYE;
-        while let Ok(Some(report)) = tokio::time::timeout_at(end, reports.recv()).await {
+        while let Ok(Some(report)) = tokio::time::timeout_at(end, self.reports.recv()).await {
             if let Some(event) = events::of_report(report) {
                 self.handle(event);
             }
@@ -330,7 +353,6 @@ impl Daemon {
 
 /// Everything the daemon waits for.
 struct Inputs {
-    reports: UnboundedReceiver<Report>,
     monitor: Monitor,
     /// When it is to be seen whether the tunnels of before carry anything.
     proof: Option<tokio::time::Instant>,
@@ -427,8 +449,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
-    let mut inputs = Inputs {
-        reports,
+    let inputs = Inputs {
         monitor,
         proof,
         datagrams: sockets.datagrams(),
@@ -450,7 +471,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         Event::Transparent(sockets.transparent_ports()),
     );
     // Ready means that probes are intercepted, too.
-    let intercepting = settled(&mut agent, &writer, &mut inputs.reports).await;
+    let intercepting = settled(&mut agent, &writer, &mut reports).await;
     let calls = Calls::default();
     let keeper = Keeper::start(memory, store).map_err(|source| Error::Start {
         what: "start the thread that keeps what the next start should know",
@@ -461,9 +482,12 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         loaded,
         agent,
         writer,
+        reports,
+        answers: Vec::new(),
         sockets,
         keeper,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
+        now: Instant::now(),
         links: events::links(),
         calls,
         lines,

@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 use nix::sched::{CloneFlags, unshare};
+use std::collections::VecDeque;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
     Action, Change, Direction, IpsecProtocol, Level, Mark, Mode, Object, Policy, PolicyKey,
@@ -53,6 +54,8 @@ pub(crate) struct Kernel {
     runtime: tokio::runtime::Runtime,
     writer: Option<Writer>,
     reports: UnboundedReceiver<Report>,
+    /// What was said while a change was carried out at once.
+    said: VecDeque<Report>,
     pub(crate) found: Found,
     revision: u64,
     /// How often the writer has lost track of the kernel.
@@ -79,6 +82,7 @@ impl Kernel {
             runtime,
             writer: Some(writer),
             reports,
+            said: VecDeque::new(),
             found,
             revision: 0,
             overruns: 0,
@@ -90,12 +94,22 @@ impl Kernel {
         self.runtime.block_on(future)
     }
 
-    /// Puts and removes, waits until it is done, and returns what was refused.
-    pub(crate) fn try_apply(&mut self, change: Change) -> Vec<Refusal> {
+    /// Has a change carried out as the daemon does, at once where the writer can. Returns its
+    /// revision and how much was said at once.
+    pub(crate) fn begin(&mut self, change: Change) -> (Revision, usize) {
         self.revision += 1;
         let revision = Revision(self.revision);
         let change = Change { revision, ..change };
-        self.writer.as_ref().unwrap().apply(change);
+        let writer = self.writer.as_ref().unwrap();
+        let said = writer.apply_at_once(Instant::now(), change, &mut self.reports);
+        let much = said.len();
+        self.said.extend(said);
+        (revision, much)
+    }
+
+    /// Puts and removes, waits until it is done, and returns what was refused.
+    pub(crate) fn try_apply(&mut self, change: Change) -> Vec<Refusal> {
+        let (revision, _) = self.begin(change);
         let mut refusals = Vec::new();
         loop {
             match self.report() {
@@ -120,11 +134,12 @@ impl Kernel {
 
     pub(crate) fn report(&mut self) -> Report {
         let next = self.reports.recv();
-        let report = self
-            .runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(60), next).await })
-            .expect("the writer answers within a minute")
-            .expect("the writer runs");
+        let report = self.said.pop_front().unwrap_or_else(|| {
+            self.runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(60), next).await })
+                .expect("the writer answers within a minute")
+                .expect("the writer runs")
+        });
         if let Report::Event(KernelEvent::Overrun) = report {
             self.overruns += 1;
         }

@@ -17,7 +17,9 @@ use netlink_packet_xfrm::constants::{
     XFRM_MSG_UPDPOLICY, XFRM_MSG_UPDSA, XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA,
 };
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Who did it.
@@ -70,6 +72,29 @@ impl Sockets {
             paths,
             seen: Vec::new(),
         })
+    }
+
+    /// Those that events come by.
+    fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        let paths = [Some(&self.paths.events), self.paths.tables.as_ref()];
+        std::iter::once(&self.events).chain(paths.into_iter().flatten())
+    }
+
+    /// Copies of them, which wait for the same.
+    pub(super) fn event_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let copies = self.listeners().map(|l| l.as_fd().try_clone_to_owned());
+        copies.collect()
+    }
+
+    /// Whether events wait that were not read, or the loss of some.
+    pub(super) fn has_events(&self) -> bool {
+        let fds = self.listeners().map(AsFd::as_fd);
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(_) => fds.iter().any(|fd| fd.any() != Some(false)),
+            // Whoever reads is told why.
+            Err(_) => true,
+        }
     }
 
     /// Hears no more of policies and routes, until everything is listed again.

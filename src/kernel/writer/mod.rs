@@ -3,13 +3,14 @@
 //! A thread of its own with blocking sockets: the kernel does the work of a netlink request within
 //! the system call that sends it, so a socket that never blocks would block the runtime all the
 //! same, for a third of a second with 50,000 policies. [`Writer`] and the channel of [`Report`]s
-//! are its two ends in the asynchronous world.
+//! are its two ends in the asynchronous world. What a tunnel needs takes less than the way to the
+//! thread and back, and [`Writer::apply_at_once`] does it while the thread has nothing to do.
 //!
 //! ```text
 //! Writer::apply ─→ queue ─→ merge all that waits ─→ plan ─→ carry out ─→ Report
-//!                              ↑                               │
-//!                          observed ←── SA, POLICY, EXPIRE, ───┘ (the kernel's own word)
-//!                                       LINK, ADDR, ROUTE, RULE, nftables
+//! Writer::apply_at_once, few and nothing waits ────↗   ↑       │
+//!                                              observed ←── SA, POLICY, EXPIRE, (the kernel's
+//!                                                 LINK, ADDR, ROUTE, RULE, nftables  own word)
 //! ```
 
 mod carry_out;
@@ -20,6 +21,7 @@ mod paths;
 mod refusal;
 mod room;
 mod task;
+mod thread;
 mod thresholds;
 
 pub use refusal::Refusal;
@@ -31,8 +33,11 @@ use super::observed::{ObservedPolicy, ObservedSa};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Instant;
+use task::Task;
+use thread::Thread;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -99,7 +104,11 @@ enum Command {
 /// Dropping it without [`Writer::stop`] leaves everything in the kernel, as `kill -9` does.
 #[derive(Debug)]
 pub struct Writer {
+    /// The thread's, while it does anything.
+    task: Arc<Mutex<Task>>,
     commands: mpsc::Sender<Command>,
+    /// How many of them were not merged yet.
+    queued: Arc<AtomicUsize>,
     wake: Wake,
 }
 
@@ -148,19 +157,67 @@ impl Writer {
         let (commands, queue) = mpsc::channel();
         let (reports, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (wake, woken) = Wake::pair().map_err(StartError::Thread)?;
-        let task = task::Task::open(options, queue, woken, reports)?;
+        let task = Task::open(options)?;
         let found = task.found();
+        let events = task.event_sockets().map_err(StartError::Thread)?;
+        let task = Arc::new(Mutex::new(task));
+        let queued = Arc::default();
+        let thread = Thread {
+            task: Arc::clone(&task),
+            queue,
+            queued: Arc::clone(&queued),
+            wake: woken,
+            events,
+            reports,
+        };
         std::thread::Builder::new()
             .name("kernel-writer".into())
-            .spawn(move || task.run())
+            .spawn(move || thread.run())
             .map_err(StartError::Thread)?;
-        Ok((Self { commands, wake }, found, receiver))
+        let writer = Self {
+            task,
+            commands,
+            queued,
+            wake,
+        };
+        Ok((writer, found, receiver))
     }
 
     /// Queues a wish; never blocks. Answered with [`Report::Applied`] of its revision or a later
     /// one.
     pub fn apply(&self, change: Change) {
         self.send(Command::Apply(change));
+    }
+
+    /// Carries the wish out before it returns, where it is about a few policies and SAs and the
+    /// thread has nothing to do; otherwise it is queued as by [`Writer::apply`]. Returns what has been
+    /// said until then, oldest first: that which waited in `reports`, the channel of
+    /// [`Writer::start`], is before that which came of this wish.
+    pub fn apply_at_once(
+        &self,
+        now: Instant,
+        change: Change,
+        reports: &mut UnboundedReceiver<Report>,
+    ) -> Vec<Report> {
+        // Without the thread, which holds it too, nobody would listen to the kernel.
+        let is_attended = Arc::strong_count(&self.task) > 1;
+        let task = self.task.try_lock().ok();
+        // The thread takes nothing from the queue without the task.
+        let task = task.filter(|_| is_attended && self.queued.load(Ordering::Acquire) == 0);
+        let Some(mut task) = task else {
+            self.apply(change);
+            return Vec::new();
+        };
+        if let Err(change) = task.at_once(now, change) {
+            self.apply(change);
+            return Vec::new();
+        }
+        let earlier = std::iter::from_fn(|| reports.try_recv().ok());
+        let said = earlier.chain(task.take_reports()).collect();
+        if task.needs_thread() {
+            self.wake.wake();
+        }
+        said
     }
 
     /// To be called when the wall clock went back. The kernel measures by it for how long it does not
@@ -179,6 +236,7 @@ impl Writer {
     }
 
     fn send(&self, command: Command) {
+        self.queued.fetch_add(1, Ordering::AcqRel);
         // The thread ends only by `Stop`, after which nobody holds a `Writer`.
         if self.commands.send(command).is_ok() {
             self.wake.wake();

@@ -169,6 +169,10 @@ pub(super) struct News {
 }
 
 impl Refused {
+    pub(super) fn is_empty(&self) -> bool {
+        self.standing.is_empty() && self.withheld.is_empty()
+    }
+
     /// When it is time to try again, whatever else happens.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

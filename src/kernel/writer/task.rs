@@ -1,14 +1,16 @@
-//! The writer's thread: merges wishes, listens to the kernel, plans and has plans carried out.
+//! What the writer knows and does: merges wishes, listens to the kernel, plans and has plans
+//! carried out. Whoever holds it does so for as long as that takes.
 
+mod at_once;
 mod looking;
 mod paths;
 
-use super::carry_out::{self, Kit, Outcome};
+use super::carry_out::{self, Kit, Looks, Outcome};
 use super::grace_periods;
 use super::kernel_state::{Sockets, Table, is_own};
 use super::refusal::Refused;
 use super::thresholds;
-use super::{Command, Found, Options, Refusal, Report, StartError, Stop, Wake};
+use super::{Found, Options, Refusal, Report, StartError, Stop};
 use crate::kernel::desired::{
     Action, Change, Desired, Direction, Key, Policy, PolicyKey, Revision,
 };
@@ -18,20 +20,15 @@ use crate::kernel::observed::Observed;
 use crate::kernel::ownership::{self, Indices};
 use crate::kernel::plan::{Plan, Scope, plan};
 use crate::kernel::remembered::Remembered;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
+use std::fmt::{self, Debug, Formatter};
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 pub(super) struct Task {
-    queue: Receiver<Command>,
-    wake: Wake,
-    reports: UnboundedSender<Report>,
+    /// What there is to say, for whoever holds the task to pass on.
+    outbox: Vec<Report>,
     sockets: Sockets,
     table: Table,
     remembered: Remembered,
@@ -43,10 +40,30 @@ pub(super) struct Task {
     revision: Revision,
     pending: Pending,
     refused: Refused,
-    /// Whether events may wait that were not read; `false` where the kernel has just said so.
-    unread: bool,
+    /// What the last plan has left to look at.
+    aftermath: Option<Aftermath>,
+    /// Whether a socket has failed since somebody rested.
+    failed: bool,
     /// Whether somebody has changed our nftables tables since they were looked at.
     tables_altered: bool,
+}
+
+/// For the thread, when it has done what there was to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rest {
+    /// There is more.
+    None,
+    /// A socket has failed.
+    AfterFailure,
+    /// Until something comes, or until what was refused is to be tried again.
+    Until(Option<Instant>),
+}
+
+#[derive(Debug)]
+struct Aftermath {
+    looks: Looks,
+    /// Policies of ours that others touched.
+    disturbed: BTreeSet<PolicyKey>,
 }
 
 /// What the next plan has to look at.
@@ -70,12 +87,7 @@ impl Pending {
 }
 
 impl Task {
-    pub(super) fn open(
-        options: Options,
-        queue: Receiver<Command>,
-        wake: Wake,
-        reports: UnboundedSender<Report>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn open(options: Options) -> Result<Self, StartError> {
         let mut sockets = Sockets::open()?;
         let mut remembered = Remembered::open(&options.runtime_dir)
             .map_err(|error| StartError::Remembered(options.runtime_dir, error))?;
@@ -83,9 +95,7 @@ impl Task {
         let mut observed = Observed::default();
         sockets.list(&mut observed)?;
         Ok(Self {
-            queue,
-            wake,
-            reports,
+            outbox: Vec::new(),
             sockets,
             table: Table::default(),
             remembered,
@@ -96,7 +106,8 @@ impl Task {
             revision: Revision::default(),
             pending: Pending::default(),
             refused: Refused::default(),
-            unread: true,
+            aftermath: None,
+            failed: false,
             tables_altered: false,
         })
     }
@@ -108,65 +119,27 @@ impl Task {
         }
     }
 
-    /// Until told to stop, or until nobody can tell any more.
-    pub(super) fn run(mut self) {
-        loop {
-            match self.take_commands() {
-                Ok(None) => {}
-                Ok(Some((how, done))) => {
-                    let refusals = self.stop(how);
-                    // Nobody waits for it any more: the same.
-                    let _ = done.send(refusals);
-                    return;
-                }
-                Err(Disconnected) => return,
-            }
-            self.follow();
-            if self.pending.is_empty() && !self.wait() {
-                return;
-            }
+    /// Copies of the sockets that events come by, to wait for them without holding the task.
+    pub(super) fn event_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.event_sockets()
+    }
+
+    /// To be passed on in this order.
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    pub(super) fn rest(&mut self) -> Rest {
+        if std::mem::take(&mut self.failed) {
+            Rest::AfterFailure
+        } else if self.pending.is_empty() {
+            Rest::Until(self.refused.due())
+        } else {
+            Rest::None
         }
     }
 
-    /// Sleeps until a command or an event comes, or until what was refused is to be tried again;
-    /// `false` where that cannot be done any more.
-    fn wait(&mut self) -> bool {
-        let timeout = self.refused.due().map_or(PollTimeout::NONE, until);
-        let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let paths = &self.sockets.paths;
-        let mut fds = vec![
-            on(self.wake.stream.as_fd()),
-            on(self.sockets.events.as_fd()),
-            on(paths.events.as_fd()),
-        ];
-        fds.extend(paths.tables.as_ref().map(|tables| on(tables.as_fd())));
-        match poll(&mut fds, timeout) {
-            Ok(_) => self.unread = fds[1..].iter().any(|fd| fd.any() != Some(false)),
-            Err(Errno::EINTR) => {}
-            Err(error) => {
-                tracing::error!(%error, "the kernel writer cannot wait for events");
-                return false;
-            }
-        }
-        // Before the queue is read, so that no wish is slept over.
-        self.wake.sleep_again();
-        true
-    }
-
-    /// Merges everything that waits; stops short of a `Stop`, so that wishes before it are done.
-    fn take_commands(&mut self) -> Result<Option<StopRequest>, Disconnected> {
-        loop {
-            match self.queue.try_recv() {
-                Ok(Command::Apply(change)) => self.merge(change),
-                Ok(Command::ForgetAcquires) => self.forget_acquires(),
-                Ok(Command::Stop(how, done)) => return Ok(Some((how, done))),
-                Err(TryRecvError::Empty) => return Ok(None),
-                Err(TryRecvError::Disconnected) => return Err(Disconnected),
-            }
-        }
-    }
-
-    fn merge(&mut self, change: Change) {
+    pub(super) fn merge(&mut self, change: Change) {
         if self.revision == Revision::default() {
             self.before_the_first_change();
         }
@@ -198,7 +171,7 @@ impl Task {
     }
 
     /// The larval SAs of our policies go; others' policies have larval SAs too, which stay.
-    fn forget_acquires(&mut self) {
+    pub(super) fn forget_acquires(&mut self) {
         let larvals = match larval::list(&mut self.sockets.xfrm) {
             Ok(larvals) => larvals,
             Err(error) => {
@@ -241,9 +214,9 @@ impl Task {
         }
     }
 
-    /// Listens, plans, carries out and reports, once.
-    fn follow(&mut self) {
-        if std::mem::replace(&mut self.unread, true) {
+    /// Listens, plans, carries out and reports, once. [`Task::look_again`] is to follow.
+    pub(super) fn follow(&mut self) {
+        if self.sockets.has_events() {
             self.listen();
         }
         if self.revision != Revision::default()
@@ -258,6 +231,10 @@ impl Task {
             self.pending = Pending::default();
             return;
         }
+        self.carry_out_pending(now);
+    }
+
+    fn carry_out_pending(&mut self, now: Instant) {
         self.pending.keys.extend(self.refused.again(now));
         let mut pending = std::mem::take(&mut self.pending);
         if self.out_of_date
@@ -298,8 +275,19 @@ impl Task {
                 revision: self.revision,
             });
         }
-        self.look_again(outcome.looks);
-        for key in pending.disturbed {
+        self.aftermath = Some(Aftermath {
+            looks: outcome.looks,
+            disturbed: pending.disturbed,
+        });
+    }
+
+    /// Takes in what became of the objects that were written.
+    pub(super) fn look_again(&mut self) {
+        let Some(Aftermath { looks, disturbed }) = self.aftermath.take() else {
+            return;
+        };
+        self.look_at(looks);
+        for key in disturbed {
             if is_own(&self.observed, &Key::Policy(key)) {
                 self.report(Report::Event(KernelEvent::PolicyRepaired { key }));
             }
@@ -308,9 +296,9 @@ impl Task {
 
     /// What is in the kernel now is unknown: all of it is looked at again, a little later.
     fn follow_later(&mut self, mut pending: Pending) {
-        std::thread::sleep(RETRY);
         pending.everything = true;
         self.pending = pending;
+        self.failed = true;
         self.out_of_date = true;
     }
 
@@ -327,9 +315,9 @@ impl Task {
     ) -> io::Result<Outcome> {
         let plan = plan(&self.desired, &self.observed, scope, release);
         for key in &plan.lost {
-            // Only the sender is needed, and a plan borrows the rest.
+            // Only the outbox is needed, and a plan borrows the rest.
             let lost = KernelEvent::SaLost { key: *key };
-            let _ = self.reports.send(Report::Event(lost));
+            self.outbox.push(Report::Event(lost));
         }
         log(&plan);
         let mut kit = Kit {
@@ -349,13 +337,13 @@ impl Task {
         outcome
     }
 
-    fn report(&self, report: Report) {
-        // A receiver that is gone does not care.
-        let _ = self.reports.send(report);
+    fn report(&mut self, report: Report) {
+        self.outbox.push(report);
     }
 
-    fn stop(mut self, how: Stop) -> Vec<Refusal> {
+    pub(super) fn stop(&mut self, how: Stop) -> Vec<Refusal> {
         self.follow();
+        self.look_again();
         let mut refusals = Vec::new();
         if how == Stop::Remove {
             self.desired.clear();
@@ -383,25 +371,19 @@ impl Task {
     }
 }
 
+impl Debug for Task {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where so many steps are most of what is wanted, listing everything afterwards costs less than an
 /// event for each; and with so many keys, walking along everything costs less than looking each of
 /// them up.
 fn most_of(many: usize, desired: &Desired) -> bool {
     many > 1000 && 2 * many > desired.len()
-}
-
-/// A socket that fails again and again must not keep a processor busy.
-const RETRY: Duration = Duration::from_millis(200);
-
-type StopRequest = (Stop, oneshot::Sender<Vec<Refusal>>);
-
-/// The [`super::Writer`] is gone.
-struct Disconnected;
-
-/// Rounded up, so that it is time when it ends.
-fn until(due: Instant) -> PollTimeout {
-    let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
 fn log(plan: &Plan<'_>) {

@@ -1,6 +1,6 @@
 //! What the kernel holds: listed where it has no events or they were missed, and otherwise heard.
 
-use super::{RETRY, Task};
+use super::Task;
 use crate::kernel::desired::{Key, Object, PolicyKey, Sysctl};
 use crate::kernel::events::KernelEvent;
 use crate::kernel::netlink::error::KernelError;
@@ -14,15 +14,14 @@ impl Task {
     pub(super) fn listen(&mut self) {
         if let Err(error) = self.sockets.listen() {
             tracing::error!(%error, "kernel events cannot be read");
-            std::thread::sleep(RETRY);
+            self.failed = true;
             self.lose_track();
         }
         self.digest();
         self.digest_paths();
     }
 
-    /// Takes in what became of the objects that were written.
-    pub(super) fn look_again(&mut self, looks: Looks) {
+    pub(super) fn look_at(&mut self, looks: Looks) {
         self.listen();
         let mut look = || {
             if looks.tables {
