@@ -542,6 +542,7 @@ fn settings() -> Settings {
         on_stop: OnStop::Keep,
         presence: None,
         vpn: VpnSettings::default(),
+        home_agent: None,
     }
 }
 

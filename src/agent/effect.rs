@@ -4,6 +4,7 @@ use super::event::Token;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
 use super::snapshot::{DiscoverReport, EventView, Snapshot};
 use crate::kernel::desired::Change;
+use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,8 @@ pub enum Effect {
         hop_limit: u8,
         payload: Vec<u8>,
     },
+    /// From port 434, by the link that it names or as the routing table has it.
+    SendRegistration(mobile_ip::Datagram),
     /// To be kept across restarts: `clear` never applies to these again.
     Remember(Vec<Selector>),
     /// To be kept in the store.

@@ -6,6 +6,7 @@ use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use super::vpn::VpnCommand;
 use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
+use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub enum Event {
         hop_limit: u8,
         payload: Vec<u8>,
     },
+    /// A datagram on port 434, where the settings have a role of Mobile IP.
+    Registration(mobile_ip::Datagram),
     Kernel(KernelEvent),
     Command {
         token: Token,

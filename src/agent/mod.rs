@@ -18,6 +18,7 @@ pub mod effect;
 pub mod event;
 mod foundation;
 mod held;
+pub mod home_agent;
 pub mod left_behind;
 mod negotiation;
 pub mod presence;
@@ -204,6 +205,8 @@ impl Agent {
                 doubt,
             } => self.wall_clock(now, unix, offset, doubt),
             Event::Stored(kept) => self.stored(now, *kept),
+            // No role takes it yet.
+            Event::Registration(_) => self.count("registrations-ignored"),
             Event::Kernel(event) => self.kernel_event(now, event),
             Event::Command { token, command } => self.command(now, token, command),
             Event::Configuration(settings) => self.reconfigure(now, *settings),

@@ -1,5 +1,6 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
+use super::home_agent::settings::HomeAgentSettings;
 use super::presence::settings::PresenceSettings;
 use super::vpn::settings::VpnSettings;
 use crate::ike;
@@ -23,6 +24,15 @@ pub struct Settings {
     /// `None`: presence is off.
     pub presence: Option<PresenceSettings>,
     pub vpn: VpnSettings,
+    /// `None`: we are no home agent.
+    pub home_agent: Option<HomeAgentSettings>,
+}
+
+impl Settings {
+    /// Whether registrations are sent or heard.
+    pub fn has_mobile_ip_role(&self) -> bool {
+        self.home_agent.is_some()
+    }
 }
 
 /// One `[[proxy]]` of the file: the cross product of its local and remote entries.

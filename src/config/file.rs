@@ -122,6 +122,7 @@ impl<'r, 't> File<'r, 't> {
             interception,
             presence,
             vpn,
+            home_agent: None,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
             peers,

@@ -260,6 +260,7 @@ impl Daemon {
                 hop_limit,
                 payload,
             } => self.sockets.send_as(src, dst, hop_limit, &payload),
+            Effect::SendRegistration(datagram) => self.sockets.send_registration(&datagram),
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
@@ -296,6 +297,7 @@ impl Daemon {
             Some(new) => {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
+                self.listen_for_registrations();
                 self.handle(Event::Configuration(settings));
                 self.look_at_gateways();
                 self.keeper.try_again();
@@ -304,6 +306,14 @@ impl Daemon {
         }
         notify(&[NotifyState::Ready]);
         response
+    }
+
+    /// A port that somebody else has is no reason to give up what works.
+    fn listen_for_registrations(&self) {
+        let wanted = self.loaded.agent.has_mobile_ip_role();
+        if let Err(error) = self.sockets.listen_for_registrations(wanted) {
+            tracing::error!(%error, "no registrations are heard");
+        }
     }
 
     async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
@@ -414,6 +424,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     crypto::warm_up(&mut System::new());
     warm_up().await;
     let sockets = sockets?;
+    sockets.listen_for_registrations(loaded.agent.has_mobile_ip_role())?;
     remembered?;
     let mut store = open_store(&loaded)?;
     if let Some(store) = &mut store {

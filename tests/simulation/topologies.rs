@@ -66,6 +66,7 @@ pub fn settings(
         on_stop: OnStop::Keep,
         presence: None,
         vpn: VpnSettings::default(),
+        home_agent: None,
     }
 }
 

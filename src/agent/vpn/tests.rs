@@ -74,6 +74,7 @@ fn settings(of: usize, start: Start) -> Settings {
         on_stop: OnStop::Keep,
         presence: None,
         vpn,
+        home_agent: None,
     }
 }
 
@@ -196,7 +197,7 @@ impl World {
                 Effect::Remember(selectors) => host.remembered = selectors,
                 Effect::Tell { line, .. } => host.told.push(line.kind),
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
-                Effect::SendAs { .. } | Effect::Keep(_) => {}
+                Effect::SendAs { .. } | Effect::SendRegistration(_) | Effect::Keep(_) => {}
             }
         }
     }

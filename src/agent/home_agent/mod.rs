@@ -1,0 +1,3 @@
+//! Our own home agent.
+
+pub mod settings;
