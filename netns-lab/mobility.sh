@@ -139,3 +139,31 @@ esp_keys() {
             END { row() }'
     done
 }
+
+# --- home agents that share no code with ours --------------------------------------------------------------------
+
+# start_scapy_agent NODE ADDRESS KEY-FILE WORD...: tests/mobile_ip/home_agent.py with a data path of the kernel. Its lines are
+# in agent-ADDRESS.log.
+start_scapy_agent() {
+    local node=$1 address=$2 key=$3 log=scapy-$2
+    shift 3
+    on "$node" ip link add tunnels mtu 1480 type ipip external 2>/dev/null || skip "this kernel has no ipip"
+    on "$node" ip link set tunnels up
+    on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2
+    # Its key as octets: what the agent takes from such a file is the text itself.
+    start_process "$node" "$log" bash -c 'set -o pipefail; "$1" "${@:4}" | "$2" "$3" tunnels' _ \
+        "${repository:?}/tests/mobile_ip/home_agent.py" "$lab_folder/bindings.py" "$address" \
+        "$address" --key "$(tr -d '\n' <"$key" | od -An -v -tx1 | tr -d ' \n')" "$@"
+    eventually 60 grep -q listening "$mobility_trace/$log.log" || fail "no home agent: $(cat "$mobility_trace/$log.log")"
+}
+
+# mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.
+mobile() { agent "$1" mobility --json | jq -r "$2"; }
+at() { [[ $(mobile "$1" .place) == "$2" ]]; }
+
+# dwells NODE PLACE NETWORK: that place, with the care-of address of that network.
+dwells() {
+    local address
+    read -r address _ < <(lease "$1" "$3")
+    at "$1" "$2" && mobile "$1" '.registrations[] | select(.state == "registered") | .care_of' | has -xF "${address%/*}"
+}

@@ -543,6 +543,7 @@ fn settings() -> Settings {
         presence: None,
         vpn: VpnSettings::default(),
         home_agent: None,
+        mobility: None,
     }
 }
 

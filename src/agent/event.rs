@@ -5,6 +5,7 @@ use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use super::vpn::VpnCommand;
+use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
 use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
@@ -22,6 +23,8 @@ pub enum Event {
     Transparent(TransparentPorts),
     /// Our own addresses, whenever they change.
     Addresses(Vec<IpAddr>),
+    /// The adapters that lead out of this machine, whenever they change.
+    Adapters(Vec<Adapter>),
     /// The MAC addresses of the default gateways that are known now: when links or addresses
     /// change, and now and then.
     Gateways(Vec<[u8; 6]>),

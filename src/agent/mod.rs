@@ -20,6 +20,7 @@ mod foundation;
 mod held;
 pub mod home_agent;
 pub mod left_behind;
+pub mod mobility;
 mod negotiation;
 pub mod presence;
 mod protected;
@@ -43,6 +44,7 @@ use crate::ted::proxies::{Proxy, ProxyId};
 use effect::{Effect, Routes};
 use event::{Event, KernelEvent, Token};
 use held::Held;
+use mobility::Mobility;
 use negotiation::Negotiations;
 use presence::Relations;
 use protected::OnceProtected;
@@ -51,7 +53,7 @@ use settings::Settings;
 use snapshot::{EventView, RefusalView};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Level;
 use tunnels::Tunnels;
 use vpn::Vpn;
@@ -80,6 +82,8 @@ pub struct Agent {
     /// `None` where the configuration has no `[presence]`.
     relations: Option<Relations>,
     vpn: Vpn,
+    /// `None` where the configuration has no `[mobility]`.
+    mobility: Option<Mobility>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -153,6 +157,7 @@ impl Agent {
             renumbering: Renumbering::default(),
             relations: None,
             vpn: Vpn::new(now),
+            mobility: None,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -165,6 +170,9 @@ impl Agent {
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.relate(now);
+        if let Some(settings) = agent.settings.mobility.clone() {
+            agent.mobility = Some(Mobility::new(settings, random(), &mut agent.wishes));
+        }
         agent
             .vpn
             .guard_again(&agent.settings.vpn, remembered, &mut agent.wishes);
@@ -183,6 +191,7 @@ impl Agent {
                 self.want_interception();
             }
             Event::Addresses(own) => self.addresses(now, own),
+            Event::Adapters(adapters) => self.adapters(now, adapters),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,
@@ -203,10 +212,12 @@ impl Agent {
                 unix,
                 offset,
                 doubt,
-            } => self.wall_clock(now, unix, offset, doubt),
+            } => {
+                self.wall_clock(now, unix, offset, doubt);
+                self.mobility_clock(now, Duration::from_secs(unix.0), doubt);
+            }
             Event::Stored(kept) => self.stored(now, *kept),
-            // No role takes it yet.
-            Event::Registration(_) => self.count("registrations-ignored"),
+            Event::Registration(datagram) => self.registration_heard(now, datagram),
             Event::Kernel(event) => self.kernel_event(now, event),
             Event::Command { token, command } => self.command(now, token, command),
             Event::Configuration(settings) => self.reconfigure(now, *settings),
@@ -220,6 +231,7 @@ impl Agent {
         self.ike.handle_timeout(now);
         self.held.handle_timeout(now, &mut self.wishes);
         self.vpn_timeout(now);
+        self.mobility_timeout(now);
         if let Some(relations) = &mut self.relations {
             relations.handle_timeout(now, &mut self.wishes);
         }
@@ -241,6 +253,7 @@ impl Agent {
             self.held.poll_timeout(),
             self.relations.as_ref().and_then(Relations::poll_timeout),
             self.vpn.poll_timeout(),
+            self.mobility.as_ref().and_then(Mobility::poll_timeout),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -286,6 +299,8 @@ impl Agent {
                 self.relations_effect(now, effect);
             } else if let Some(change) = self.vpn.poll_change() {
                 self.vpn_changed(now, &change);
+            } else if let Some(wish) = self.mobility.as_mut().and_then(Mobility::poll_effect) {
+                self.mobility_effect(now, wish);
             } else {
                 break;
             }

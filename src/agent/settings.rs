@@ -1,6 +1,7 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
 use super::home_agent::settings::HomeAgentSettings;
+use super::mobility::settings::MobilitySettings;
 use super::presence::settings::PresenceSettings;
 use super::vpn::settings::VpnSettings;
 use crate::ike;
@@ -26,12 +27,14 @@ pub struct Settings {
     pub vpn: VpnSettings,
     /// `None`: we are no home agent.
     pub home_agent: Option<HomeAgentSettings>,
+    /// `None`: this machine does not move.
+    pub mobility: Option<MobilitySettings>,
 }
 
 impl Settings {
     /// Whether registrations are sent or heard.
     pub fn has_mobile_ip_role(&self) -> bool {
-        self.home_agent.is_some()
+        self.home_agent.is_some() || self.mobility.is_some()
     }
 }
 

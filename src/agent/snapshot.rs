@@ -1,6 +1,7 @@
 //! What the agent can be seen to hold: the answers of the control socket. Holds no secrets by
 //! construction. Text forms are those of the kernel's tools where they have one.
 
+use super::mobility::view::MobilityView;
 use serde::{Deserialize, Serialize};
 
 /// Everything, as `status --json` prints it. Lists are in a stable order.
@@ -12,6 +13,9 @@ pub struct Snapshot {
     pub proxies: Vec<ProxyView>,
     pub tunnels: Vec<TunnelView>,
     pub vpn: VpnView,
+    /// Where we are and which tunnels follow; `None` where nothing moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mobility: Option<MobilityView>,
     pub discoveries: Vec<DiscoveryView>,
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.

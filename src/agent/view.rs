@@ -33,6 +33,7 @@ impl Agent {
                 .map(|tunnel| self.tunnel_view(now, tunnel))
                 .collect(),
             vpn: self.vpn_view(now),
+            mobility: self.mobility_view(now),
             discoveries: self
                 .initiator
                 .pending()

@@ -133,6 +133,11 @@ pub enum Command {
     /// Our own VPN: a tunnel to a gateway that gives us an address.
     #[command(subcommand)]
     Vpn(Vpn),
+    /// Show where this machine thinks it is, why, and which tunnels carry what.
+    Mobility {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Look at presence and policies, live, and ask, judge and register in dialogs.
     Tui,
     /// Read the configuration file again.

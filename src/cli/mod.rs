@@ -139,6 +139,14 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             presence::request(socket, &questions, output.json, width)
         }
         Command::Vpn(command) => vpn(socket, command, width),
+        Command::Mobility { output } => {
+            let view = status(socket)?.mobility.ok_or_else(|| {
+                let message = "this machine does not move: the configuration has no [mobility]";
+                Error::Arguments(message.to_owned())
+            })?;
+            show(output.json, &view, || render::mobility(&view, width))?;
+            Ok(Verdict::Good)
+        }
         Command::Tui => {
             tui::run(socket)?;
             Ok(Verdict::Good)

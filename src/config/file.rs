@@ -5,7 +5,7 @@ use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
-use super::{CONTROL_SOCKET, peers, presence, proxies, values, vpn};
+use super::{CONTROL_SOCKET, mobility, peers, presence, proxies, values, vpn};
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
@@ -109,6 +109,18 @@ impl<'r, 't> File<'r, 't> {
             },
             &peers.iter().map(|read| &read.peer).collect::<Vec<_>>(),
         );
+        let mobility = mobility::read(
+            self.report,
+            &mobility::Tables {
+                mobility: self.table(&keys::MOBILITY),
+                sites: self.tables(&keys::MOBILITY_SITE),
+            },
+            &mobility::Surroundings {
+                vpns: &vpn.gateways,
+                interception_table: interception.table,
+            },
+            read_secret,
+        );
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -123,6 +135,7 @@ impl<'r, 't> File<'r, 't> {
             presence,
             vpn,
             home_agent: None,
+            mobility,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
             peers,
@@ -156,8 +169,15 @@ impl<'r, 't> File<'r, 't> {
             (&keys::PROXY, "nothing is protected"),
             (&keys::PEER, "nobody is believed, and no tunnel can come up"),
         ] {
-            let others = [&keys::CONTACT, &keys::VPN, &keys::VPN_GATEWAY];
-            let elsewhere = keys == &keys::PROXY
+            let others = [
+                &keys::CONTACT,
+                &keys::VPN,
+                &keys::VPN_GATEWAY,
+                &keys::MOBILITY,
+            ];
+            // A mobile node alone has nobody to negotiate keys with.
+            let mobile = self.root.contains_key(keys::MOBILITY.table);
+            let elsewhere = (keys == &keys::PROXY || mobile)
                 && others
                     .iter()
                     .any(|other| self.root.contains_key(other.table));

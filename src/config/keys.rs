@@ -167,6 +167,54 @@ pub const VPN_CLIENT: Keys = Keys {
     names: &["peer", "addresses"],
 };
 
+pub const MOBILITY: Keys = Keys {
+    table: "mobility",
+    shape: Shape::Once,
+    names: &[
+        "home",
+        "home-agent",
+        "home-network",
+        "spi",
+        "algorithm",
+        "key-file",
+        "lifetime",
+        "reverse",
+        "destinations",
+        "networks",
+        "vpn-warm",
+        "vpn-patience",
+        "inside-protection",
+        "inside-ranges",
+        "inside-agents",
+        "outside-agents",
+        "clear-probes",
+        "t-monitor",
+        "intranet-adapter",
+        "mobility-adapter",
+        "vpn-adapter",
+        "table",
+        "rule-priority",
+    ],
+};
+
+pub const MOBILITY_SITE: Keys = Keys {
+    table: "mobility-site",
+    shape: Shape::Repeated,
+    names: &[
+        "name",
+        "home",
+        "home-agent",
+        "home-network",
+        "spi",
+        "algorithm",
+        "key-file",
+        "lifetime",
+        "reverse",
+        "vpn",
+        "near",
+    ],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -200,6 +248,8 @@ pub const TABLES: &[&Keys] = &[
     &VPN,
     &VPN_GATEWAY,
     &VPN_CLIENT,
+    &MOBILITY,
+    &MOBILITY_SITE,
 ];
 
 impl Keys {

@@ -27,6 +27,7 @@ use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::ike::crypto;
+use crate::kernel::adapters::{self, Adapter};
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
@@ -116,6 +117,7 @@ struct Daemon {
     keeper: Keeper,
     clock: WallClock,
     links: Vec<Link>,
+    adapters: Vec<Adapter>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
 }
@@ -140,9 +142,13 @@ impl Daemon {
                         what: "go on listening to the kernel",
                         source,
                     })?;
+                    let moved = events::moves_adapters(&event);
                     if let Some(event) = events::of_kernel(event) {
                         self.look_at_links(&event);
                         self.handle(event);
+                    }
+                    if moved {
+                        self.look_at_adapters();
                     }
                 }
                 doubt = inputs.clock.changed() => {
@@ -169,6 +175,7 @@ impl Daemon {
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
+                    self.look_at_adapters();
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -215,6 +222,21 @@ impl Daemon {
         match listing::gateways() {
             Ok(macs) => self.handle(Event::Gateways(macs)),
             Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
+        }
+    }
+
+    /// Where the configuration lets this machine move.
+    fn look_at_adapters(&mut self) {
+        if self.loaded.agent.mobility.is_none() {
+            return;
+        }
+        match adapters::adapters() {
+            Ok(adapters) if adapters == self.adapters => {}
+            Ok(adapters) => {
+                self.adapters.clone_from(&adapters);
+                self.handle(Event::Adapters(adapters));
+            }
+            Err(error) => tracing::warn!(%error, "cannot tell which adapters there are"),
         }
     }
 
@@ -476,12 +498,14 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         keeper,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         links: events::links(),
+        adapters: Vec::new(),
         calls,
         lines,
     };
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
+    daemon.look_at_adapters();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await

@@ -73,6 +73,7 @@ fn settings(of: usize, start: Start) -> Settings {
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
+        mobility: None,
         vpn,
         home_agent: None,
     }

@@ -5,6 +5,7 @@
 
 pub mod escape;
 mod lists;
+mod mobility;
 mod presence;
 mod status;
 mod table;
@@ -12,6 +13,7 @@ mod time;
 mod vpn;
 
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
+pub use mobility::mobility;
 pub use presence::{asked, network, policy_rows, presence, presence_of, protocols};
 pub use status::status;
 pub use table::Table;
