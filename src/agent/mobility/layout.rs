@@ -375,10 +375,18 @@ impl Layout<'_> {
 
 /// Outside, S goes into the VPN or nowhere, whatever the path says.
 fn may_use(arrangement: &Arrangement) -> bool {
-    let clear = arrangement.inner.path.clear_on().is_some();
     match arrangement.place {
         Place::Blocked => false,
         Place::Inside | Place::WithoutVpn => true,
-        Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => !clear,
+        Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => matches!(
+            arrangement.inner.path,
+            Path::Tunnel {
+                through: Through::Vpn,
+                ..
+            }
+        ),
     }
 }
+
+#[cfg(test)]
+pub mod tests;
