@@ -26,6 +26,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// One in each network namespace.
 pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// The tunnel of S within that of T.
+pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
 /// Of adapters that only hold an address.
 const ANCHOR_MTU: u32 = 1500;
@@ -137,14 +139,7 @@ impl Layout<'_> {
     }
 
     fn tunnels(&mut self) {
-        self.want(Object::Link(Link {
-            name: TUNNELS,
-            kind: LinkKind::IpInIp,
-            mtu: TUNNEL_MTU,
-        }));
-        // What comes out of a tunnel has a source that may be routed elsewhere.
-        let loose = Sysctl::Link(TUNNELS, LinkSetting::RpFilter);
-        self.want(Object::Sysctl(loose, "2".to_owned()));
+        self.tunnel(TUNNELS, LinkKind::IpInIp);
         self.want(Object::Decapsulation);
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
         let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
@@ -156,6 +151,14 @@ impl Layout<'_> {
         for end in ends {
             self.want(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
         }
+    }
+
+    fn tunnel(&mut self, name: LinkName, kind: LinkKind) {
+        let mtu = TUNNEL_MTU;
+        self.want(Object::Link(Link { name, kind, mtu }));
+        // What comes out of a tunnel has a source that may be routed elsewhere.
+        let loose = Sysctl::Link(name, LinkSetting::RpFilter);
+        self.want(Object::Sysctl(loose, "2".to_owned()));
     }
 
     /// What `from` sends to `to` is taken out of its tunnel.
@@ -275,7 +278,16 @@ impl Layout<'_> {
                         self.below(system, &below);
                     }
                     Through::Vpn if self.around.vpn != Some(local) => return,
-                    Through::Vpn | Through::OuterHome => self.open(remote, local),
+                    Through::Vpn | Through::OuterHome => {
+                        self.open(remote, local);
+                        self.tunnel(NESTED, LinkKind::IpInIpBetween { local, remote });
+                        let way = Way::Link {
+                            link: NESTED,
+                            gateway: None,
+                            source: source.map(IpAddr::V4),
+                        };
+                        return self.default_route(table, way);
+                    }
                 }
                 let way = Way::Encapsulated {
                     link: TUNNELS,

@@ -184,10 +184,16 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     assert_eq!(
         text(&objects, 7380),
         [
-            "0.0.0.0/0 table 7380 proto 88 encap ip src 10.30.0.5 dst 10.10.0.2 ttl 64 \
-             dont-fragment dev xa-ipip src 10.20.0.5",
+            "0.0.0.0/0 table 7380 proto 88 dev xa-nested src 10.20.0.5",
             END_OF_S,
         ]
+    );
+    let Some(Object::Link(nested)) = objects.get(&Key::Link(NESTED)) else {
+        panic!("no tunnel within the other");
+    };
+    assert_eq!(
+        nested.to_string(),
+        "xa-nested mtu 1480 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
     );
     assert_eq!(
         text(&objects, 7381),
@@ -391,14 +397,19 @@ proptest! {
         let may_be_clear = matches!(arrangement.place, Place::Inside | Place::WithoutVpn);
         for route in routes(&objects, 7380) {
             match route.way {
+                Way::Link { link, .. } if link == NESTED => {
+                    let from_v = |local| local == V && vpn == Some(V);
+                    let is_v = matches!(objects.get(&Key::Link(NESTED)), Some(Object::Link(Link {
+                        kind: LinkKind::IpInIpBetween { local, .. },
+                        ..
+                    })) if from_v(*local));
+                    prop_assert!(may_be_clear || is_v);
+                }
                 Way::Link { link, .. } => {
                     prop_assert!(may_be_clear);
                     prop_assert!(["eth0", "wlan0"].contains(&link.as_str()));
                 }
-                Way::Encapsulated { encapsulation, .. } if !may_be_clear => {
-                    prop_assert!(encapsulation.src == V && vpn == Some(V));
-                }
-                Way::Encapsulated { .. } => prop_assert_eq!(route.way.link(), Some(TUNNELS)),
+                Way::Encapsulated { .. } => prop_assert!(may_be_clear),
                 Way::Unreachable => {}
                 Way::Local => prop_assert!(false, "{route}"),
             }
