@@ -32,6 +32,11 @@ impl Agent {
     }
 
     fn vpn_command(&mut self, now: Instant, command: &VpnCommand) -> Reply {
+        if self.mobility_has_vpn() {
+            let message = "[mobility] decides when the VPN is up: `xfrm-agent mobility` says why it \
+                           is as it is";
+            return Reply::Failed(message.to_owned());
+        }
         match command {
             VpnCommand::Up { name } => match self.vpn_up(now, name.as_deref()) {
                 Ok(()) => return Reply::Done,

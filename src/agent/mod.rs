@@ -83,7 +83,7 @@ pub struct Agent {
     relations: Option<Relations>,
     vpn: Vpn,
     /// `None` where the configuration has no `[mobility]`.
-    mobility: Option<Mobility>,
+    mobility: Option<Box<Mobility>>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -171,7 +171,8 @@ impl Agent {
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.relate(now);
         if let Some(settings) = agent.settings.mobility.clone() {
-            agent.mobility = Some(Mobility::new(settings, random(), &mut agent.wishes));
+            let mobility = Mobility::new(settings, random(), &mut agent.wishes);
+            agent.mobility = Some(Box::new(mobility));
         }
         agent
             .vpn
@@ -253,7 +254,7 @@ impl Agent {
             self.held.poll_timeout(),
             self.relations.as_ref().and_then(Relations::poll_timeout),
             self.vpn.poll_timeout(),
-            self.mobility.as_ref().and_then(Mobility::poll_timeout),
+            self.mobility.as_ref().and_then(|m| m.poll_timeout()),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -299,7 +300,7 @@ impl Agent {
                 self.relations_effect(now, effect);
             } else if let Some(change) = self.vpn.poll_change() {
                 self.vpn_changed(now, &change);
-            } else if let Some(wish) = self.mobility.as_mut().and_then(Mobility::poll_effect) {
+            } else if let Some(wish) = self.mobility.as_mut().and_then(|m| m.poll_effect()) {
                 self.mobility_effect(now, wish);
             } else {
                 break;

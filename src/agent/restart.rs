@@ -87,6 +87,7 @@ impl Agent {
     /// a restart and stays as it was.
     pub(super) fn reconfigure(&mut self, now: Instant, mut settings: Settings) {
         settings.interception = self.settings.interception.clone();
+        settings.mobility.clone_from(&self.settings.mobility);
         if settings.presence.is_some() != self.settings.presence.is_some() {
             settings.presence.clone_from(&self.settings.presence);
         }

@@ -1,6 +1,7 @@
 //! What a reload changes.
 
 use super::Loaded;
+use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::presence::settings::PresenceSettings;
 use crate::agent::settings::Settings;
 use crate::ike::settings::{Peer, Timing};
@@ -117,6 +118,10 @@ impl Difference {
                     old.daemon.control_group != new.daemon.control_group,
                 ),
                 ("interception", a.interception != b.interception),
+                (
+                    "mobility",
+                    !same_mobility(a.mobility.as_ref(), b.mobility.as_ref()),
+                ),
                 ("presence", a.presence.is_some() != b.presence.is_some()),
                 ("presence.entity", of_presence(|a, b| a.entity != b.entity)),
                 ("presence.mark", of_presence(|a, b| a.mark != b.mark)),
@@ -162,6 +167,14 @@ fn same_peer(a: &Peer, b: &Peer) -> bool {
     a.psk.expose() == b.psk.expose()
         && a.may_protect == b.may_protect
         && a.may_protect_itself == b.may_protect_itself
+}
+
+fn same_mobility(a: Option<&MobilitySettings>, b: Option<&MobilitySettings>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
 }
 
 /// Of `[presence]`, what takes effect at once.

@@ -185,7 +185,7 @@ impl Daemon {
             }
         }
         notify(&[NotifyState::Stopping]);
-        self.stop(inputs.reports).await;
+        Box::pin(self.stop(inputs.reports)).await;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::agent::event::Doubt;
 use crate::agent::vpn::VpnState;
 use crate::kernel::adapters::Adapter;
 use crate::mobile_ip::dual_client::station::Effect as Wish;
-use crate::mobile_ip::dual_client::{Tell, VpnCommand};
+use crate::mobile_ip::dual_client::{Tell, Vpn, VpnCommand};
 use crate::mobile_ip::{Arrangement, Datagram, Via};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,12 @@ impl Agent {
             mobility.adapters_are(now, adapters, &mut self.wishes);
             self.wait_for_ways();
         }
+    }
+
+    /// Whether the VPN is its business.
+    pub(in crate::agent) fn mobility_has_vpn(&self) -> bool {
+        let mobility = self.settings.mobility.as_ref();
+        mobility.is_some_and(|m| m.dual.vpn != Vpn::Absent)
     }
 
     pub(in crate::agent) fn mobility_clock(

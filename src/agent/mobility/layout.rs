@@ -362,9 +362,10 @@ impl Layout<'_> {
         };
         let name = adapter.name;
         let is_neighbour = |net: &Ipv4Net| net.contains(&below.home_agent);
-        let gateway = match adapter.addresses.iter().any(is_neighbour) {
-            true => None,
-            false => below.gateway.map(IpAddr::V4),
+        let gateway = if adapter.addresses.iter().any(is_neighbour) {
+            None
+        } else {
+            below.gateway.map(IpAddr::V4)
         };
         let (table, agent) = (
             self.settings.tables.below(system),

@@ -88,6 +88,20 @@ impl Tables {
 }
 
 impl MobilitySettings {
+    /// Keys and all.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let all = |settings: &Self| (settings.dual.clone(), settings.adapters, settings.tables);
+        let agreements = |settings: &Self| settings.outer.len() + 1;
+        let mut pairs = self
+            .outer
+            .iter()
+            .map(|(site, mine)| other.outer.get(site).map(|theirs| (mine, theirs)))
+            .chain([Some((&self.inner, &other.inner))]);
+        all(self) == all(other)
+            && agreements(self) == agreements(other)
+            && pairs.all(|pair| pair.is_some_and(|(a, b)| is_agreed_alike(a, b)))
+    }
+
     /// Where applications speak from S unless they say otherwise.
     pub fn destinations(&self) -> Vec<Ipv4Net> {
         match &self.dual.tunnelling {
@@ -95,4 +109,10 @@ impl MobilitySettings {
             Tunnelling::Split(networks) => networks.clone(),
         }
     }
+}
+
+/// Exposed to be compared with each other: both come from files that only root can choose.
+fn is_agreed_alike(a: &Agreement, b: &Agreement) -> bool {
+    let (a, b) = (&a.association, &b.association);
+    (a.spi, a.algorithm, a.key.expose()) == (b.spi, b.algorithm, b.key.expose())
 }

@@ -3,7 +3,7 @@
 use super::layout::is_carried;
 use super::{Mobility, Standing};
 use crate::agent::Agent;
-use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, VpnPhase};
+use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
 use crate::mobile_ip::{Carriage, LinkId, Path, Through};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -89,29 +89,30 @@ impl Mobility {
                 return view;
             }
         };
-        view.waits_for = station.waits_for.unwrap_or_default().to_owned();
-        view.by_hand = match station.by_hand {
+        let waits_for = station.waits_for.unwrap_or_default();
+        waits_for.clone_into(&mut view.waits_for);
+        let by_hand = match station.by_hand {
             Override::None => "",
             Override::Outside => "outside",
             Override::Blocked => "blocked",
-        }
-        .to_owned();
+        };
+        by_hand.clone_into(&mut view.by_hand);
         view.adapters = station.links.iter().map(physical).collect();
         view.registrations = station
             .registrations
             .iter()
             .filter_map(registration)
             .collect();
-        view.vpn = match (&self.settings.dual.vpn, station.vpn) {
-            (crate::mobile_ip::dual_client::Vpn::Absent, _) => "absent",
+        let vpn = match (&self.settings.dual.vpn, station.vpn) {
+            (Vpn::Absent, _) => "absent",
             (_, VpnPhase::Off) => "off",
             (_, VpnPhase::Coming { .. }) => "coming",
             (_, VpnPhase::Up { .. }) => "up",
             (_, VpnPhase::Warm { .. }) => "warm",
             (_, VpnPhase::Going { .. }) => "going",
             (_, VpnPhase::Waiting { .. }) => "waiting",
-        }
-        .to_owned();
+        };
+        vpn.clone_into(&mut view.vpn);
         view.site = station.site.unwrap_or_default();
         view
     }

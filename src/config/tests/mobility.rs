@@ -126,3 +126,20 @@ fn what_cannot_work_is_refused_with_what_to_do() {
         assert!(all.contains(complaint), "{complaint}: {all}");
     }
 }
+
+#[test]
+fn a_reload_says_that_mobility_waits_for_a_restart() {
+    let before = load_text(&format!("{}{MOBILITY}", whole()));
+    let altered = MOBILITY.replace("10.20.0.5", "10.20.0.6");
+    for (text, differs) in [
+        (MOBILITY.to_owned(), false),
+        (altered, true),
+        (MOBILITY.replace("inner.key", "psk"), false),
+        (String::new(), true),
+    ] {
+        let after = load_text(&format!("{}{text}", whole()));
+        let difference = Difference::between(&before, &after);
+        let said = difference.needs_restart.contains(&"mobility");
+        assert_eq!(said, differs, "{text}");
+    }
+}
