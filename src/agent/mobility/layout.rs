@@ -36,6 +36,9 @@ const ANCHOR_MTU: u32 = 1500;
 const TUNNEL_MTU: u32 = 1480;
 const HOPS: u8 = 64;
 
+/// UDP port (RFC 5944 §1.8).
+const REGISTRATION: u16 = 434;
+
 /// The table that the system keeps.
 const MAIN: u32 = 254;
 
@@ -185,12 +188,33 @@ impl Layout<'_> {
             self.rule(0, MAIN, None, Some(network));
             self.rule(1, table, Some(network), None);
         }
+        self.registering_at_home(home);
         let nobody = host(Ipv4Addr::UNSPECIFIED.into());
         for destination in settings.destinations() {
             self.rule(2, table, Some(nobody), Some(IpNet::V4(destination)));
         }
         if arrangement.inner.home == home && may_use(arrangement) {
             self.carry(&arrangement.inner, (table, 0), Some(home));
+        }
+    }
+
+    /// What asks whether this is the home network has source S before S has a way, and so does what
+    /// answers: neither is sent, or let in, by a table that ends in unreachable.
+    fn registering_at_home(&mut self, home: Ipv4Addr) {
+        let inner = &self.settings.dual.inner;
+        let is_home = |net: &Ipv4Net| {
+            inner
+                .home_network
+                .is_some_and(|at| at.contains(&net.addr()))
+        };
+        let mut addresses = self.around.adapters.iter().flat_map(|a| &a.addresses);
+        if addresses.any(is_home) {
+            self.want(Object::Rule(RuleKey {
+                from: Some(host(home.into())),
+                to: Some(host(inner.home_agent.into())),
+                udp_to: Some(REGISTRATION),
+                ..RuleKey::new(Family::V4, self.settings.tables.rule_priority, MAIN)
+            }));
         }
     }
 

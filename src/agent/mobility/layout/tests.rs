@@ -311,6 +311,27 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
     assert!(rules.contains(&"priority 7381 from 10.60.0.0/24 lookup 7380 proto 88".to_owned()));
 }
 
+#[test]
+fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() {
+    let mut settings = settings();
+    settings.dual.inner.home_network = Some("10.20.0.0/24".parse().unwrap());
+    let home = [adapter(5, "eth0", "10.20.0.50/24", [10, 20, 0, 1].into())];
+    let blocked = arrangement(Place::Blocked, Path::Blocked, None);
+    let with = |adapters: &[Adapter]| {
+        let around = Around {
+            adapters,
+            vpn: None,
+        };
+        objects(&settings, &blocked, around)
+    };
+    let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 ipproto udp dport 434 \
+                       lookup 254 proto 88";
+    let at_home = with(&home);
+    assert!(rules(&at_home).contains(&registering.to_owned()));
+    assert_eq!(text(&at_home, 7380), [END_OF_S]);
+    assert!(!rules(&with(&adapters())).contains(&registering.to_owned()));
+}
+
 // --- whatever is wanted --------------------------------------------------------------------------
 
 fn any_address() -> impl Strategy<Value = Ipv4Addr> {
