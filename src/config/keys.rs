@@ -167,6 +167,28 @@ pub const VPN_CLIENT: Keys = Keys {
     names: &["peer", "addresses"],
 };
 
+pub const HOME_AGENT: Keys = Keys {
+    table: "home-agent",
+    shape: Shape::Once,
+    names: &[
+        "address",
+        "home-network",
+        "link",
+        "lifetime",
+        "reverse-tunnel",
+        "trusted-networks",
+        "rate",
+        "rate-each",
+        "rate-failures",
+    ],
+};
+
+pub const MOBILE_NODE: Keys = Keys {
+    table: "mobile-node",
+    shape: Shape::Repeated,
+    names: &["home", "spi", "key-file", "algorithm", "replay", "networks"],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -200,6 +222,8 @@ pub const TABLES: &[&Keys] = &[
     &VPN,
     &VPN_GATEWAY,
     &VPN_CLIENT,
+    &HOME_AGENT,
+    &MOBILE_NODE,
 ];
 
 impl Keys {

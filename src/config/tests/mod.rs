@@ -3,6 +3,7 @@
 mod any_input;
 mod documentation;
 mod files;
+mod home_agent;
 mod presence;
 mod rules;
 mod vpn;
