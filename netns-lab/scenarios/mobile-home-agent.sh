@@ -3,7 +3,7 @@
 # through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration.
 #
 # topology: mip-fig1
-# needs: agent
+# needs: esp agent
 
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
@@ -27,7 +27,11 @@ key-file = "node.key"
 TOML
 (umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key")
 leave_nothing 102o
-on 102o ip link add probe type ipip external 2>/dev/null && on 102o ip link del probe || skip "this kernel has no ipip"
+has_tunnels() {
+    on 102o ip link add probe type ipip external && on 102o ip link set probe up &&
+        on 102o ip route add "$mobility" encap ip src "$outer_agent" dst "$care_of" dev probe && on 102o ip link del probe
+}
+has_tunnels 2>/dev/null || skip "this kernel has no ipip, or no encapsulation by route (CONFIG_LWTUNNEL)"
 # What is there of ours, and what we changed.
 ours() {
     on 102o ip route show table all proto 88
