@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("mobile_ip", &["net"], "layer 1: one protocol, values only"),
     (
         "store",
-        &["net", "presence"],
+        &["net", "presence", "mobile_ip"],
         "layer 2: keeps values, knows nobody who wants them",
     ),
     (

@@ -23,6 +23,7 @@ impl Agent {
                     error,
                 }),
             },
+            Command::Bindings => self.bindings(now),
             Command::Vpn(command) => self.vpn_command(now, &command),
             Command::Presence(command) => return self.presence_command(now, token, command),
             Command::Policy(command) => return self.policy_command(now, token, command),

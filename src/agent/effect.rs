@@ -2,7 +2,7 @@
 
 use super::event::Token;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
-use super::snapshot::{DiscoverReport, EventView, Snapshot};
+use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
 use crate::kernel::desired::Change;
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
@@ -32,6 +32,12 @@ pub enum Effect {
     Remember(Vec<Selector>),
     /// To be kept in the store.
     Keep(Keep),
+    /// To be kept in the store, and answered with [`super::event::Event::BindingsKept`]; numbers
+    /// rise by one.
+    KeepBinding {
+        number: u64,
+        kept: Box<mobile_ip::home_agent::effects::Kept>,
+    },
     Reply {
         token: Token,
         reply: Reply,
@@ -55,6 +61,7 @@ pub enum Reply {
     Registered(u64),
     /// `Err` where no peer answered at all; what it keeps to itself is in the report.
     Asked(Result<AskReport, String>),
+    Bindings(Vec<BindingView>),
     Done,
     Failed(String),
 }

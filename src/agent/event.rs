@@ -12,6 +12,7 @@ use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub enum Event {
@@ -53,6 +54,16 @@ pub enum Event {
     },
     /// A datagram on port 434, where the settings have a role of Mobile IP.
     Registration(mobile_ip::Datagram),
+    /// What the store has kept of our own home agent, and the time since 1970. Once, where the
+    /// settings have one; it hears nothing before.
+    Bindings {
+        unix: Duration,
+        kept: Vec<mobile_ip::home_agent::effects::Kept>,
+    },
+    /// Everything up to this [`super::effect::Effect::KeepBinding`] is on the disk.
+    BindingsKept {
+        number: u64,
+    },
     Kernel(KernelEvent),
     Command {
         token: Token,
@@ -130,4 +141,6 @@ pub enum Command {
     Policy(PolicyCommand),
     Ask(Ask),
     Vpn(VpnCommand),
+    /// Of our own home agent.
+    Bindings,
 }

@@ -95,6 +95,11 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List who is registered with the agent's own home agent, and where.
+    Bindings {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Probe for the gateway of an address now, and show every answer. Sets nothing up.
     Discover {
         /// Destination of the packet that would be protected.
@@ -225,6 +230,7 @@ mod tests {
             "policies --json",
             "sas --json",
             "tunnels --json",
+            "bindings --json",
             "discover 10.2.0.8 --json",
             "events --json",
             "reload --json",

@@ -113,6 +113,16 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             show(output.json, &tunnels, || render::tunnels(&tunnels, width))?;
             Ok(Verdict::Good)
         }
+        Command::Bindings { output } => {
+            let response = Client::connect(socket)?.call(&Request::Bindings)?;
+            let Response::Bindings(bindings) = response else {
+                return Err(ClientError::Mismatch.into());
+            };
+            show(output.json, &bindings, || {
+                render::bindings(&bindings, width)
+            })?;
+            Ok(Verdict::Good)
+        }
         Command::Discover {
             address,
             from,

@@ -215,6 +215,28 @@ pub const MOBILITY_SITE: Keys = Keys {
     ],
 };
 
+pub const HOME_AGENT: Keys = Keys {
+    table: "home-agent",
+    shape: Shape::Once,
+    names: &[
+        "address",
+        "home-network",
+        "link",
+        "lifetime",
+        "reverse-tunnel",
+        "trusted-networks",
+        "rate",
+        "rate-each",
+        "rate-failures",
+    ],
+};
+
+pub const MOBILE_NODE: Keys = Keys {
+    table: "mobile-node",
+    shape: Shape::Repeated,
+    names: &["home", "spi", "key-file", "algorithm", "replay", "networks"],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -250,6 +272,8 @@ pub const TABLES: &[&Keys] = &[
     &VPN_CLIENT,
     &MOBILITY,
     &MOBILITY_SITE,
+    &HOME_AGENT,
+    &MOBILE_NODE,
 ];
 
 impl Keys {

@@ -13,7 +13,7 @@ use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events::{self, Link};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::sockets;
 use super::wiring::{Sockets, System};
@@ -32,8 +32,9 @@ use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
+use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::masked::TooManyPrefixes;
-use crate::store::{Store, StoreError};
+use crate::store::{Bindings, Store, StoreError};
 use sd_notify::NotifyState;
 use std::future::pending;
 use std::io;
@@ -79,6 +80,7 @@ const CALLS_WAITING: usize = 16;
 const MOST_HISTORY: usize = 100_000;
 /// In the state directory.
 const STORE: &str = "presence.redb";
+const BINDINGS: &str = "bindings.redb";
 /// How long after a restart a tunnel of before must have received something, or nothing is sent
 /// into it any more.
 const PROOF: Duration = Duration::from_secs(1);
@@ -159,6 +161,9 @@ impl Daemon {
                     tracing::warn!(?doubt, "the clock is not what it was");
                     self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
+                }
+                Some(number) = inputs.kept.recv() => {
+                    self.handle(Event::BindingsKept { number });
                 }
                 () = reached(deadline) => {
                     self.agent.handle_timeout(Instant::now());
@@ -271,6 +276,9 @@ impl Daemon {
             }
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
+            Effect::KeepBinding { number, kept } => {
+                return self.keeper.keep_binding(number, *kept);
+            }
             Effect::Send {
                 local,
                 remote,
@@ -319,7 +327,6 @@ impl Daemon {
             Some(new) => {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
-                self.listen_for_registrations();
                 self.handle(Event::Configuration(settings));
                 self.look_at_gateways();
                 self.keeper.try_again();
@@ -328,14 +335,6 @@ impl Daemon {
         }
         notify(&[NotifyState::Ready]);
         response
-    }
-
-    /// A port that somebody else has is no reason to give up what works.
-    fn listen_for_registrations(&self) {
-        let wanted = self.loaded.agent.has_mobile_ip_role();
-        if let Err(error) = self.sockets.listen_for_registrations(wanted) {
-            tracing::error!(%error, "no registrations are heard");
-        }
     }
 
     async fn stop(mut self, mut reports: UnboundedReceiver<Report>) {
@@ -367,6 +366,8 @@ struct Inputs {
     /// When it is to be seen whether the tunnels of before carry anything.
     proof: Option<tokio::time::Instant>,
     datagrams: Datagrams,
+    /// How far bindings are kept.
+    kept: UnboundedReceiver<u64>,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -430,6 +431,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let memory = Memory::new(&loaded.daemon.state_dir);
     // What must be protected is held or blocked even by a start that fails because of this.
     let remembered = memory.load();
+    // Routes of bindings that an earlier run left stay in use where these are known in time.
+    let bindings = open_bindings(&loaded);
     let mut agent = Agent::new(
         Instant::now(),
         loaded.agent.clone(),
@@ -439,6 +442,15 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     )?;
     let tunnels = left_behind::tunnels(&found.policies, &found.sas);
     let adopting = !tunnels.is_empty();
+    let (bindings, unread) = match bindings {
+        Ok(Some((store, kept))) => {
+            let unix = clock::unix();
+            agent.handle(Instant::now(), Event::Bindings { unix, kept });
+            (Some(store), None)
+        }
+        Ok(None) => (None, None),
+        Err(error) => (None, Some(error)),
+    };
     agent.handle(Instant::now(), Event::Found(tunnels));
     // Held or blocked what must be protected, before anything else is done.
     let waiting = settled(&mut agent, &writer, &mut reports).await;
@@ -446,8 +458,13 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     crypto::warm_up(&mut System::new());
     warm_up().await;
     let sockets = sockets?;
-    sockets.listen_for_registrations(loaded.agent.has_mobile_ip_role())?;
+    if loaded.agent.has_mobile_ip_role() {
+        sockets.listen_for_registrations()?;
+    }
     remembered?;
+    if let Some(error) = unread {
+        return Err(error.into());
+    }
     let mut store = open_store(&loaded)?;
     if let Some(store) = &mut store {
         agent.handle(
@@ -457,6 +474,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     }
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
+    let (told, kept) = mpsc::unbounded_channel();
+    let bindings = bindings.map(|store| KeptBindings { store, told });
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
@@ -465,6 +484,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         monitor,
         proof,
         datagrams: sockets.datagrams(),
+        kept,
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -485,7 +505,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut inputs.reports).await;
     let calls = Calls::default();
-    let keeper = Keeper::start(memory, store).map_err(|source| Error::Start {
+    let keeper = Keeper::start(memory, store, bindings).map_err(|source| Error::Start {
         what: "start the thread that keeps what the next start should know",
         source,
     })?;
@@ -516,6 +536,16 @@ fn open_store(loaded: &Loaded) -> Result<Option<Store>, Error> {
     let wanted = loaded.agent.presence.is_some();
     let path = loaded.daemon.state_dir.join(STORE);
     Ok(wanted.then(|| Store::open(&path)).transpose()?)
+}
+
+/// Where there is a home agent: its store, and what it has kept.
+fn open_bindings(loaded: &Loaded) -> Result<Option<(Bindings, Vec<Kept>)>, StoreError> {
+    if loaded.agent.home_agent.is_none() {
+        return Ok(None);
+    }
+    let mut store = Bindings::open(&loaded.daemon.state_dir.join(BINDINGS))?;
+    let kept = store.load()?;
+    Ok(Some((store, kept)))
 }
 
 /// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for

@@ -36,13 +36,9 @@ impl Sockets {
         })
     }
 
-    /// Port 434 is open where the configuration has a role of Mobile IP.
-    pub(super) fn listen_for_registrations(&self, wanted: bool) -> Result<(), sockets::Error> {
-        if wanted {
-            return self.registration.open();
-        }
-        self.registration.close();
-        Ok(())
+    /// Where the configuration has a role of Mobile IP. Nothing leaves from port 434 before.
+    pub(super) fn listen_for_registrations(&self) -> Result<(), sockets::Error> {
+        self.registration.open()
     }
 
     /// To be read, by one reader.

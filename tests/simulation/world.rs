@@ -407,7 +407,10 @@ impl World {
                         .push(format!("{at:9.4} {name} {} {}", line.kind, line.detail));
                 }
                 Effect::Remember(selectors) => self.nodes[node].remembered = selectors,
-                Effect::Keep(_) | Effect::SendRegistration(_) | Effect::Reply { .. } => {}
+                Effect::Keep(_)
+                | Effect::KeepBinding { .. }
+                | Effect::SendRegistration(_)
+                | Effect::Reply { .. } => {}
             }
         }
         let Node {

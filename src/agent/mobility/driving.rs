@@ -34,6 +34,11 @@ impl Agent {
         let Some(mobility) = &mut self.mobility else {
             return;
         };
+        let is_doubtful = matches!(doubt, Some(Doubt::ClockStepped | Doubt::Resumed));
+        // Between two steps, instants tell the time better than whole seconds of the wall clock.
+        if mobility.knows_time() && !is_doubtful {
+            return;
+        }
         if let Err(error) = mobility.time_is(now, unix) {
             self.tell(now, "refused", format!("[mobility]: {error}"));
         } else if doubt == Some(Doubt::Resumed) {

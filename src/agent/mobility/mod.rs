@@ -13,6 +13,8 @@
 mod driving;
 pub mod layout;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use super::vpn::VpnState;
@@ -72,6 +74,10 @@ impl Mobility {
         };
         mobility.lay_out(wishes);
         mobility
+    }
+
+    pub fn knows_time(&self) -> bool {
+        matches!(self.station, Standing::Running(_))
     }
 
     /// # Errors

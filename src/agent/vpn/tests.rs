@@ -198,7 +198,10 @@ impl World {
                 Effect::Remember(selectors) => host.remembered = selectors,
                 Effect::Tell { line, .. } => host.told.push(line.kind),
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
-                Effect::SendAs { .. } | Effect::SendRegistration(_) | Effect::Keep(_) => {}
+                Effect::SendAs { .. }
+                | Effect::SendRegistration(_)
+                | Effect::KeepBinding { .. }
+                | Effect::Keep(_) => {}
             }
         }
     }

@@ -4,6 +4,7 @@
 //! its last column goes on below.
 
 pub mod escape;
+mod home_agent;
 mod lists;
 mod mobility;
 mod presence;
@@ -12,6 +13,7 @@ mod table;
 mod time;
 mod vpn;
 
+pub use home_agent::{bindings, home_agent};
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
 pub use mobility::mobility;
 pub use presence::{asked, network, policy_rows, presence, presence_of, protocols};

@@ -440,7 +440,10 @@ impl World {
                     self.hosts[host].tells.push(line);
                 }
                 Effect::Reply { token, reply } => self.hosts[host].replies.push((token, reply)),
-                Effect::SendAs { .. } | Effect::SendRegistration(_) | Effect::Remember(_) => {}
+                Effect::SendAs { .. }
+                | Effect::SendRegistration(_)
+                | Effect::KeepBinding { .. }
+                | Effect::Remember(_) => {}
             }
         }
         let Host {
