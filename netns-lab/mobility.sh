@@ -157,6 +157,16 @@ start_scapy_agent() {
     eventually 60 grep -q listening "$mobility_trace/$log.log" || fail "no home agent: $(cat "$mobility_trace/$log.log")"
 }
 
+# start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...]]: our own, for one mobile node.
+start_own_agent() {
+    {
+        printf '[identity]\nid = "%s.example"\n\n[home-agent]\naddress = "%s"\nhome-network = "%s"\n' "$1" "$2" "$3"
+        [[ -z ${6:-} ]] || printf 'trusted-networks = %s\n' "$(toml_list "$6")"
+        printf '\n[[mobile-node]]\nhome = "%s"\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$4" "$5"
+    } | configure "$1"
+    start_agent "$1"
+}
+
 # mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.
 mobile() { agent "$1" mobility --json | jq -r "$2"; }
 at() { [[ $(mobile "$1" .place) == "$2" ]]; }

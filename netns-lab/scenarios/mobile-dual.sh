@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The dual client with our own VPN: inside (FIG. 11) S is in a tunnel between the adapter and the inner home agent, and outside
+# The dual client with our own VPN and home agents: inside (FIG. 11) S is in a tunnel between the adapter and the inner home agent, and outside
 # (FIG. 9) in one within ESP within the outer tunnel, with the headers of FIG. 14. One TCP session and a stream of packets live
 # through every move, and outside nothing is in the clear but the requests that ask whether it is outside.
 #
@@ -31,7 +31,7 @@ subnets = "10.10.0.0/16"
 home = "$intranet"
 home-agent = "$inner_agent"
 spi = 256
-algorithm = "hmac-md5"
+algorithm = "hmac-sha256"
 key-file = "inner.key"
 destinations = "10.0.0.0/8"
 inside-ranges = "10.0.0.0/8"
@@ -41,7 +41,7 @@ name = "enterprise"
 home = "$mobility"
 home-agent = "$outer_agent"
 spi = 256
-algorithm = "hmac-md5"
+algorithm = "hmac-sha256"
 key-file = "outer.key"
 vpn = "enterprise"
 END
@@ -62,9 +62,8 @@ subnets = "10.10.0.0/16"
 peer = "laptop.example"
 addresses = "$vpn_address"
 END
-start_scapy_agent 102i "$inner_agent" "$(agent_folder 102i)/inner.key" --home 10.20.0.0/24 \
-    --trusted 10.11.0.0/24 --trusted 10.12.0.0/24 --trusted 10.30.0.0/24
-start_scapy_agent 102o "$outer_agent" "$(agent_folder 102o)/outer.key" --home 198.51.100.0/24
+start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key 10.11.0.0/24,10.12.0.0/24,10.30.0.0/24
+start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key
 start_agent 104
 start_agent 103
 

@@ -18,7 +18,6 @@ id = "laptop.example"
 home = "$mobility"
 home-agent = "$outer_agent"
 spi = 256
-algorithm = "hmac-md5"
 key-file = "mobile.key"
 destinations = "192.0.2.0/24"
 END

@@ -191,7 +191,7 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
         let allowed = "256–4294967295, as the home agent has it";
         values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
     });
-    let mut algorithm = Algorithm::HmacSha256;
+    let mut algorithm = Algorithm::HmacMd5;
     section.set("algorithm", &mut algorithm, |v| {
         let words = [
             ("hmac-sha256", Algorithm::HmacSha256),

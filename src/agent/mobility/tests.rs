@@ -13,11 +13,11 @@ use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, Key, Object, Route};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::dual_client::{Site, Vpn};
+use crate::mobile_ip::home_agent::HomeAgent;
+use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
 use crate::mobile_ip::home_agent::settings::{
     HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings as Serving,
 };
-use crate::mobile_ip::home_agent::HomeAgent;
-use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
 use crate::mobile_ip::replay::Clock;
 use crate::net::Random;
 use crate::net::random::Seeded;
@@ -173,8 +173,7 @@ impl Laptop {
             remote: datagram.local,
             ..datagram.clone()
         };
-        self.home_agent
-            .handle(self.now, Heard::Datagram(there));
+        self.home_agent.handle(self.now, Heard::Datagram(there));
         // The binding is in its kernel and its store at once.
         while let Some(effect) = self.home_agent.poll_effect() {
             if let Answer::Send(answer) = effect {

@@ -17,7 +17,7 @@ name = \"north\"
 home = \"198.51.100.5\"
 home-agent = \"192.0.2.2\"
 spi = 0x101
-algorithm = \"hmac-md5\"
+algorithm = \"hmac-sha256\"
 key-file = \"outer.key\"
 vpn = \"moving\"
 near = \"203.0.113.0/24\"
@@ -37,7 +37,7 @@ fn one_system_alone_needs_no_site_no_peer_and_no_proxy() {
     let mobility = loaded.agent.mobility.unwrap();
     assert_eq!(mobility.dual.vpn, Vpn::Absent);
     assert_eq!(mobility.dual.tunnelling, Tunnelling::Full);
-    assert_eq!(mobility.inner.association.algorithm, Algorithm::HmacSha256);
+    assert_eq!(mobility.inner.association.algorithm, Algorithm::HmacMd5);
     assert!(mobility.outer.is_empty());
     assert!(mobility.dual.check().is_ok());
 }
@@ -53,7 +53,8 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
     assert_eq!(mobility.dual.inside_protection, InsideProtection::Esp);
     let site = &mobility.dual.sites[0];
     assert_eq!(site.gateway.as_deref(), Some("moving"));
-    assert_eq!(mobility.outer[&0].association.spi, 257);
+    let outer = &mobility.outer[&0].association;
+    assert_eq!((outer.spi, outer.algorithm), (257, Algorithm::HmacSha256));
     assert_eq!(mobility.destinations(), ["10.0.0.0/8".parse().unwrap()]);
 }
 
