@@ -28,8 +28,13 @@ use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Plac
 use crate::net::Random;
 use layout::{Around, Objects};
 use settings::MobilitySettings;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+
+/// The address of a network comes before its gateway. A request that leaves between the two is lost,
+/// and the next one has to wait; so for this long an address alone is none.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// Of an adapter without a default route: the last choice.
 const NO_METRIC: u32 = u32::MAX;
@@ -39,6 +44,10 @@ pub struct Mobility {
     settings: MobilitySettings,
     station: Standing,
     adapters: Vec<Adapter>,
+    /// Those with an address and no gateway, and until when one is waited for.
+    settling: BTreeMap<u32, Instant>,
+    /// When the dual client was told of adapters last.
+    told_at: Option<Instant>,
     /// V, from when the VPN gives it until it is not wanted any more.
     vpn: Option<Ipv4Addr>,
     arrangement: Arrangement,
@@ -68,6 +77,8 @@ impl Mobility {
             settings,
             station: Standing::AwaitingClock(Some(random)),
             adapters: Vec::new(),
+            settling: BTreeMap::new(),
+            told_at: None,
             vpn: None,
             arrangement,
             wanted: Objects::new(),
@@ -107,6 +118,12 @@ impl Mobility {
     }
 
     pub fn adapters_are(&mut self, now: Instant, adapters: Vec<Adapter>, wishes: &mut Wishes) {
+        let waits = |adapter: &&Adapter| !adapter.addresses.is_empty() && adapter.gateway.is_none();
+        let indices: Vec<u32> = adapters.iter().filter(waits).map(|a| a.index).collect();
+        self.settling.retain(|index, _| indices.contains(index));
+        for index in indices {
+            self.settling.entry(index).or_insert(now + SETTLING);
+        }
         self.adapters = adapters;
         self.tell_links(now);
         // Its addresses are ends of tunnels.
@@ -138,6 +155,10 @@ impl Mobility {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        let settles = self.told_at.and_then(|told| self.settles_at(told));
+        if settles.is_some_and(|at| at <= now) {
+            self.tell_links(now);
+        }
         if let Standing::Running(station) = &mut self.station
             && station.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -147,9 +168,21 @@ impl Mobility {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.station {
-            Standing::Running(station) => station.poll_timeout(),
+            Standing::Running(station) => {
+                let settles = self.told_at.and_then(|told| self.settles_at(told));
+                [station.poll_timeout(), settles]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
             Standing::AwaitingClock(_) => None,
         }
+    }
+
+    /// When the next address counts without a gateway, of those that did not at `told`.
+    fn settles_at(&self, told: Instant) -> Option<Instant> {
+        let waiting = self.settling.values().filter(|until| **until > told);
+        waiting.min().copied()
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
@@ -179,7 +212,16 @@ impl Mobility {
     }
 
     fn tell_links(&mut self, now: Instant) {
-        let links = self.adapters.iter().map(link).collect();
+        self.told_at = Some(now);
+        let is_settling = |index| self.settling.get(&index).is_some_and(|until| now < *until);
+        let links = self.adapters.iter().map(|adapter| {
+            let mut link = link(adapter);
+            if is_settling(adapter.index) {
+                link.addresses.clear();
+            }
+            link
+        });
+        let links = links.collect();
         self.dual(now, dual_client::Input::Links(links));
     }
 

@@ -254,6 +254,26 @@ fn a_request_that_is_lost_is_sent_again_and_s_waits() {
 }
 
 #[test]
+fn an_address_counts_when_its_gateway_is_known_or_none_has_come() {
+    let without_gateway = || {
+        let mut adapters = at("203.0.113.10/25");
+        adapters[0].gateway = None;
+        adapters
+    };
+    let mut laptop = Laptop::start(single());
+    laptop.clock_is_known();
+    laptop.on(without_gateway());
+    assert_eq!(laptop.ways(), [END], "not asked yet");
+    laptop.on(at("203.0.113.10/25"));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()], "asked at once");
+    laptop.on(Vec::new());
+    laptop.on(without_gateway());
+    assert_eq!(laptop.ways(), [END]);
+    laptop.pass(Duration::from_millis(1200));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()], "without one");
+}
+
+#[test]
 fn the_view_says_where_we_are_and_what_carries_s() {
     let mut laptop = Laptop::start(single());
     let waits_for = |laptop: &Laptop| {
