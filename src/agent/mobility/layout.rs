@@ -72,9 +72,9 @@ pub fn objects(
         objects: Objects::new(),
     };
     layout.tunnels();
+    layout.vpn();
     layout.intranet(arrangement);
     layout.mobility(arrangement);
-    layout.vpn();
     layout.objects
 }
 
@@ -258,6 +258,15 @@ impl Layout<'_> {
             source: None,
         };
         self.default_route(table, way);
+        // It is there before S goes into it, so that a move opens a route and nothing else.
+        let remote = self.settings.dual.inner.home_agent;
+        self.tunnel(
+            NESTED,
+            LinkKind::IpInIpBetween {
+                local: address,
+                remote,
+            },
+        );
     }
 
     // --- ways -------------------------------------------------------------------------------------
