@@ -9,63 +9,7 @@
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
 
-share_secret vpn.psk 103 104
-share_secret inner.key 103 102i
-share_secret outer.key 103 102o
-configure 103 <<END
-[identity]
-id = "laptop.example"
-
-[[peer]]
-id = "gw.example"
-psk-file = "vpn.psk"
-may-protect = "10.10.0.0/16"
-
-[[vpn]]
-name = "enterprise"
-peer = "gw.example"
-gateway = "$gateway"
-subnets = "10.10.0.0/16"
-
-[mobility]
-home = "$intranet"
-home-agent = "$inner_agent"
-spi = 256
-algorithm = "hmac-sha256"
-key-file = "inner.key"
-destinations = "10.0.0.0/8"
-inside-ranges = "10.0.0.0/8"
-
-[[mobility-site]]
-name = "enterprise"
-home = "$mobility"
-home-agent = "$outer_agent"
-spi = 256
-algorithm = "hmac-sha256"
-key-file = "outer.key"
-vpn = "enterprise"
-END
-configure 104 <<END
-[identity]
-id = "gw.example"
-
-[[peer]]
-id = "laptop.example"
-psk-file = "vpn.psk"
-may-protect = "nothing"
-
-[vpn-gateway]
-pool = "10.30.0.0/24"
-subnets = "10.10.0.0/16"
-
-[[vpn-client]]
-peer = "laptop.example"
-addresses = "$vpn_address"
-END
-start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key 10.11.0.0/24,10.12.0.0/24,10.30.0.0/24
-start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key
-start_agent 104
-start_agent 103
+configure_dual
 
 state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; }
 for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done

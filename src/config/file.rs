@@ -187,9 +187,11 @@ impl<'r, 't> File<'r, 't> {
                 &keys::VPN,
                 &keys::VPN_GATEWAY,
                 &keys::MOBILITY,
+                &keys::HOME_AGENT,
             ];
-            // A mobile node alone has nobody to negotiate keys with.
-            let mobile = self.root.contains_key(keys::MOBILITY.table);
+            // Mobile IP alone has nobody to negotiate keys with.
+            let roles = [&keys::MOBILITY, &keys::HOME_AGENT];
+            let mobile = roles.iter().any(|role| self.root.contains_key(role.table));
             let elsewhere = (keys == &keys::PROXY || mobile)
                 && others
                     .iter()

@@ -118,10 +118,12 @@ impl Agent {
         self.tell(now, kind, tell.to_string());
     }
 
-    /// What follows the routing table leaves when the kernel has the way; what is bound to an adapter
-    /// needs none.
+    /// What follows the routing table, or one of our rules at home, leaves when the kernel has it; what
+    /// is bound to an adapter and comes from its address needs neither.
     fn register(&mut self, datagram: Datagram) {
-        let waits = datagram.via == Via::Routed;
+        let mobility = self.settings.mobility.as_ref();
+        let is_home = mobility.is_some_and(|m| m.dual.inner.home == *datagram.local.ip());
+        let waits = is_home || datagram.via == Via::Routed;
         let effect = Effect::SendRegistration(datagram);
         match self.barrier {
             Some(revision) if waits => self.awaiting.push_back((revision, effect)),
