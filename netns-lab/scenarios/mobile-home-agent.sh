@@ -39,6 +39,8 @@ ours() {
     on 102o nft list tables | grep xfrm-agent || true
     on 102o sysctl net.ipv4.conf.all.forwarding net.ipv4.conf.all.rp_filter
 }
+# It needs to forward, whoever said so before.
+on 102o sysctl -q net.ipv4.conf.all.forwarding=0
 before=$(ours)
 start_agent 102o
 
@@ -115,6 +117,11 @@ is_bound '[]'
 [[ -z $(on 102o ip route show table all proto 88 "$mobility") ]] || fail "the route stayed: $(ours)"
 ! on 102o nft list ruleset | grep -q "203.0.113.138" || fail "an entry stayed: $(on 102o nft list ruleset)"
 
+# An administrator throws it out; then the agent goes while somebody is registered, and leaves nothing.
+registers 0
+agent 102o revoke "$mobility" || fail "not revoked"
+is_bound '[]'
+! reached 1 || fail "reached after the revocation"
 registers 0
 stop_agent 102o
 [[ $(ours) == "$before" ]] || fail "left behind: $(diff <(echo "$before") <(ours))"

@@ -24,6 +24,7 @@ impl Agent {
                 }),
             },
             Command::Bindings => self.bindings(now),
+            Command::Revoke(home) => self.revoke(now, home),
             Command::Vpn(command) => self.vpn_command(now, &command),
             Command::Presence(command) => return self.presence_command(now, token, command),
             Command::Policy(command) => return self.policy_command(now, token, command),

@@ -3,11 +3,11 @@
 use super::event::Token;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
 use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
-use crate::kernel::desired::Change;
+use crate::kernel::desired::{Change, LinkName};
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing::Level;
 
 #[derive(Debug)]
@@ -28,6 +28,11 @@ pub enum Effect {
     },
     /// From port 434, by the link that it names or as the routing table has it.
     SendRegistration(mobile_ip::Datagram),
+    /// Gratuitous ARP: packets for this address come to us on that link from now on.
+    Announce {
+        link: LinkName,
+        address: Ipv4Addr,
+    },
     /// To be kept across restarts: `clear` never applies to these again.
     Remember(Vec<Selector>),
     /// To be kept in the store.

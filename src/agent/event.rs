@@ -11,7 +11,7 @@ use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -143,4 +143,6 @@ pub enum Command {
     Vpn(VpnCommand),
     /// Of our own home agent.
     Bindings,
+    /// Withdraw those of this home address (RFC 3543).
+    Revoke(Ipv4Addr),
 }

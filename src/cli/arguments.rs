@@ -4,7 +4,7 @@ use super::presence::arguments::{Policy, Presence, Questions};
 use crate::config;
 use crate::net::{IpNet, MaskedAddr, Protocol};
 use clap::{Args, Parser, Subcommand};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Opportunistic IPsec: discovers the gateway at the other end and protects what both ends agree on.
@@ -97,6 +97,14 @@ pub enum Command {
     },
     /// List who is registered with the agent's own home agent, and where.
     Bindings {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Withdraw what a mobile node has registered with the agent's own home agent, and tell who
+    /// understands that.
+    Revoke {
+        /// Its home address.
+        home: Ipv4Addr,
         #[command(flatten)]
         output: Output,
     },
@@ -231,6 +239,7 @@ mod tests {
             "sas --json",
             "tunnels --json",
             "bindings --json",
+            "revoke 198.51.100.5 --json",
             "discover 10.2.0.8 --json",
             "events --json",
             "reload --json",

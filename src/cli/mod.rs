@@ -123,6 +123,14 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             })?;
             Ok(Verdict::Good)
         }
+        Command::Revoke { home, output } => {
+            let response = Client::connect(socket)?.call(&Request::Revoke(home))?;
+            let Response::Done = response else {
+                return Err(ClientError::Mismatch.into());
+            };
+            show(output.json, &(), String::new)?;
+            Ok(Verdict::Good)
+        }
         Command::Discover {
             address,
             from,

@@ -13,7 +13,7 @@ use crate::agent::vpn::VpnCommand;
 use crate::net::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Both ends must agree on it; raised where a line changes its meaning.
 pub const VERSION: u32 = 1;
@@ -39,6 +39,8 @@ pub enum Request {
     Vpn(VpnCommand),
     /// Of the agent's own home agent.
     Bindings,
+    /// Withdraws the bindings of this home address.
+    Revoke(Ipv4Addr),
     /// Answered by [`Response::Event`] for as long as the connection lasts.
     Events,
 }
@@ -58,6 +60,7 @@ impl Request {
             | Self::Presence(PresenceCommand::Set(_) | PresenceCommand::Clear(_))
             | Self::Policy(PolicyCommand::Register(_) | PolicyCommand::Remove(_))
             | Self::Ask(_)
+            | Self::Revoke(_)
             | Self::Vpn(_) => Access::Change,
         }
     }
@@ -82,6 +85,7 @@ impl Request {
             Self::Vpn(VpnCommand::Down) => "vpn down",
             Self::Vpn(VpnCommand::Warm) => "vpn warm",
             Self::Bindings => "bindings",
+            Self::Revoke(_) => "revoke",
             Self::Events => "events",
         }
     }
@@ -429,6 +433,8 @@ mod tests {
         assert_eq!(Request::Status.access(), Access::Look);
         assert_eq!(Request::Events.access(), Access::Look);
         assert_eq!(Request::Bindings.access(), Access::Look);
+        let revoke = Request::Revoke(Ipv4Addr::new(198, 51, 100, 5));
+        assert_eq!(revoke.access(), Access::Change);
         assert_eq!(discover().access(), Access::Change);
         assert_eq!(Request::Reload.access(), Access::Change);
         let entity = set().entity;

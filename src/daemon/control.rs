@@ -58,6 +58,7 @@ impl Calls {
             Request::Ask(ask) => Command::Ask(ask),
             Request::Vpn(command) => Command::Vpn(command),
             Request::Bindings => Command::Bindings,
+            Request::Revoke(home) => Command::Revoke(home),
             // The server serves these itself.
             Request::Events => return Meaning::Done,
         };

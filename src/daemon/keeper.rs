@@ -40,7 +40,7 @@ struct Waiting {
 /// Of each mobile node the newest, so that no more waits than there are.
 #[derive(Debug, Default)]
 struct Unkept {
-    by_home: HashMap<Ipv4Addr, Kept>,
+    by_node: HashMap<(Ipv4Addr, Option<Vec<u8>>), Kept>,
     /// The last one's number.
     number: u64,
 }
@@ -79,7 +79,8 @@ impl Keeper {
     /// Where there is a home agent. Numbers rise.
     pub(super) fn keep_binding(&self, number: u64, kept: Kept) {
         self.order(|waiting| {
-            waiting.bindings.by_home.insert(kept.home, kept);
+            let node = (kept.home, kept.nai.clone());
+            waiting.bindings.by_node.insert(node, kept);
             waiting.bindings.number = number;
         });
     }
@@ -111,7 +112,7 @@ impl Orders {
 
     fn next(&self) -> Waiting {
         let nothing = |w: &mut Waiting| {
-            let unkept = !w.presence.is_empty() || !w.bindings.by_home.is_empty();
+            let unkept = !w.presence.is_empty() || !w.bindings.by_node.is_empty();
             w.newest.is_none() && !unkept && !w.try_again && !w.finish
         };
         let waiting = self.came.wait_while(self.lock(), nothing);
@@ -171,19 +172,19 @@ const MOST_WAITING: usize = 100_000;
 impl Unkept {
     fn newer(&mut self, newer: Self) {
         self.number = self.number.max(newer.number);
-        self.by_home.extend(newer.by_home);
+        self.by_node.extend(newer.by_node);
     }
 }
 
 impl KeptBindings {
     /// Whatever came while the disk was at work goes in one transaction.
     fn keep(&mut self, unkept: &mut Unkept) {
-        if unkept.by_home.is_empty() {
+        if unkept.by_node.is_empty() {
             return;
         }
-        match self.store.apply(unkept.by_home.values()) {
+        match self.store.apply(unkept.by_node.values()) {
             Ok(()) => {
-                unkept.by_home.clear();
+                unkept.by_node.clear();
                 // At the end of the daemon nobody listens any more.
                 let _ = self.told.send(unkept.number);
             }

@@ -290,6 +290,12 @@ impl Daemon {
                 hop_limit,
                 payload,
             } => self.sockets.send_as(src, dst, hop_limit, &payload),
+            Effect::Announce { link, address } => {
+                if let Err(error) = sockets::announce(link, address) {
+                    tracing::warn!(%error, %link, %address, "hosts learn late who is away");
+                }
+                return;
+            }
             Effect::SendRegistration(datagram) => self.sockets.send_registration(&datagram),
         };
         if let Err(error) = sent {

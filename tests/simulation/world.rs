@@ -410,6 +410,7 @@ impl World {
                 Effect::Keep(_)
                 | Effect::KeepBinding { .. }
                 | Effect::SendRegistration(_)
+                | Effect::Announce { .. }
                 | Effect::Reply { .. } => {}
             }
         }

@@ -16,7 +16,7 @@ mod view;
 mod tests;
 
 use super::Agent;
-use super::effect::Effect;
+use super::effect::{Effect, Reply};
 use super::event::Doubt;
 use super::wishes::Wishes;
 use crate::kernel::desired::{Key, LinkName, Object, Revision};
@@ -110,11 +110,12 @@ impl OwnHomeAgent {
         }
     }
 
-    fn intercept(&mut self, home: Ipv4Addr, wishes: &mut Wishes) {
-        if let Some(link) = self.link {
-            self.intercepted.insert(home);
-            wishes.want(Object::Proxy(kernel::standing_in(home, link)));
-        }
+    /// Gives the link on which it is to be said.
+    fn intercept(&mut self, home: Ipv4Addr, wishes: &mut Wishes) -> Option<LinkName> {
+        let link = self.link?;
+        self.intercepted.insert(home);
+        wishes.want(Object::Proxy(kernel::standing_in(home, link)));
+        Some(link)
     }
 
     fn release(&mut self, home: Ipv4Addr, wishes: &mut Wishes) {
@@ -154,6 +155,10 @@ impl OwnHomeAgent {
             datagram,
         });
     }
+}
+
+fn no_home_agent() -> Reply {
+    Reply::Failed("the configuration has no [home-agent]".to_owned())
 }
 
 impl Agent {
@@ -218,6 +223,18 @@ impl Agent {
         }
     }
 
+    /// Whoever can be told is told so.
+    pub(super) fn revoke(&mut self, now: Instant, home: Ipv4Addr) -> Reply {
+        let Some(own) = &mut self.home else {
+            return no_home_agent();
+        };
+        if own.room.view(now).all(|binding| binding.home != home) {
+            return Reply::Failed(format!("nobody is registered as {home}"));
+        }
+        own.room.handle(now, Input::Revoke(home));
+        Reply::Done
+    }
+
     pub(super) fn bindings_kept(&mut self, number: u64) {
         if let Some(own) = &mut self.home {
             own.kept = own.kept.max(number);
@@ -246,7 +263,12 @@ impl Agent {
             }
             RoomEffect::Bind { home, tunnels } => own.bind(home, tunnels, &mut self.wishes),
             RoomEffect::Unbind { home } => own.withdraw(home, &[], &mut self.wishes),
-            RoomEffect::Intercept { home } => own.intercept(home, &mut self.wishes),
+            RoomEffect::Intercept { home } => {
+                let link = own.intercept(home, &mut self.wishes);
+                let address = home;
+                let said = link.map(|link| Effect::Announce { link, address });
+                self.afterwards.extend(said);
+            }
             RoomEffect::Release { home } => own.release(home, &mut self.wishes),
             RoomEffect::Send(datagram) => {
                 // Whoever else wants something by now does no harm: it is written as soon.

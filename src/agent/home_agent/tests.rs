@@ -164,6 +164,7 @@ impl Scene {
                     left.push(format!("keep {number}"));
                     self.store.push((number, *kept));
                 }
+                Effect::Announce { link, address } => left.push(format!("{address} on {link}")),
                 Effect::SendRegistration(datagram) => left.push(format!("say {}", code(&datagram))),
                 _ => {}
             }
@@ -354,8 +355,11 @@ fn on_a_physical_home_network_arp_is_answered_while_the_mobile_node_is_away() {
     let mut scene = Scene::new(settings(Some(link), vec![mobile_node()]), Vec::new());
     let proxy = Key::Proxy(super::kernel::standing_in(HOME, link));
     assert!(!scene.objects.contains_key(&proxy));
-    scene.register(|_| {});
+    let left = scene.ask(|_| {});
+    assert_eq!(left, ["keep 1", "kernel", "198.51.100.5 on eth1"]);
     assert!(scene.objects.contains_key(&proxy));
+    let renewed = scene.ask(|_| {});
+    assert_eq!(renewed, ["keep 2"], "said once");
     scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
     assert!(!scene.objects.contains_key(&proxy));
 }
@@ -393,6 +397,25 @@ fn a_reload_keeps_the_bindings_of_who_is_still_a_mobile_node() {
     scene.hand(Event::Configuration(Box::new(settings(None, Vec::new()))));
     assert_eq!(scene.care_of(), None);
     assert!(scene.listed().is_empty());
+}
+
+#[test]
+fn a_revocation_by_hand_withdraws_the_binding_and_another_one_finds_nobody() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    scene.register(|_| {});
+    let revoke = |scene: &mut Scene| {
+        let (token, command) = (Token(1), Command::Revoke(HOME));
+        scene
+            .agent
+            .handle(scene.now, Event::Command { token, command });
+        std::iter::from_fn(|| scene.agent.poll_effect()).find_map(|effect| match effect {
+            Effect::Reply { reply, .. } => Some(reply),
+            _ => None,
+        })
+    };
+    assert!(matches!(revoke(&mut scene), Some(Reply::Done)));
+    assert!(scene.listed().is_empty());
+    assert!(matches!(revoke(&mut scene), Some(Reply::Failed(why)) if why.contains("nobody")));
 }
 
 #[test]

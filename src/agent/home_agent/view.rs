@@ -1,6 +1,6 @@
 //! What can be seen of our own home agent.
 
-use super::OwnHomeAgent;
+use super::{OwnHomeAgent, no_home_agent};
 use crate::agent::Agent;
 use crate::agent::effect::Reply;
 use crate::agent::snapshot::{BindingView, HomeAgentView};
@@ -27,7 +27,7 @@ impl Agent {
     pub(in crate::agent) fn bindings(&self, now: Instant) -> Reply {
         match &self.home {
             Some(own) => Reply::Bindings(own.room.view(now).map(|b| binding(&b)).collect()),
-            None => Reply::Failed("the configuration has no [home-agent]".to_owned()),
+            None => no_home_agent(),
         }
     }
 }

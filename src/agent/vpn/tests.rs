@@ -200,6 +200,7 @@ impl World {
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
                 Effect::SendAs { .. }
                 | Effect::SendRegistration(_)
+                | Effect::Announce { .. }
                 | Effect::KeepBinding { .. }
                 | Effect::Keep(_) => {}
             }

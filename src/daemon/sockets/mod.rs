@@ -1,11 +1,13 @@
 //! The sockets of the agent. All of them pass XFRM policies and carry the pass mark, but for the one
 //! whose registrations go where the routing table leads.
 
+mod arp;
 mod options;
 mod raw;
 mod registration;
 mod udp;
 
+pub use arp::announce;
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};
 pub use registration::RegistrationSockets;
