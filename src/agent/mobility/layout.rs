@@ -20,7 +20,7 @@ use crate::kernel::desired::{
     LinkName, LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
 };
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through};
-use crate::net::{Family, IpNet, Ipv4Net, host};
+use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -35,9 +35,6 @@ const ANCHOR_MTU: u32 = 1500;
 /// header forbids fragments.
 const TUNNEL_MTU: u32 = 1480;
 const HOPS: u8 = 64;
-
-/// UDP port (RFC 5944 §1.8).
-const REGISTRATION: u16 = 434;
 
 /// The table that the system keeps.
 const MAIN: u32 = 254;
@@ -198,23 +195,14 @@ impl Layout<'_> {
         }
     }
 
-    /// What asks whether this is the home network has source S before S has a way, and so does what
-    /// answers: neither is sent, or let in, by a table that ends in unreachable.
+    /// What asks whether this is the home network has source S before S has a way, and the home agent's
+    /// ARP for S is answered only where S has a way back to it. So packets between the two pass the table
+    /// of S; [`kept_in`] holds back all but registrations.
     fn registering_at_home(&mut self, home: Ipv4Addr) {
-        let inner = &self.settings.dual.inner;
-        let is_home = |net: &Ipv4Net| {
-            inner
-                .home_network
-                .is_some_and(|at| at.contains(&net.addr()))
-        };
-        let mut addresses = self.around.adapters.iter().flat_map(|a| &a.addresses);
-        if addresses.any(is_home) {
-            self.want(Object::Rule(RuleKey {
-                from: Some(host(home.into())),
-                to: Some(host(inner.home_agent.into())),
-                udp_to: Some(REGISTRATION),
-                ..RuleKey::new(Family::V4, self.settings.tables.rule_priority, MAIN)
-            }));
+        if is_on_home_network(self.settings, self.around.adapters) {
+            let agent = self.settings.dual.inner.home_agent;
+            let (from, to) = (host(home.into()), host(agent.into()));
+            self.rule(0, MAIN, Some(from), Some(to));
         }
     }
 
@@ -417,6 +405,27 @@ impl Layout<'_> {
         self.route(key, way);
         self.rule(1, table, Some(host(below.local.into())), Some(agent));
     }
+}
+
+/// Whether an adapter has an address of the home network of S, which proves nothing.
+fn is_on_home_network(settings: &MobilitySettings, adapters: &[Adapter]) -> bool {
+    let network = settings.dual.inner.home_network;
+    let is_home = |net: &Ipv4Net| network.is_some_and(|at| at.contains(&net.addr()));
+    adapters.iter().flat_map(|a| &a.addresses).any(is_home)
+}
+
+/// While a network looks like the home network and is not proved to be inside, nothing goes from S to its
+/// home agent; registrations pass, since their sockets pass all policies.
+pub fn kept_in(
+    settings: &MobilitySettings,
+    arrangement: &Arrangement,
+    around: Around<'_>,
+) -> Option<Selector> {
+    let may_be_clear = matches!(arrangement.place, Place::Inside | Place::WithoutVpn);
+    let inner = &settings.dual.inner;
+    let is_kept = !may_be_clear && is_on_home_network(settings, around.adapters);
+    let agent = IpNet::from(IpAddr::V4(inner.home_agent));
+    is_kept.then(|| Selector::between(host(inner.home.into()), agent))
 }
 
 /// Outside, S goes into the VPN or nowhere, whatever the path says.

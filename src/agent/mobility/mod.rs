@@ -17,15 +17,17 @@ pub mod settings;
 mod tests;
 pub mod view;
 
+use super::foundation::verdict;
 use super::vpn::VpnState;
-use super::wishes::Wishes;
+use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
-use crate::kernel::desired::Object;
+use crate::kernel::desired::{Action, Direction, Mark, Object, Policy};
+use crate::kernel::ownership::Band;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
 use crate::mobile_ip::dual_client::{self, Override};
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place};
-use crate::net::Random;
+use crate::net::{Random, Selector};
 use layout::{Around, Objects};
 use settings::MobilitySettings;
 use std::collections::BTreeMap;
@@ -52,6 +54,8 @@ pub struct Mobility {
     vpn: Option<Ipv4Addr>,
     arrangement: Arrangement,
     wanted: Objects,
+    /// What does not leave although a rule leads past the table of S.
+    kept_in: Option<Selector>,
 }
 
 /// Registrations need the time of day.
@@ -82,6 +86,7 @@ impl Mobility {
             vpn: None,
             arrangement,
             wanted: Objects::new(),
+            kept_in: None,
         };
         mobility.lay_out(wishes);
         mobility
@@ -231,7 +236,15 @@ impl Mobility {
             adapters: &self.adapters,
             vpn: self.vpn,
         };
+        let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
         let wanted = layout::objects(&self.settings, &self.arrangement, around);
+        if let Some(selector) = kept_in {
+            wishes.want_policy(Owner::Vpn, held_back(selector));
+        }
+        let unkept = std::mem::replace(&mut self.kept_in, kept_in);
+        if let Some(selector) = unkept.filter(|_| unkept != kept_in) {
+            wishes.withdraw_policy(Owner::Vpn, held_back(selector).key);
+        }
         let before = std::mem::replace(&mut self.wanted, wanted);
         for (key, object) in &self.wanted {
             if !before.get(key).is_some_and(|there| is_same(there, object)) {
@@ -242,6 +255,11 @@ impl Mobility {
             wishes.withdraw(key);
         }
     }
+}
+
+fn held_back(selector: Selector) -> Policy {
+    let (mark, block) = (Mark::default(), Action::Block);
+    verdict(Direction::Out, selector, mark, Band::Bypass, block)
 }
 
 /// Of the kinds that a layout has, where the keys are the same.

@@ -324,8 +324,20 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
         };
         objects(&settings, &blocked, around)
     };
-    let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 ipproto udp dport 434 \
-                       lookup 254 proto 88";
+    let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
+    let kept = |place, adapters: &[Adapter]| {
+        let around = Around {
+            adapters,
+            vpn: None,
+        };
+        let arrangement = arrangement(place, Path::Blocked, None);
+        kept_in(&settings, &arrangement, around)
+    };
+    let from_s = Some(Selector::between(host(S.into()), host(S_HA.into())));
+    assert_eq!(kept(Place::Blocked, &home), from_s);
+    assert_eq!(kept(Place::OutsideWithAdapter, &home), from_s);
+    assert_eq!(kept(Place::Inside, &home), None);
+    assert_eq!(kept(Place::Blocked, &adapters()), None);
     let at_home = with(&home);
     assert!(rules(&at_home).contains(&registering.to_owned()));
     assert_eq!(text(&at_home, 7380), [END_OF_S]);
