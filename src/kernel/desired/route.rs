@@ -144,8 +144,6 @@ pub struct RuleKey {
     pub iif: Option<LinkName>,
     /// The link that its socket is bound to.
     pub oif: Option<LinkName>,
-    /// UDP packets to this port only.
-    pub udp_to: Option<u16>,
     pub table: u32,
 }
 
@@ -160,7 +158,6 @@ impl RuleKey {
             mark: Mark::default(),
             iif: None,
             oif: None,
-            udp_to: None,
             table,
         }
     }

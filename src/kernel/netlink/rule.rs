@@ -20,14 +20,10 @@ const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FRA_OIFNAME: u16 = 17;
 const FRA_PROTOCOL: u16 = 21;
-const FRA_IP_PROTO: u16 = 22;
-const FRA_DPORT_RANGE: u16 = 24;
-
-const UDP: u8 = 17;
 
 /// Attributes that narrow what a rule matches, which we never set: realms, tunnel ID, the groups
-/// and prefix lengths that are passed over, VRFs, users and source ports.
-const NEVER_OURS: [u16; 6] = [11, 12, FRA_SUPPRESS_IFGROUP, 19, 20, 23];
+/// and prefix lengths that are passed over, VRFs, users, protocols and ports.
+const NEVER_OURS: [u16; 8] = [11, 12, FRA_SUPPRESS_IFGROUP, 19, 20, 22, 23, 24];
 
 /// `FR_ACT_TO_TBL`.
 const TO_TABLE: u8 = 1;
@@ -71,10 +67,6 @@ fn write(batch: &mut Batch, kind: u16, flags: u16, key: &RuleKey) {
             if let Some(link) = link {
                 payload.attribute_bytes(kind, &[link.as_str().as_bytes(), &[0]]);
             }
-        }
-        if let Some(port) = key.udp_to.map(u16::to_ne_bytes) {
-            payload.attribute_bytes(FRA_IP_PROTO, &[&[UDP]]);
-            payload.attribute_bytes(FRA_DPORT_RANGE, &[&port, &port]);
         }
         payload.attribute_bytes(FRA_TABLE, &[&key.table.to_ne_bytes()]);
         payload.attribute_bytes(FRA_PROTOCOL, &[&[ROUTE_PROTOCOL]]);
@@ -132,24 +124,8 @@ pub fn read(message: &Message<'_>) -> Option<RuleKey> {
         },
         iif: link(attributes.find_str(FRA_IIFNAME))?,
         oif: link(attributes.find_str(FRA_OIFNAME))?,
-        udp_to: udp_to(&attributes)?,
         table: attributes.find_u32(FRA_TABLE)?,
     })
-}
-
-/// The inner `None` is any.
-#[expect(clippy::option_option, reason = "unreadable, any, and one")]
-fn udp_to(attributes: &Attributes<'_>) -> Option<Option<u16>> {
-    let protocol = attributes.find_u8(FRA_IP_PROTO);
-    match (protocol, attributes.find(FRA_DPORT_RANGE)) {
-        (None, None) => Some(None),
-        (Some(UDP), Some(&[first, second, third, fourth])) => {
-            let port = u16::from_ne_bytes([first, second]);
-            let is_one = port == u16::from_ne_bytes([third, fourth]);
-            is_one.then_some(Some(port))
-        }
-        _ => None,
-    }
 }
 
 fn has_more(attributes: &Attributes<'_>) -> bool {
@@ -202,11 +178,7 @@ mod tests {
             oif: Some("eth0.100".parse().unwrap()),
             ..RuleKey::new(Family::V4, 101, 7400).to("10.0.0.0/8".parse().unwrap())
         };
-        let registrations = RuleKey {
-            udp_to: Some(434),
-            ..of_us
-        };
-        for key in [by_mark, of_us, to_them, registrations] {
+        for key in [by_mark, of_us, to_them] {
             assert_eq!(read_back(&key), Some(key));
         }
     }
@@ -214,12 +186,7 @@ mod tests {
     #[test]
     fn a_rule_that_matches_less_than_we_could_have_written_is_not_ours() {
         let key = RuleKey::new(Family::V4, 100, 7400);
-        for (kind, value) in [
-            (FRA_SUPPRESS_PREFIXLEN, 0u32),
-            (20, 1),
-            (FRA_IP_PROTO, 17),
-            (FRA_PROTOCOL, 4),
-        ] {
+        for (kind, value) in [(FRA_SUPPRESS_PREFIXLEN, 0u32), (20, 1), (FRA_PROTOCOL, 4)] {
             let mut batch = Batch::new(1);
             add(&mut batch, &key);
             let message = Messages(batch.bytes()).next().unwrap();

@@ -107,7 +107,6 @@ impl Display for RuleKey {
             mark,
             iif,
             oif,
-            udp_to,
             table,
         } = self;
         if *family == Family::V6 {
@@ -127,9 +126,6 @@ impl Display for RuleKey {
             if let Some(link) = link {
                 write!(f, " {word} {link}")?;
             }
-        }
-        if let Some(port) = udp_to {
-            write!(f, " ipproto udp dport {port}")?;
         }
         write!(f, " lookup {table} proto {ROUTE_PROTOCOL}")
     }
