@@ -143,7 +143,7 @@ esp_keys() {
 # --- home agents that share no code with ours --------------------------------------------------------------------
 
 # start_scapy_agent NODE ADDRESS KEY-FILE WORD...: tests/mobile_ip/home_agent.py with a data path of the kernel. Its lines are
-# in agent-ADDRESS.log.
+# in scapy-ADDRESS.log.
 start_scapy_agent() {
     local node=$1 address=$2 key=$3 log=scapy-$2
     shift 3
@@ -151,6 +151,7 @@ start_scapy_agent() {
     on "$node" ip link set tunnels up
     on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2
     # Its key as octets: what the agent takes from such a file is the text itself.
+    # shellcheck disable=SC2016 # for the shell that it starts
     start_process "$node" "$log" bash -c 'set -o pipefail; "$1" "${@:4}" | "$2" "$3" tunnels' _ \
         "${repository:?}/tests/mobile_ip/home_agent.py" "$lab_folder/bindings.py" "$address" \
         "$address" --key "$(tr -d '\n' <"$key" | od -An -v -tx1 | tr -d ' \n')" "$@"

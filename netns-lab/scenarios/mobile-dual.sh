@@ -9,7 +9,7 @@
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
 
-configure_dual
+configure_dual ''
 
 state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; }
 for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done

@@ -23,8 +23,8 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
+use crate::mobile_ip::dual_client;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
-use crate::mobile_ip::dual_client::{self, Override};
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place};
 use crate::net::{Random, Selector};
@@ -200,10 +200,6 @@ impl Mobility {
     pub fn arrange(&mut self, arrangement: Arrangement, wishes: &mut Wishes) {
         self.arrangement = arrangement;
         self.lay_out(wishes);
-    }
-
-    pub fn by_hand(&mut self, now: Instant, by_hand: Override) {
-        self.dual(now, dual_client::Input::Override(by_hand));
     }
 
     fn dual(&mut self, now: Instant, input: dual_client::Input) {
