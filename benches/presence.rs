@@ -175,6 +175,8 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
                 .collect(),
         }),
         vpn: xfrm_agent::agent::vpn::settings::VpnSettings::default(),
+        home_agent: None,
+        mobility: None,
     }
 }
 

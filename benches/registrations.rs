@@ -53,7 +53,7 @@ fn settings(count: u32, algorithm: Algorithm) -> Settings {
     Settings {
         address: AGENT,
         home_network: "10.16.0.0/12".parse().expect("a prefix"),
-        home_link: None,
+        home_link: xfrm_agent::mobile_ip::home_agent::settings::HomeLink::Virtual,
         mobile_nodes: (0..count).map(node).collect(),
         foreign_agents: Vec::new(),
         pool: None,

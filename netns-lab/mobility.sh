@@ -139,3 +139,110 @@ esp_keys() {
             END { row() }'
     done
 }
+
+# --- home agents that share no code with ours --------------------------------------------------------------------
+
+# start_scapy_agent NODE ADDRESS KEY-FILE WORD...: tests/mobile_ip/home_agent.py with a data path of the kernel. Its lines are
+# in scapy-ADDRESS.log.
+start_scapy_agent() {
+    local node=$1 address=$2 key=$3 log=scapy-$2
+    shift 3
+    on "$node" ip link add tunnels mtu 1480 type ipip external 2>/dev/null || skip "this kernel has no ipip"
+    on "$node" ip link set tunnels up
+    on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2
+    # Its key as octets: what the agent takes from such a file is the text itself.
+    # shellcheck disable=SC2016 # for the shell that it starts
+    start_process "$node" "$log" bash -c 'set -o pipefail; "$1" "${@:4}" | "$2" "$3" tunnels' _ \
+        "${repository:?}/tests/mobile_ip/home_agent.py" "$lab_folder/bindings.py" "$address" \
+        "$address" --key "$(tr -d '\n' <"$key" | od -An -v -tx1 | tr -d ' \n')" "$@"
+    eventually 60 grep -q listening "$mobility_trace/$log.log" || fail "no home agent: $(cat "$mobility_trace/$log.log")"
+}
+
+# start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node; LINK is that of a
+# physical home network.
+start_own_agent() {
+    {
+        printf '[identity]\nid = "%s.example"\n\n[home-agent]\naddress = "%s"\nhome-network = "%s"\n' "$1" "$2" "$3"
+        [[ -z ${6:-} ]] || printf 'trusted-networks = %s\n' "$(toml_list "$6")"
+        [[ -z ${7:-} ]] || printf 'link = "%s"\n' "$7"
+        printf '\n[[mobile-node]]\nhome = "%s"\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$4" "$5"
+    } | configure "$1"
+    start_agent "$1"
+}
+
+# configure_dual: 103 as a dual client whose VPN is our own, to the gateway 104, with home agents of ours on 102i and 102o. S has its
+# home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside.
+configure_dual() {
+    local network=''
+    [[ -z ${1:-} ]] || network="home-network = \"$1\""
+    share_secret vpn.psk 103 104
+    share_secret inner.key 103 102i
+    share_secret outer.key 103 102o
+    configure 103 <<END
+[identity]
+id = "laptop.example"
+
+[[peer]]
+id = "gw.example"
+psk-file = "vpn.psk"
+may-protect = "10.10.0.0/16"
+
+[[vpn]]
+name = "enterprise"
+peer = "gw.example"
+gateway = "$gateway"
+subnets = "10.10.0.0/16"
+
+[mobility]
+home = "$intranet"
+home-agent = "$inner_agent"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "inner.key"
+destinations = "10.0.0.0/8"
+inside-ranges = "10.0.0.0/8"
+$network
+
+[[mobility-site]]
+name = "enterprise"
+home = "$mobility"
+home-agent = "$outer_agent"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "outer.key"
+vpn = "enterprise"
+END
+    configure 104 <<END
+[identity]
+id = "gw.example"
+
+[[peer]]
+id = "laptop.example"
+psk-file = "vpn.psk"
+may-protect = "nothing"
+
+[vpn-gateway]
+pool = "10.30.0.0/24"
+subnets = "10.10.0.0/16"
+
+[[vpn-client]]
+peer = "laptop.example"
+addresses = "$vpn_address"
+END
+    start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
+        "${2:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${3:-}"
+    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key
+    start_agent 104
+    start_agent 103
+}
+
+# mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.
+mobile() { agent "$1" mobility --json | jq -r "$2"; }
+at() { [[ $(mobile "$1" .place) == "$2" ]]; }
+
+# dwells NODE PLACE NETWORK: that place, with the care-of address of that network.
+dwells() {
+    local address
+    read -r address _ < <(lease "$1" "$3")
+    at "$1" "$2" && mobile "$1" '.registrations[] | select(.state == "registered") | .care_of' | has -xF "${address%/*}"
+}

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("mobile_ip", &["net"], "layer 1: one protocol, values only"),
     (
         "store",
-        &["net", "presence"],
+        &["net", "presence", "mobile_ip"],
         "layer 2: keeps values, knows nobody who wants them",
     ),
     (
@@ -23,12 +23,20 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "agent",
-        &["net", "ted", "ike", "presence", "kernel"],
+        &["net", "ted", "ike", "presence", "mobile_ip", "kernel"],
         "layer 3: where the rooms meet",
     ),
     (
         "config",
-        &["net", "ted", "ike", "presence", "kernel", "agent"],
+        &[
+            "net",
+            "ted",
+            "ike",
+            "presence",
+            "mobile_ip",
+            "kernel",
+            "agent",
+        ],
         "layer 4: produces the agent's settings",
     ),
     (
@@ -46,7 +54,16 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     (
         "daemon",
         &[
-            "net", "ted", "ike", "presence", "store", "kernel", "agent", "config", "control",
+            "net",
+            "ted",
+            "ike",
+            "presence",
+            "mobile_ip",
+            "store",
+            "kernel",
+            "agent",
+            "config",
+            "control",
         ],
         "layer 4: connects the agent to sockets, the kernel and the clock",
     ),

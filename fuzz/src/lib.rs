@@ -542,6 +542,8 @@ fn settings() -> Settings {
         on_stop: OnStop::Keep,
         presence: None,
         vpn: VpnSettings::default(),
+        home_agent: None,
+        mobility: None,
     }
 }
 
@@ -563,7 +565,7 @@ fn home_agent_settings() -> home_agent::settings::Settings {
     home_agent::settings::Settings {
         address: HOME_AGENT,
         home_network: "10.20.0.0/16".parse().expect("a prefix"),
-        home_link: None,
+        home_link: home_agent::settings::HomeLink::Virtual,
         mobile_nodes: vec![home_agent::settings::MobileNode {
             home: Some(HOME),
             nai: None,

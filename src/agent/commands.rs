@@ -23,6 +23,8 @@ impl Agent {
                     error,
                 }),
             },
+            Command::Bindings => self.bindings(now),
+            Command::Revoke(home) => self.revoke(now, home),
             Command::Vpn(command) => self.vpn_command(now, &command),
             Command::Presence(command) => return self.presence_command(now, token, command),
             Command::Policy(command) => return self.policy_command(now, token, command),
@@ -32,6 +34,11 @@ impl Agent {
     }
 
     fn vpn_command(&mut self, now: Instant, command: &VpnCommand) -> Reply {
+        if self.mobility_has_vpn() {
+            let message = "[mobility] decides when the VPN is up: `xfrm-agent mobility` says why it \
+                           is as it is";
+            return Reply::Failed(message.to_owned());
+        }
         match command {
             VpnCommand::Up { name } => match self.vpn_up(now, name.as_deref()) {
                 Ok(()) => return Reply::Done,

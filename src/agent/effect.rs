@@ -2,11 +2,12 @@
 
 use super::event::Token;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
-use super::snapshot::{DiscoverReport, EventView, Snapshot};
-use crate::kernel::desired::Change;
+use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
+use crate::kernel::desired::{Change, LinkName};
+use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing::Level;
 
 #[derive(Debug)]
@@ -25,10 +26,23 @@ pub enum Effect {
         hop_limit: u8,
         payload: Vec<u8>,
     },
+    /// From port 434, by the link that it names or as the routing table has it.
+    SendRegistration(mobile_ip::Datagram),
+    /// Gratuitous ARP: packets for this address come to us on that link from now on.
+    Announce {
+        link: LinkName,
+        address: Ipv4Addr,
+    },
     /// To be kept across restarts: `clear` never applies to these again.
     Remember(Vec<Selector>),
     /// To be kept in the store.
     Keep(Keep),
+    /// To be kept in the store, and answered with [`super::event::Event::BindingsKept`]; numbers
+    /// rise by one.
+    KeepBinding {
+        number: u64,
+        kept: Box<mobile_ip::home_agent::effects::Kept>,
+    },
     Reply {
         token: Token,
         reply: Reply,
@@ -52,6 +66,7 @@ pub enum Reply {
     Registered(u64),
     /// `Err` where no peer answered at all; what it keeps to itself is in the report.
     Asked(Result<AskReport, String>),
+    Bindings(Vec<BindingView>),
     Done,
     Failed(String),
 }

@@ -5,11 +5,14 @@ use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use super::vpn::VpnCommand;
+use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
+use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub enum Event {
@@ -21,6 +24,8 @@ pub enum Event {
     Transparent(TransparentPorts),
     /// Our own addresses, whenever they change.
     Addresses(Vec<IpAddr>),
+    /// The adapters that lead out of this machine, whenever they change.
+    Adapters(Vec<Adapter>),
     /// The MAC addresses of the default gateways that are known now: when links or addresses
     /// change, and now and then.
     Gateways(Vec<[u8; 6]>),
@@ -46,6 +51,18 @@ pub enum Event {
         remote: SocketAddr,
         hop_limit: u8,
         payload: Vec<u8>,
+    },
+    /// A datagram on port 434, where the settings have a role of Mobile IP.
+    Registration(mobile_ip::Datagram),
+    /// What the store has kept of our own home agent, and the time since 1970. Once, where the
+    /// settings have one; it hears nothing before.
+    Bindings {
+        unix: Duration,
+        kept: Vec<mobile_ip::home_agent::effects::Kept>,
+    },
+    /// Everything up to this [`super::effect::Effect::KeepBinding`] is on the disk.
+    BindingsKept {
+        number: u64,
     },
     Kernel(KernelEvent),
     Command {
@@ -124,4 +141,8 @@ pub enum Command {
     Policy(PolicyCommand),
     Ask(Ask),
     Vpn(VpnCommand),
+    /// Of our own home agent.
+    Bindings,
+    /// Withdraw those of this home address (RFC 3543).
+    Revoke(Ipv4Addr),
 }

@@ -279,6 +279,8 @@ mod tests {
             on_stop: OnStop::Keep,
             presence: None,
             vpn: VpnSettings::default(),
+            home_agent: None,
+            mobility: None,
         }
     }
 

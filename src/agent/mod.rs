@@ -18,7 +18,9 @@ pub mod effect;
 pub mod event;
 mod foundation;
 mod held;
+pub mod home_agent;
 pub mod left_behind;
+pub mod mobility;
 mod negotiation;
 pub mod presence;
 mod protected;
@@ -42,6 +44,8 @@ use crate::ted::proxies::{Proxy, ProxyId};
 use effect::{Effect, Routes};
 use event::{Event, KernelEvent, Token};
 use held::Held;
+use home_agent::OwnHomeAgent;
+use mobility::Mobility;
 use negotiation::Negotiations;
 use presence::Relations;
 use protected::OnceProtected;
@@ -50,7 +54,7 @@ use settings::Settings;
 use snapshot::{EventView, RefusalView};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Level;
 use tunnels::Tunnels;
 use vpn::Vpn;
@@ -79,10 +83,20 @@ pub struct Agent {
     /// `None` where the configuration has no `[presence]`.
     relations: Option<Relations>,
     vpn: Vpn,
+    /// `None` where the configuration has no `[mobility]`.
+    mobility: Option<Box<Mobility>>,
+    /// `None` before the store was read, and where the configuration has no `[home-agent]`.
+    home: Option<OwnHomeAgent>,
+    /// For the one that begins when the store was read.
+    home_random: Option<Box<dyn Random>>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
     barrier: Option<Revision>,
+    /// What an earlier run left is known, so that a change says all that stays of it.
+    begun: bool,
+    /// What the kernel has.
+    applied: Revision,
     /// Nobody may be left to wait for the kernel's answer.
     stopping: bool,
     /// Inquiries of the control socket that collect answers.
@@ -113,7 +127,8 @@ enum Timer {
 impl Agent {
     /// Wants everything that the configuration alone demands. The first event must be
     /// [`Event::Found`]: what an earlier run left is in use until then, and the first change after
-    /// it says what stays.
+    /// it says what stays. Only [`Event::Bindings`] may come before it, so that what they want is
+    /// in that change.
     ///
     /// `remembered` is what [`Effect::Remember`] last said.
     ///
@@ -133,6 +148,7 @@ impl Agent {
             &mut random(),
         );
         let ike = ike::endpoint::Endpoint::new(tunnelling::config(&settings)?, random());
+        let home_random = settings.home_agent.as_ref().map(|_| random());
         let mut agent = Self {
             tunnels: Tunnels::new(settings.interception.pass_mark),
             settings,
@@ -152,9 +168,14 @@ impl Agent {
             renumbering: Renumbering::default(),
             relations: None,
             vpn: Vpn::new(now),
+            mobility: None,
+            home: None,
+            home_random,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
+            begun: false,
+            applied: Revision::default(),
             stopping: false,
             discovering: BTreeMap::new(),
             refusals: BTreeMap::new(),
@@ -163,7 +184,12 @@ impl Agent {
             afterwards: VecDeque::new(),
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
+        agent.want_home_agent();
         agent.relate(now);
+        if let Some(settings) = agent.settings.mobility.clone() {
+            let mobility = Mobility::new(settings, random(), &mut agent.wishes);
+            agent.mobility = Some(Box::new(mobility));
+        }
         agent
             .vpn
             .guard_again(&agent.settings.vpn, remembered, &mut agent.wishes);
@@ -173,6 +199,7 @@ impl Agent {
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Found(tunnels) => {
+                self.begun = true;
                 self.adopt(now, tunnels);
                 self.vpn_start(now);
             }
@@ -182,6 +209,7 @@ impl Agent {
                 self.want_interception();
             }
             Event::Addresses(own) => self.addresses(now, own),
+            Event::Adapters(adapters) => self.adapters(now, adapters),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,
@@ -202,8 +230,15 @@ impl Agent {
                 unix,
                 offset,
                 doubt,
-            } => self.wall_clock(now, unix, offset, doubt),
+            } => {
+                self.wall_clock(now, unix, offset, doubt);
+                self.mobility_clock(now, Duration::from_secs(unix.0), doubt);
+                self.home_agent_clock(now, unix, doubt);
+            }
             Event::Stored(kept) => self.stored(now, *kept),
+            Event::Registration(datagram) => self.registration(now, datagram),
+            Event::Bindings { unix, kept } => self.start_home_agent(now, unix, kept),
+            Event::BindingsKept { number } => self.bindings_kept(number),
             Event::Kernel(event) => self.kernel_event(now, event),
             Event::Command { token, command } => self.command(now, token, command),
             Event::Configuration(settings) => self.reconfigure(now, *settings),
@@ -217,6 +252,8 @@ impl Agent {
         self.ike.handle_timeout(now);
         self.held.handle_timeout(now, &mut self.wishes);
         self.vpn_timeout(now);
+        self.mobility_timeout(now);
+        self.home_agent_timeout(now);
         if let Some(relations) = &mut self.relations {
             relations.handle_timeout(now, &mut self.wishes);
         }
@@ -238,6 +275,8 @@ impl Agent {
             self.held.poll_timeout(),
             self.relations.as_ref().and_then(Relations::poll_timeout),
             self.vpn.poll_timeout(),
+            self.mobility.as_ref().and_then(|m| m.poll_timeout()),
+            self.home.as_ref().and_then(OwnHomeAgent::poll_timeout),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -283,9 +322,16 @@ impl Agent {
                 self.relations_effect(now, effect);
             } else if let Some(change) = self.vpn.poll_change() {
                 self.vpn_changed(now, &change);
+            } else if let Some(wish) = self.mobility.as_mut().and_then(|m| m.poll_effect()) {
+                self.mobility_effect(now, wish);
+            } else if let Some(effect) = self.home.as_mut().and_then(OwnHomeAgent::poll_effect) {
+                self.home_agent_effect(now, effect);
             } else {
                 break;
             }
+        }
+        if !self.begun {
+            return;
         }
         if let Some(change) = self.wishes.take_change() {
             self.effects.push_back(Effect::Kernel(change));

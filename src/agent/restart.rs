@@ -87,8 +87,12 @@ impl Agent {
     /// a restart and stays as it was.
     pub(super) fn reconfigure(&mut self, now: Instant, mut settings: Settings) {
         settings.interception = self.settings.interception.clone();
+        settings.mobility.clone_from(&self.settings.mobility);
         if settings.presence.is_some() != self.settings.presence.is_some() {
             settings.presence.clone_from(&self.settings.presence);
+        }
+        if settings.home_agent.is_some() != self.settings.home_agent.is_some() {
+            settings.home_agent.clone_from(&self.settings.home_agent);
         }
         let new = foundation::policies(&settings).and_then(|policies| {
             Ok((
@@ -114,6 +118,7 @@ impl Agent {
         self.drain(now);
         let presence = self.settings.presence.take();
         let gateways = std::mem::take(&mut self.settings.vpn.gateways);
+        let home_agent = self.settings.home_agent.take();
         self.settings = settings;
         self.initiator
             .reload(now, discovery::config(&self.settings));
@@ -125,6 +130,7 @@ impl Agent {
         self.want_interception();
         self.relate_anew(now, presence);
         self.vpn_reload(now, &gateways);
+        self.home_agent_reload(now, home_agent.as_ref());
         self.tell(
             now,
             "reloaded",

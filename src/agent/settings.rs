@@ -1,5 +1,7 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
+use super::home_agent::settings::HomeAgentSettings;
+use super::mobility::settings::MobilitySettings;
 use super::presence::settings::PresenceSettings;
 use super::vpn::settings::VpnSettings;
 use crate::ike;
@@ -23,6 +25,17 @@ pub struct Settings {
     /// `None`: presence is off.
     pub presence: Option<PresenceSettings>,
     pub vpn: VpnSettings,
+    /// `None`: we are no home agent.
+    pub home_agent: Option<HomeAgentSettings>,
+    /// `None`: this machine does not move.
+    pub mobility: Option<MobilitySettings>,
+}
+
+impl Settings {
+    /// Whether registrations are sent or heard.
+    pub fn has_mobile_ip_role(&self) -> bool {
+        self.home_agent.is_some() || self.mobility.is_some()
+    }
 }
 
 /// One `[[proxy]]` of the file: the cross product of its local and remote entries.

@@ -1,6 +1,7 @@
 //! What the agent can be seen to hold: the answers of the control socket. Holds no secrets by
 //! construction. Text forms are those of the kernel's tools where they have one.
 
+use super::mobility::view::MobilityView;
 use serde::{Deserialize, Serialize};
 
 /// Everything, as `status --json` prints it. Lists are in a stable order.
@@ -12,6 +13,12 @@ pub struct Snapshot {
     pub proxies: Vec<ProxyView>,
     pub tunnels: Vec<TunnelView>,
     pub vpn: VpnView,
+    /// Where we are and which tunnels follow; `None` where nothing moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mobility: Option<MobilityView>,
+    /// `None` where the configuration has no `[home-agent]`.
+    #[serde(default)]
+    pub home_agent: Option<HomeAgentView>,
     pub discoveries: Vec<DiscoveryView>,
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.
@@ -81,6 +88,34 @@ pub struct VpnClientView {
     pub from: String,
     pub addresses: Vec<String>,
     pub since_seconds: u64,
+}
+
+/// Our own home agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HomeAgentView {
+    pub address: String,
+    pub home_network: String,
+    /// Empty where the home network is virtual.
+    pub link: String,
+    pub mobile_nodes: usize,
+    pub bindings: usize,
+}
+
+/// One binding of our own home agent, as `bindings --json` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingView {
+    pub home: String,
+    pub care_of: String,
+    /// Our own end of the tunnel.
+    pub agent: String,
+    /// `ipip`.
+    pub encapsulation: String,
+    /// Whether the mobile node may send through the tunnel, too.
+    pub reverse: bool,
+    /// Behind the mobile node.
+    pub networks: Vec<String>,
+    /// `None` never ends.
+    pub left_seconds: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,7 +207,8 @@ pub struct EventView {
     pub at: f64,
     /// Stable, for scripts: `acquire`, `probe`, `candidate`, `tunnel-up`, `tunnel-down`,
     /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`,
-    /// `kernel-accepted`.
+    /// `kernel-accepted`, `mobile-registered`, `mobile-deregistered`, `mobile-expired`,
+    /// `mobile-revoked`, `mobile-denied`, `revocation-acknowledged`, `revocation-unanswered`.
     pub kind: String,
     pub detail: String,
 }

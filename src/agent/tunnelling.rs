@@ -114,6 +114,8 @@ impl Agent {
     }
 
     pub(super) fn applied(&mut self, revision: Revision) {
+        self.applied = self.applied.max(revision);
+        self.send_ready();
         while self
             .awaiting
             .front()

@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::foundation;
+use super::home_agent::OwnHomeAgent;
 use super::presence::Relations;
 use super::settings::FailureAction;
 use super::snapshot::{
@@ -33,6 +34,8 @@ impl Agent {
                 .map(|tunnel| self.tunnel_view(now, tunnel))
                 .collect(),
             vpn: self.vpn_view(now),
+            mobility: self.mobility_view(now),
+            home_agent: self.home_agent_view(now),
             discoveries: self
                 .initiator
                 .pending()
@@ -84,6 +87,7 @@ impl Agent {
             .chain(self.responder.tables())
             .chain(self.ike.tables())
             .chain(self.relations.iter().flat_map(Relations::tables))
+            .chain(self.home.iter().flat_map(OwnHomeAgent::tables))
     }
 
     fn proxy_views(&self) -> Vec<ProxyView> {
@@ -182,6 +186,7 @@ impl Agent {
             .chain(self.responder.counters().named())
             .chain(self.ike.counters().iter())
             .chain(held)
+            .chain(self.home.iter().flat_map(OwnHomeAgent::counters))
             .map(|(name, n)| (name.replace('_', "-"), n))
             .collect()
     }

@@ -4,7 +4,7 @@ use super::presence::arguments::{Policy, Presence, Questions};
 use crate::config;
 use crate::net::{IpNet, MaskedAddr, Protocol};
 use clap::{Args, Parser, Subcommand};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Opportunistic IPsec: discovers the gateway at the other end and protects what both ends agree on.
@@ -95,6 +95,19 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List who is registered with the agent's own home agent, and where.
+    Bindings {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Withdraw what a mobile node has registered with the agent's own home agent, and tell who
+    /// understands that.
+    Revoke {
+        /// Its home address.
+        home: Ipv4Addr,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Probe for the gateway of an address now, and show every answer. Sets nothing up.
     Discover {
         /// Destination of the packet that would be protected.
@@ -133,6 +146,11 @@ pub enum Command {
     /// Our own VPN: a tunnel to a gateway that gives us an address.
     #[command(subcommand)]
     Vpn(Vpn),
+    /// Show where this machine thinks it is, why, and which tunnels carry what.
+    Mobility {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Look at presence and policies, live, and ask, judge and register in dialogs.
     Tui,
     /// Read the configuration file again.
@@ -220,6 +238,8 @@ mod tests {
             "policies --json",
             "sas --json",
             "tunnels --json",
+            "bindings --json",
+            "revoke 198.51.100.5 --json",
             "discover 10.2.0.8 --json",
             "events --json",
             "reload --json",

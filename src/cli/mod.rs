@@ -113,6 +113,24 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             show(output.json, &tunnels, || render::tunnels(&tunnels, width))?;
             Ok(Verdict::Good)
         }
+        Command::Bindings { output } => {
+            let response = Client::connect(socket)?.call(&Request::Bindings)?;
+            let Response::Bindings(bindings) = response else {
+                return Err(ClientError::Mismatch.into());
+            };
+            show(output.json, &bindings, || {
+                render::bindings(&bindings, width)
+            })?;
+            Ok(Verdict::Good)
+        }
+        Command::Revoke { home, output } => {
+            let response = Client::connect(socket)?.call(&Request::Revoke(home))?;
+            let Response::Done = response else {
+                return Err(ClientError::Mismatch.into());
+            };
+            show(output.json, &(), String::new)?;
+            Ok(Verdict::Good)
+        }
         Command::Discover {
             address,
             from,
@@ -139,6 +157,14 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             presence::request(socket, &questions, output.json, width)
         }
         Command::Vpn(command) => vpn(socket, command, width),
+        Command::Mobility { output } => {
+            let view = status(socket)?.mobility.ok_or_else(|| {
+                let message = "this machine does not move: the configuration has no [mobility]";
+                Error::Arguments(message.to_owned())
+            })?;
+            show(output.json, &view, || render::mobility(&view, width))?;
+            Ok(Verdict::Good)
+        }
         Command::Tui => {
             tui::run(socket)?;
             Ok(Verdict::Good)

@@ -1,9 +1,12 @@
 //! What a reload changes.
 
 use super::Loaded;
+use crate::agent::home_agent::settings::HomeAgentSettings;
+use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::presence::settings::PresenceSettings;
 use crate::agent::settings::Settings;
 use crate::ike::settings::{Peer, Timing};
+use crate::mobile_ip::home_agent::settings::MobileNode;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +16,7 @@ pub struct Difference {
     pub proxies: Changes,
     pub peers: Changes,
     pub contacts: Changes,
+    pub mobile_nodes: Changes,
     /// Other keys that take effect at once, as `table.key`.
     pub settings: Vec<&'static str>,
     /// Keys that differ and keep their old value until the agent is restarted.
@@ -66,7 +70,14 @@ impl Difference {
             let named = all.map(|c| (c.entity.to_string(), c.clone()));
             named.collect::<BTreeMap<_, _>>()
         };
+        let mobile_nodes = |settings: &Settings| {
+            let agents = settings.home_agent.iter();
+            let all = agents.flat_map(|agent| &agent.protocol.mobile_nodes);
+            let named = all.filter_map(|node| Some((node.home?.to_string(), node.clone())));
+            named.collect::<BTreeMap<_, _>>()
+        };
         let (a, b) = (&old.agent, &new.agent);
+        let home_agents = a.home_agent.as_ref().zip(b.home_agent.as_ref());
         // Where one of them has none, that alone is said.
         let presence = a.presence.as_ref().zip(b.presence.as_ref());
         let of_presence = |differs: fn(&PresenceSettings, &PresenceSettings) -> bool| {
@@ -83,6 +94,10 @@ impl Difference {
                 Some(_) => Changes::between(&contacts(a), &contacts(b), PartialEq::eq),
                 None => Changes::default(),
             },
+            mobile_nodes: match home_agents {
+                Some(_) => Changes::between(&mobile_nodes(a), &mobile_nodes(b), same_mobile_node),
+                None => Changes::default(),
+            },
             settings: differing(&[
                 (
                     "agent.log-level",
@@ -93,6 +108,10 @@ impl Difference {
                 ("ike", timing(&a.ike) != timing(&b.ike)),
                 ("discovery", a.discovery != b.discovery),
                 ("presence", of_presence(|a, b| general(a) != general(b))),
+                (
+                    "home-agent",
+                    home_agents.is_some_and(|(a, b)| served(a) != served(b)),
+                ),
                 (
                     "site",
                     of_presence(|a, b| a.rulebook.sites != b.rulebook.sites),
@@ -117,7 +136,15 @@ impl Difference {
                     old.daemon.control_group != new.daemon.control_group,
                 ),
                 ("interception", a.interception != b.interception),
+                (
+                    "mobility",
+                    !same_mobility(a.mobility.as_ref(), b.mobility.as_ref()),
+                ),
                 ("presence", a.presence.is_some() != b.presence.is_some()),
+                (
+                    "home-agent",
+                    a.home_agent.is_some() != b.home_agent.is_some(),
+                ),
                 ("presence.entity", of_presence(|a, b| a.entity != b.entity)),
                 ("presence.mark", of_presence(|a, b| a.mark != b.mark)),
             ]),
@@ -140,6 +167,7 @@ impl fmt::Display for Difference {
             ("proxy", &self.proxies),
             ("peer", &self.peers),
             ("contact", &self.contacts),
+            ("mobile node", &self.mobile_nodes),
         ] {
             for (what, names) in [
                 ("added", &changes.added),
@@ -162,6 +190,33 @@ fn same_peer(a: &Peer, b: &Peer) -> bool {
     a.psk.expose() == b.psk.expose()
         && a.may_protect == b.may_protect
         && a.may_protect_itself == b.may_protect_itself
+}
+
+fn same_mobility(a: Option<&MobilitySettings>, b: Option<&MobilitySettings>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
+}
+
+fn same_mobile_node(a: &MobileNode, b: &MobileNode) -> bool {
+    let security = |node: &MobileNode| {
+        let all = node.security.iter();
+        let parts = all.map(|sa| (sa.spi, sa.algorithm, sa.replay, sa.key.expose().to_vec()));
+        parts.collect::<Vec<_>>()
+    };
+    security(a) == security(b) && a.networks == b.networks
+}
+
+/// All of `[home-agent]`.
+fn served(agent: &HomeAgentSettings) -> impl PartialEq + use<'_> {
+    let protocol = &agent.protocol;
+    (
+        (protocol.address, protocol.home_network, agent.link),
+        (protocol.limits, protocol.reverse_tunnel),
+        &protocol.trusted,
+    )
 }
 
 /// Of `[presence]`, what takes effect at once.

@@ -5,7 +5,7 @@ use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
-use super::{CONTROL_SOCKET, peers, presence, proxies, values, vpn};
+use super::{CONTROL_SOCKET, home_agent, mobility, peers, presence, proxies, values, vpn};
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
@@ -109,6 +109,31 @@ impl<'r, 't> File<'r, 't> {
             },
             &peers.iter().map(|read| &read.peer).collect::<Vec<_>>(),
         );
+        let home_agent = home_agent::read(
+            self.report,
+            &home_agent::Tables {
+                agent: self.table(&keys::HOME_AGENT),
+                nodes: self.tables(&keys::MOBILE_NODE),
+            },
+            read_secret,
+        );
+        let mobility = mobility::read(
+            self.report,
+            &mobility::Tables {
+                mobility: self.table(&keys::MOBILITY),
+                sites: self.tables(&keys::MOBILITY_SITE),
+            },
+            &mobility::Surroundings {
+                vpns: &vpn.gateways,
+                interception_table: interception.table,
+            },
+            read_secret,
+        );
+        if let (Some(_), Some(moving)) = (&home_agent, self.root.get(keys::MOBILITY.table)) {
+            let message = "[mobility] and [home-agent]: a machine that moves is no home agent, so \
+                           these are two machines";
+            self.report.error(&moving.span(), message);
+        }
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -122,6 +147,8 @@ impl<'r, 't> File<'r, 't> {
             interception,
             presence,
             vpn,
+            home_agent,
+            mobility,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
             peers,
@@ -155,8 +182,17 @@ impl<'r, 't> File<'r, 't> {
             (&keys::PROXY, "nothing is protected"),
             (&keys::PEER, "nobody is believed, and no tunnel can come up"),
         ] {
-            let others = [&keys::CONTACT, &keys::VPN, &keys::VPN_GATEWAY];
-            let elsewhere = keys == &keys::PROXY
+            let others = [
+                &keys::CONTACT,
+                &keys::VPN,
+                &keys::VPN_GATEWAY,
+                &keys::MOBILITY,
+                &keys::HOME_AGENT,
+            ];
+            // Mobile IP alone has nobody to negotiate keys with.
+            let roles = [&keys::MOBILITY, &keys::HOME_AGENT];
+            let mobile = roles.iter().any(|role| self.root.contains_key(role.table));
+            let elsewhere = (keys == &keys::PROXY || mobile)
                 && others
                     .iter()
                     .any(|other| self.root.contains_key(other.table));

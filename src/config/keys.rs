@@ -167,6 +167,76 @@ pub const VPN_CLIENT: Keys = Keys {
     names: &["peer", "addresses"],
 };
 
+pub const MOBILITY: Keys = Keys {
+    table: "mobility",
+    shape: Shape::Once,
+    names: &[
+        "home",
+        "home-agent",
+        "home-network",
+        "spi",
+        "algorithm",
+        "key-file",
+        "lifetime",
+        "reverse",
+        "destinations",
+        "networks",
+        "vpn-warm",
+        "vpn-patience",
+        "inside-protection",
+        "inside-ranges",
+        "inside-agents",
+        "outside-agents",
+        "clear-probes",
+        "t-monitor",
+        "intranet-adapter",
+        "mobility-adapter",
+        "vpn-adapter",
+        "table",
+        "rule-priority",
+    ],
+};
+
+pub const MOBILITY_SITE: Keys = Keys {
+    table: "mobility-site",
+    shape: Shape::Repeated,
+    names: &[
+        "name",
+        "home",
+        "home-agent",
+        "home-network",
+        "spi",
+        "algorithm",
+        "key-file",
+        "lifetime",
+        "reverse",
+        "vpn",
+        "near",
+    ],
+};
+
+pub const HOME_AGENT: Keys = Keys {
+    table: "home-agent",
+    shape: Shape::Once,
+    names: &[
+        "address",
+        "home-network",
+        "link",
+        "lifetime",
+        "reverse-tunnel",
+        "trusted-networks",
+        "rate",
+        "rate-each",
+        "rate-failures",
+    ],
+};
+
+pub const MOBILE_NODE: Keys = Keys {
+    table: "mobile-node",
+    shape: Shape::Repeated,
+    names: &["home", "spi", "key-file", "algorithm", "replay", "networks"],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -200,6 +270,10 @@ pub const TABLES: &[&Keys] = &[
     &VPN,
     &VPN_GATEWAY,
     &VPN_CLIENT,
+    &MOBILITY,
+    &MOBILITY_SITE,
+    &HOME_AGENT,
+    &MOBILE_NODE,
 ];
 
 impl Keys {

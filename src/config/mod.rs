@@ -17,6 +17,8 @@ pub mod secrets;
 pub mod trusted;
 
 mod file;
+mod home_agent;
+mod mobility;
 mod peers;
 mod presence;
 mod proxies;

@@ -55,6 +55,11 @@ impl<'r, 't> Section<'r, 't> {
         self.value(key).is_some()
     }
 
+    /// For keys that are looked for with [`Section::has`] alone, since none of them is there.
+    pub(super) fn pass_over(&self, keys: &[&'static str]) {
+        self.asked.borrow_mut().extend(keys);
+    }
+
     fn value(&self, key: &str) -> Option<&'r Spanned<DeValue<'t>>> {
         self.table.get(key)
     }

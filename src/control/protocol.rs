@@ -8,12 +8,12 @@
 use crate::agent::presence::commands::{
     Ask, AskReport, PolicyCommand, PolicyEntry, PresenceCommand, PresenceEntry,
 };
-use crate::agent::snapshot::{DiscoverReport, EventView, Snapshot};
+use crate::agent::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
 use crate::agent::vpn::VpnCommand;
 use crate::net::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Both ends must agree on it; raised where a line changes its meaning.
 pub const VERSION: u32 = 1;
@@ -37,6 +37,10 @@ pub enum Request {
     /// Asks a peer's agent for its policy towards us, its presence, or both.
     Ask(Ask),
     Vpn(VpnCommand),
+    /// Of the agent's own home agent.
+    Bindings,
+    /// Withdraws the bindings of this home address.
+    Revoke(Ipv4Addr),
     /// Answered by [`Response::Event`] for as long as the connection lasts.
     Events,
 }
@@ -46,6 +50,7 @@ impl Request {
     pub fn access(&self) -> Access {
         match self {
             Self::Status
+            | Self::Bindings
             | Self::Events
             | Self::Presence(PresenceCommand::List | PresenceCommand::Show(_))
             | Self::Policy(PolicyCommand::List | PolicyCommand::Propose(_)) => Access::Look,
@@ -55,6 +60,7 @@ impl Request {
             | Self::Presence(PresenceCommand::Set(_) | PresenceCommand::Clear(_))
             | Self::Policy(PolicyCommand::Register(_) | PolicyCommand::Remove(_))
             | Self::Ask(_)
+            | Self::Revoke(_)
             | Self::Vpn(_) => Access::Change,
         }
     }
@@ -78,6 +84,8 @@ impl Request {
             Self::Vpn(VpnCommand::Up { .. }) => "vpn up",
             Self::Vpn(VpnCommand::Down) => "vpn down",
             Self::Vpn(VpnCommand::Warm) => "vpn warm",
+            Self::Bindings => "bindings",
+            Self::Revoke(_) => "revoke",
             Self::Events => "events",
         }
     }
@@ -128,6 +136,7 @@ pub enum Response {
     /// Under this number.
     Registered(u64),
     Asked(AskReport),
+    Bindings(Vec<BindingView>),
     /// What was to be done is, and nothing is to be told.
     Done,
     Event(EventView),
@@ -381,6 +390,7 @@ mod tests {
             Response::Lost(3),
             Response::Presence(Vec::new()),
             Response::Policies(Vec::new()),
+            Response::Bindings(Vec::new()),
             Response::Registered(3),
             Response::Asked(AskReport {
                 address: "192.0.2.7".parse().unwrap(),
@@ -422,6 +432,9 @@ mod tests {
     fn only_looking_is_open_to_readers() {
         assert_eq!(Request::Status.access(), Access::Look);
         assert_eq!(Request::Events.access(), Access::Look);
+        assert_eq!(Request::Bindings.access(), Access::Look);
+        let revoke = Request::Revoke(Ipv4Addr::new(198, 51, 100, 5));
+        assert_eq!(revoke.access(), Access::Change);
         assert_eq!(discover().access(), Access::Change);
         assert_eq!(Request::Reload.access(), Access::Change);
         let entity = set().entity;

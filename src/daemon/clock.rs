@@ -36,10 +36,15 @@ impl WallClock {
     }
 }
 
+/// The time since 1970.
+pub(super) fn unix() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+}
+
 /// What the wall clock shows, for the agent.
 pub(super) fn reading(doubt: Option<Doubt>) -> Event {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let unix = now.unwrap_or_default().as_secs();
+    let unix = unix().as_secs();
     let local = jiff::Timestamp::from_second(unix.cast_signed()).unwrap_or_default();
     Event::WallClock {
         unix: Timestamp(unix),

@@ -57,6 +57,8 @@ impl Calls {
             Request::Policy(command) => Command::Policy(command),
             Request::Ask(ask) => Command::Ask(ask),
             Request::Vpn(command) => Command::Vpn(command),
+            Request::Bindings => Command::Bindings,
+            Request::Revoke(home) => Command::Revoke(home),
             // The server serves these itself.
             Request::Events => return Meaning::Done,
         };
@@ -78,6 +80,7 @@ impl Calls {
             Reply::Policies(entries) => Response::Policies(entries),
             Reply::Registered(number) => Response::Registered(number),
             Reply::Asked(Ok(report)) => Response::Asked(report),
+            Reply::Bindings(bindings) => Response::Bindings(bindings),
             Reply::Done => Response::Done,
             Reply::Asked(Err(message)) | Reply::Failed(message) => {
                 Response::failed(FailureKind::Refused, message)

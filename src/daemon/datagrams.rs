@@ -1,7 +1,7 @@
 //! The agent's sockets, read by its own loop: a reply leaves before it is asked whether more has
 //! come, and no task has to be woken for it.
 
-use super::sockets::{Received, UdpSocket};
+use super::sockets::{Received, RegistrationSockets, UdpSocket};
 use crate::agent::event::Event;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -27,13 +27,21 @@ pub(super) enum Source {
 pub(super) struct Datagrams {
     /// The one that has waited longest comes first.
     sockets: VecDeque<(Source, Rc<UdpSocket>)>,
+    registration: Rc<RegistrationSockets>,
+    /// Whether those of registrations are asked before the others.
+    registration_first: bool,
     buffer: Box<[u8]>,
 }
 
 impl Datagrams {
-    pub(super) fn new(sockets: impl IntoIterator<Item = (Source, Rc<UdpSocket>)>) -> Self {
+    pub(super) fn new(
+        sockets: impl IntoIterator<Item = (Source, Rc<UdpSocket>)>,
+        registration: Rc<RegistrationSockets>,
+    ) -> Self {
         Self {
             sockets: sockets.into_iter().collect(),
+            registration,
+            registration_first: false,
             buffer: vec![0; BUFFER].into(),
         }
     }
@@ -45,6 +53,28 @@ impl Datagrams {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        self.registration_first = !self.registration_first;
+        if self.registration_first {
+            let registration = self.poll_registration(context);
+            registration.map_or_else(|| self.poll_sockets(context), Poll::Ready)
+        } else {
+            let polled = self.poll_sockets(context);
+            if polled.is_ready() {
+                return polled;
+            }
+            let registration = self.poll_registration(context);
+            registration.map_or(Poll::Pending, Poll::Ready)
+        }
+    }
+
+    fn poll_registration(&mut self, context: &mut Context<'_>) -> Option<Event> {
+        match self.registration.poll_receive(context, &mut self.buffer) {
+            Poll::Ready(datagram) => Some(Event::Registration(datagram)),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_sockets(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         let mut silent = 0;
         while silent < self.sockets.len() {
             let (source, socket) = &self.sockets[0];
@@ -127,7 +157,9 @@ mod tests {
     }
 
     fn reading(sockets: &[(Rc<UdpSocket>, Sender); 2]) -> Datagrams {
-        Datagrams::new(sockets.each_ref().map(|(s, _)| (Source::Ike, s.clone())))
+        let registration = Rc::new(RegistrationSockets::new(0));
+        let sockets = sockets.each_ref().map(|(s, _)| (Source::Ike, s.clone()));
+        Datagrams::new(sockets, registration)
     }
 
     /// What comes next, if it is there.

@@ -26,6 +26,16 @@ pub(super) fn of_report(report: Report) -> Option<Event> {
     Some(Event::Kernel(event))
 }
 
+/// Whether other adapters may lead out of this machine now.
+pub(super) fn moves_adapters(event: &events::KernelEvent) -> bool {
+    matches!(
+        event,
+        events::KernelEvent::AddressChanged
+            | events::KernelEvent::GatewayChanged
+            | events::KernelEvent::Overrun
+    )
+}
+
 pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
     let event = match event {
         events::KernelEvent::Acquire(acquire) if acquire.own => KernelEvent::Acquire {

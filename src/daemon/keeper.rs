@@ -2,12 +2,16 @@
 //! leaves while what it protects is still being synced.
 
 use super::memory::Memory;
+use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::Selector;
 use crate::presence::Keep;
-use crate::store::Store;
+use crate::store::{Bindings, Store};
+use std::collections::HashMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Dropping it without [`Keeper::finish`] leaves the thread to the end of the process.
 #[derive(Debug)]
@@ -28,16 +32,36 @@ struct Waiting {
     newest: Option<Vec<Selector>>,
     /// For the store, in order.
     presence: Vec<Keep>,
+    bindings: Unkept,
     try_again: bool,
     finish: bool,
 }
 
+/// Of each mobile node the newest, so that no more waits than there are.
+#[derive(Debug, Default)]
+struct Unkept {
+    by_node: HashMap<(Ipv4Addr, Option<Vec<u8>>), Kept>,
+    /// The last one's number.
+    number: u64,
+}
+
+/// Where bindings go, and who is told the number of the last that is there.
+#[derive(Debug)]
+pub(super) struct KeptBindings {
+    pub(super) store: Bindings,
+    pub(super) told: UnboundedSender<u64>,
+}
+
 impl Keeper {
-    pub(super) fn start(memory: Memory, store: Option<Store>) -> io::Result<Self> {
+    pub(super) fn start(
+        memory: Memory,
+        store: Option<Store>,
+        bindings: Option<KeptBindings>,
+    ) -> io::Result<Self> {
         let orders = Arc::new(Orders::default());
         let thread = std::thread::Builder::new().name("keeper".into()).spawn({
             let orders = orders.clone();
-            move || carry_out(memory, store, &orders)
+            move || carry_out(memory, store, bindings, &orders)
         })?;
         Ok(Self { orders, thread })
     }
@@ -50,6 +74,15 @@ impl Keeper {
     /// Where presence is configured.
     pub(super) fn keep_presence(&self, keep: Keep) {
         self.order(|waiting| waiting.presence.push(keep));
+    }
+
+    /// Where there is a home agent. Numbers rise.
+    pub(super) fn keep_binding(&self, number: u64, kept: Kept) {
+        self.order(|waiting| {
+            let node = (kept.home, kept.nai.clone());
+            waiting.bindings.by_node.insert(node, kept);
+            waiting.bindings.number = number;
+        });
     }
 
     /// What the state directory had no room for.
@@ -79,17 +112,28 @@ impl Orders {
 
     fn next(&self) -> Waiting {
         let nothing = |w: &mut Waiting| {
-            w.newest.is_none() && w.presence.is_empty() && !w.try_again && !w.finish
+            let unkept = !w.presence.is_empty() || !w.bindings.by_node.is_empty();
+            w.newest.is_none() && !unkept && !w.try_again && !w.finish
         };
         let waiting = self.came.wait_while(self.lock(), nothing);
         std::mem::take(&mut *waiting.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn carry_out(mut memory: Memory, mut store: Option<Store>, orders: &Orders) {
+fn carry_out(
+    mut memory: Memory,
+    mut store: Option<Store>,
+    mut bindings: Option<KeptBindings>,
+    orders: &Orders,
+) {
     let mut presence = Vec::new();
+    let mut unkept = Unkept::default();
     loop {
         let mut order = orders.next();
+        if let Some(bindings) = &mut bindings {
+            unkept.newer(std::mem::take(&mut order.bindings));
+            bindings.keep(&mut unkept);
+        }
         presence.append(&mut order.presence);
         if let Some(store) = &mut store {
             keep_presence(store, &mut presence);
@@ -125,6 +169,34 @@ fn carry_out(mut memory: Memory, mut store: Option<Store>, orders: &Orders) {
 /// knows less then, and less is stricter.
 const MOST_WAITING: usize = 100_000;
 
+impl Unkept {
+    fn newer(&mut self, newer: Self) {
+        self.number = self.number.max(newer.number);
+        self.by_node.extend(newer.by_node);
+    }
+}
+
+impl KeptBindings {
+    /// Whatever came while the disk was at work goes in one transaction.
+    fn keep(&mut self, unkept: &mut Unkept) {
+        if unkept.by_node.is_empty() {
+            return;
+        }
+        match self.store.apply(unkept.by_node.values()) {
+            Ok(()) => {
+                unkept.by_node.clear();
+                // At the end of the daemon nobody listens any more.
+                let _ = self.told.send(unkept.number);
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "registrations are not answered, since a restart would not know of them; it is \
+                 tried again"
+            ),
+        }
+    }
+}
+
 /// In one transaction: all or nothing, and later again.
 fn keep_presence(store: &mut Store, waiting: &mut Vec<Keep>) {
     if waiting.is_empty() {
@@ -157,7 +229,7 @@ mod tests {
         // Opening a pipe for writing lasts until somebody reads it; syncing it fails.
         let unfinished = dir.path().join("once-protected.new");
         nix::unistd::mkfifo(&unfinished, Mode::S_IRWXU).unwrap();
-        let keeper = Keeper::start(Memory::new(dir.path()), None).unwrap();
+        let keeper = Keeper::start(Memory::new(dir.path()), None, None).unwrap();
         for remote in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"] {
             keeper.keep(towards(remote));
         }
@@ -169,10 +241,41 @@ mod tests {
     }
 
     #[test]
+    fn bindings_that_come_together_are_kept_together_and_the_last_number_is_told() {
+        use crate::mobile_ip::replay::Guard;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bindings.redb");
+        let (told, mut numbers) = tokio::sync::mpsc::unbounded_channel();
+        let store = Bindings::open(&path).unwrap();
+        let bindings = Some(KeptBindings { store, told });
+        let keeper = Keeper::start(Memory::new(dir.path()), None, bindings).unwrap();
+        for number in 1..=100u8 {
+            let kept = Kept {
+                home: Ipv4Addr::new(10, 20, 0, number % 10),
+                nai: None,
+                guard: Guard::Nonces(Some(number.into())),
+                bindings: Vec::new(),
+            };
+            keeper.keep_binding(number.into(), kept);
+        }
+        keeper.finish();
+        let mut last = None;
+        while let Ok(number) = numbers.try_recv() {
+            assert!(last.is_none_or(|last| last < number));
+            last = Some(number);
+        }
+        assert_eq!(last, Some(100));
+        let kept = Bindings::open(&path).unwrap().load().unwrap();
+        let guards: Vec<Guard> = kept.iter().map(|kept| kept.guard).collect();
+        let newest = [100, 91, 92, 93, 94, 95, 96, 97, 98, 99];
+        assert_eq!(guards, newest.map(|nonce| Guard::Nonces(Some(nonce))));
+    }
+
+    #[test]
     fn what_could_not_be_kept_is_tried_again_when_told_and_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("missing");
-        let keeper = Keeper::start(Memory::new(&state), None).unwrap();
+        let keeper = Keeper::start(Memory::new(&state), None, None).unwrap();
         keeper.keep(towards("10.2.0.0/16"));
         fs::create_dir(&state).unwrap();
         keeper.finish();

@@ -13,7 +13,7 @@ use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events::{self, Link};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::sockets;
 use super::wiring::{Sockets, System};
@@ -27,12 +27,14 @@ use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::ike::crypto;
+use crate::kernel::adapters::{self, Adapter};
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
+use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::masked::TooManyPrefixes;
-use crate::store::{Store, StoreError};
+use crate::store::{Bindings, Store, StoreError};
 use sd_notify::NotifyState;
 use std::future::pending;
 use std::io;
@@ -78,6 +80,7 @@ const CALLS_WAITING: usize = 16;
 const MOST_HISTORY: usize = 100_000;
 /// In the state directory.
 const STORE: &str = "presence.redb";
+const BINDINGS: &str = "bindings.redb";
 /// How long after a restart a tunnel of before must have received something, or nothing is sent
 /// into it any more.
 const PROOF: Duration = Duration::from_secs(1);
@@ -121,6 +124,7 @@ struct Daemon {
     /// When the last event came.
     now: Instant,
     links: Vec<Link>,
+    adapters: Vec<Adapter>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
 }
@@ -145,9 +149,13 @@ impl Daemon {
                         what: "go on listening to the kernel",
                         source,
                     })?;
+                    let moved = events::moves_adapters(&event);
                     if let Some(event) = events::of_kernel(event) {
                         self.look_at_links(&event);
                         self.handle(event);
+                    }
+                    if moved {
+                        self.look_at_adapters();
                     }
                 }
                 doubt = inputs.clock.changed() => {
@@ -158,6 +166,9 @@ impl Daemon {
                     tracing::warn!(?doubt, "the clock is not what it was");
                     self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
+                }
+                Some(number) = inputs.kept.recv() => {
+                    self.handle(Event::BindingsKept { number });
                 }
                 () = reached(deadline) => {
                     self.now = Instant::now();
@@ -175,6 +186,7 @@ impl Daemon {
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
+                    self.look_at_adapters();
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -184,7 +196,7 @@ impl Daemon {
             }
         }
         notify(&[NotifyState::Stopping]);
-        self.stop().await;
+        Box::pin(self.stop()).await;
         Ok(())
     }
 
@@ -222,6 +234,21 @@ impl Daemon {
         match listing::gateways() {
             Ok(macs) => self.handle(Event::Gateways(macs)),
             Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
+        }
+    }
+
+    /// Where the configuration lets this machine move.
+    fn look_at_adapters(&mut self) {
+        if self.loaded.agent.mobility.is_none() {
+            return;
+        }
+        match adapters::adapters() {
+            Ok(adapters) if adapters == self.adapters => {}
+            Ok(adapters) => {
+                self.adapters.clone_from(&adapters);
+                self.handle(Event::Adapters(adapters));
+            }
+            Err(error) => tracing::warn!(%error, "cannot tell which adapters there are"),
         }
     }
 
@@ -272,6 +299,9 @@ impl Daemon {
             }
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
+            Effect::KeepBinding { number, kept } => {
+                return self.keeper.keep_binding(number, *kept);
+            }
             Effect::Send {
                 local,
                 remote,
@@ -283,6 +313,13 @@ impl Daemon {
                 hop_limit,
                 payload,
             } => self.sockets.send_as(src, dst, hop_limit, &payload),
+            Effect::Announce { link, address } => {
+                if let Err(error) = sockets::announce(link, address) {
+                    tracing::warn!(%error, %link, %address, "hosts learn late who is away");
+                }
+                return;
+            }
+            Effect::SendRegistration(datagram) => self.sockets.send_registration(&datagram),
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
@@ -357,6 +394,8 @@ struct Inputs {
     /// When it is to be seen whether the tunnels of before carry anything.
     proof: Option<tokio::time::Instant>,
     datagrams: Datagrams,
+    /// How far bindings are kept.
+    kept: UnboundedReceiver<u64>,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -420,6 +459,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let memory = Memory::new(&loaded.daemon.state_dir);
     // What must be protected is held or blocked even by a start that fails because of this.
     let remembered = memory.load();
+    // Routes of bindings that an earlier run left stay in use where these are known in time.
+    let bindings = open_bindings(&loaded);
     let mut agent = Agent::new(
         Instant::now(),
         loaded.agent.clone(),
@@ -429,6 +470,15 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     )?;
     let tunnels = left_behind::tunnels(&found.policies, &found.sas);
     let adopting = !tunnels.is_empty();
+    let (bindings, unread) = match bindings {
+        Ok(Some((store, kept))) => {
+            let unix = clock::unix();
+            agent.handle(Instant::now(), Event::Bindings { unix, kept });
+            (Some(store), None)
+        }
+        Ok(None) => (None, None),
+        Err(error) => (None, Some(error)),
+    };
     agent.handle(Instant::now(), Event::Found(tunnels));
     // Held or blocked what must be protected, before anything else is done.
     let waiting = settled(&mut agent, &writer, &mut reports).await;
@@ -436,7 +486,13 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     crypto::warm_up(&mut System::new());
     warm_up().await;
     let sockets = sockets?;
+    if loaded.agent.has_mobile_ip_role() {
+        sockets.listen_for_registrations()?;
+    }
     remembered?;
+    if let Some(error) = unread {
+        return Err(error.into());
+    }
     let mut store = open_store(&loaded)?;
     if let Some(store) = &mut store {
         agent.handle(
@@ -446,6 +502,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     }
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
+    let (told, kept) = mpsc::unbounded_channel();
+    let bindings = bindings.map(|store| KeptBindings { store, told });
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
@@ -453,6 +511,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         monitor,
         proof,
         datagrams: sockets.datagrams(),
+        kept,
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -473,7 +532,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut reports).await;
     let calls = Calls::default();
-    let keeper = Keeper::start(memory, store).map_err(|source| Error::Start {
+    let keeper = Keeper::start(memory, store, bindings).map_err(|source| Error::Start {
         what: "start the thread that keeps what the next start should know",
         source,
     })?;
@@ -489,12 +548,14 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
         links: events::links(),
+        adapters: Vec::new(),
         calls,
         lines,
     };
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
+    daemon.look_at_adapters();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await
@@ -505,6 +566,16 @@ fn open_store(loaded: &Loaded) -> Result<Option<Store>, Error> {
     let wanted = loaded.agent.presence.is_some();
     let path = loaded.daemon.state_dir.join(STORE);
     Ok(wanted.then(|| Store::open(&path)).transpose()?)
+}
+
+/// Where there is a home agent: its store, and what it has kept.
+fn open_bindings(loaded: &Loaded) -> Result<Option<(Bindings, Vec<Kept>)>, StoreError> {
+    if loaded.agent.home_agent.is_none() {
+        return Ok(None);
+    }
+    let mut store = Bindings::open(&loaded.daemon.state_dir.join(BINDINGS))?;
+    let kept = store.load()?;
+    Ok(Some((store, kept)))
 }
 
 /// The first tunnel should not wait for kernel modules. A kernel that cannot do ESP is an error for

@@ -1,10 +1,11 @@
 //! The agent's ways out: which socket a datagram leaves from, where randomness and routes come from.
 
 use super::datagrams::{Datagrams, NON_ESP_MARKER, Source};
-use super::sockets::{self, Datagram, Purpose, RawSockets, UdpSocket};
+use super::sockets::{self, Datagram, Purpose, RawSockets, RegistrationSockets, UdpSocket};
 use crate::agent::effect::Routes;
 use crate::kernel::desired::TransparentPorts;
 use crate::kernel::source_addresses::SourceAddresses;
+use crate::mobile_ip;
 use crate::net::{Family, Random};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use std::io::IoSlice;
@@ -16,6 +17,7 @@ pub(super) struct Sockets {
     nat_traversal: [Rc<UdpSocket>; 2],
     transparent: [Rc<UdpSocket>; 2],
     raw: RawSockets,
+    registration: Rc<RegistrationSockets>,
 }
 
 impl Sockets {
@@ -30,7 +32,13 @@ impl Sockets {
             nat_traversal: open(Purpose::NatTraversal)?,
             transparent: open(Purpose::Transparent)?,
             raw: RawSockets::open(mark)?,
+            registration: Rc::new(RegistrationSockets::new(mark)),
         })
+    }
+
+    /// Where the configuration has a role of Mobile IP. Nothing leaves from port 434 before.
+    pub(super) fn listen_for_registrations(&self) -> Result<(), sockets::Error> {
+        self.registration.open()
     }
 
     /// To be read, by one reader.
@@ -44,7 +52,8 @@ impl Sockets {
             let sockets: &[Rc<UdpSocket>; 2] = sockets;
             sockets.clone().map(|socket| (source, socket))
         };
-        Datagrams::new(kinds.into_iter().flat_map(of_kind))
+        let registration = self.registration.clone();
+        Datagrams::new(kinds.into_iter().flat_map(of_kind), registration)
     }
 
     pub(super) fn send_as(
@@ -78,6 +87,13 @@ impl Sockets {
         } else {
             by_family(&self.ike).send(local.ip(), remote, &[IoSlice::new(payload)])
         }
+    }
+
+    pub(super) fn send_registration(
+        &self,
+        datagram: &mobile_ip::Datagram,
+    ) -> Result<(), sockets::Error> {
+        self.registration.send(datagram)
     }
 
     pub(super) fn transparent_ports(&self) -> TransparentPorts {

@@ -83,7 +83,7 @@ fn leads_out(link: &ObservedLink) -> bool {
     let carries = match &link.kind {
         ObservedKind::Hardware => true,
         ObservedKind::Other(kind) => CARRIERS.contains(&kind.as_str()),
-        ObservedKind::Tun | ObservedKind::IpInIp => false,
+        ObservedKind::Tun | ObservedKind::IpInIp | ObservedKind::IpInIpBetween { .. } => false,
     };
     carries && !link.loopback && !link.enslaved && !link.is_ours()
 }

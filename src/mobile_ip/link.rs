@@ -1,11 +1,12 @@
 //! Adapters and datagrams, as every role of Mobile IP sees them.
 
 use crate::net::Ipv4Net;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// A physical adapter, by interface index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkId(pub u32);
 
 impl fmt::Display for LinkId {
@@ -15,7 +16,7 @@ impl fmt::Display for LinkId {
 }
 
 /// Which way a datagram leaves or came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Via {
     /// Bound to this adapter and in the clear: a proof of the domain needs that.
     Link(LinkId),

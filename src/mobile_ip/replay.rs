@@ -6,6 +6,7 @@
 use super::security::ReplayProtection;
 use super::wire::{Identification, Timestamp};
 use crate::net::Random;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Time of day, known from one pair of instant and time since 1970.
@@ -149,7 +150,7 @@ const STALE: Duration = Duration::from_secs(3600);
 
 /// What a home agent must remember of one mobile node so that each identification works once. It is
 /// small and goes into the store with the binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {
     /// The latest accepted.
     Timestamps(Option<Identification>),

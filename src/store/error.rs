@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     #[error(
         "{} is damaged ({what}): restore it from a backup, or move it away and start again; \
-         without it nobody's presence is believed until it is heard again, and registered policies \
-         have to be registered again", path.display()
+         without it presence is not believed until it is heard again, policies have to be registered \
+         again, and mobile nodes, too", path.display()
     )]
     Damaged { path: PathBuf, what: String },
     #[error(

@@ -1,37 +1,36 @@
-//! What survives a restart: what was believed of whom and its history, the sequences that were used,
-//! and the registered rows. `docs/store.md` has the schema.
+//! What survives a restart. `docs/store.md` has the schemas.
 //!
 //! ```text
 //!  Keep* ─→ apply ─→ one transaction ─→ FILE ─→ load ─→ Kept
 //! ```
 //!
-//! One file of `redb`, of this process alone. A transaction is on the disk when [`Store::apply`]
-//! returns, or nothing of it is. Blocks for as long as the disk takes.
+//! Two files of `redb`, of this process alone: [`Store`] has what was believed of whom and its
+//! history, the sequences that were used, and the registered rows; [`Bindings`] has what a home agent
+//! answered. A transaction is on the disk when `apply` returns, or nothing of it is. Blocks for as
+//! long as the disk takes.
 //!
 //! Refuses to know: what the values mean, and what is done where the disk is full.
 
+mod bindings;
 mod error;
 mod file;
+mod open_file;
 mod schema;
 
 #[cfg(test)]
 mod tests;
 
+pub use bindings::Bindings;
 pub use error::StoreError;
 pub use schema::{HISTORY, SCHEMA};
 
 use crate::presence::{Keep, Kept};
-use redb::Database;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use open_file::{Open, OpenFile};
+use std::path::Path;
 
-type Open = fn(&Path) -> Result<Database, StoreError>;
-
+#[derive(Debug)]
 pub struct Store {
-    path: PathBuf,
-    open: Open,
-    /// `None` after a failure: what is in memory of a file that could not be written is not trusted.
-    database: Option<Database>,
+    file: OpenFile,
 }
 
 impl Store {
@@ -41,21 +40,14 @@ impl Store {
     }
 
     fn open_by(path: &Path, open: Open) -> Result<Self, StoreError> {
-        let database = file::guarded(path, || {
-            let database = open(path)?;
-            schema::prepare(path, &database)?;
-            Ok(database)
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            open,
-            database: Some(database),
-        })
+        let file = OpenFile::open(path, open, schema::prepare)?;
+        Ok(Self { file })
     }
 
     /// Of the history, the `most_history` records that were received last.
     pub fn load(&mut self, most_history: usize) -> Result<Kept, StoreError> {
-        self.with(|path, database| schema::load(path, database, most_history))
+        self.file
+            .with(|path, database| schema::load(path, database, most_history))
     }
 
     /// All of it or, after an error, nothing. The same changes can be applied again later.
@@ -63,32 +55,7 @@ impl Store {
         if changes.is_empty() {
             return Ok(());
         }
-        self.with(|path, database| schema::apply(path, database, changes))
-    }
-
-    fn with<T>(
-        &mut self,
-        work: impl FnOnce(&Path, &Database) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let (path, open) = (&self.path, self.open);
-        let database = self.database.take();
-        let (database, done) = file::guarded(path, || {
-            let database = match database {
-                Some(database) => database,
-                None => open(path)?,
-            };
-            let done = work(path, &database)?;
-            Ok((database, done))
-        })?;
-        self.database = Some(database);
-        Ok(done)
-    }
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        self.file
+            .with(|path, database| schema::apply(path, database, changes))
     }
 }

@@ -16,7 +16,7 @@ pub const HISTORY: u64 = 32;
 
 const VALUE: u8 = 1;
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const BELIEVED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("believed");
 const SEQUENCES: TableDefinition<'_, &str, u64> = TableDefinition::new("sequences");
 /// Numbers of an entity have no gaps, and rise.
@@ -196,13 +196,17 @@ pub(super) fn load(
 // --- values ---------------------------------------------------------------------------------------
 
 /// Its version, and CBOR.
-fn encode(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     let mut octets = vec![VALUE];
     ciborium::into_writer(value, &mut octets).expect("a vector takes every value");
     octets
 }
 
-fn decode<T: DeserializeOwned>(path: &Path, table: &str, octets: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: DeserializeOwned>(
+    path: &Path,
+    table: &str,
+    octets: &[u8],
+) -> Result<T, StoreError> {
     let damaged =
         |what: String| StoreError::damaged(path, format!("a value of table `{table}` {what}"));
     match octets.split_first() {

@@ -3,10 +3,12 @@ use crate::net::{Port, Protocol};
 use crate::presence::record::Authenticity;
 use crate::presence::row::{Action, Direction, Level};
 use crate::presence::{Entity, Presence, Protocols, Record, Row, Source, Timestamp};
+use redb::Database;
 use redb::{Builder, StorageBackend, TableDefinition};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
@@ -168,7 +170,7 @@ fn a_kill_before_the_commit_leaves_what_was_there() {
         .unwrap();
     let killed = path.with_extension("killed");
     {
-        let database = store.database.as_ref().unwrap();
+        let database = store.file.database.as_ref().unwrap();
         let transaction = database.begin_write().unwrap();
         let mut table = transaction
             .open_table(TableDefinition::<&str, u64>::new("sequences"))
@@ -228,7 +230,7 @@ fn values_that_nobody_can_read_are_damage() {
     for wrong in [&b""[..], b"\x02\xa0", b"\x01\xa0", b"\x01\xff"] {
         let (_folder, path) = folder();
         let store = Store::open(&path).unwrap();
-        let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
+        let transaction = store.file.database.as_ref().unwrap().begin_write().unwrap();
         let rows = TableDefinition::<u64, &[u8]>::new("rows");
         transaction
             .open_table(rows)
@@ -245,7 +247,7 @@ fn values_that_nobody_can_read_are_damage() {
 fn a_newer_schema_is_refused() {
     let (_folder, path) = folder();
     let store = Store::open(&path).unwrap();
-    let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
+    let transaction = store.file.database.as_ref().unwrap().begin_write().unwrap();
     let meta = TableDefinition::<&str, u64>::new("meta");
     transaction
         .open_table(meta)

@@ -66,6 +66,8 @@ pub fn settings(
         on_stop: OnStop::Keep,
         presence: None,
         vpn: VpnSettings::default(),
+        home_agent: None,
+        mobility: None,
     }
 }
 

@@ -407,7 +407,11 @@ impl World {
                         .push(format!("{at:9.4} {name} {} {}", line.kind, line.detail));
                 }
                 Effect::Remember(selectors) => self.nodes[node].remembered = selectors,
-                Effect::Keep(_) | Effect::Reply { .. } => {}
+                Effect::Keep(_)
+                | Effect::KeepBinding { .. }
+                | Effect::SendRegistration(_)
+                | Effect::Announce { .. }
+                | Effect::Reply { .. } => {}
             }
         }
         let Node {

@@ -8,6 +8,7 @@ use crate::ike::configuration::Assigned;
 use crate::ike::effects::{ChildId, ChildSa, ConnectError, DownReason, IkeId, Outbound};
 use crate::ike::settings::{AddressRequest, ChildProtocol, Connect, Mode, RequestId};
 use crate::net::{Family, Identity, IpNet, Selector, host};
+use std::net::IpAddr;
 use std::time::Instant;
 
 impl Agent {
@@ -16,6 +17,19 @@ impl Agent {
     /// # Errors
     /// There is none of this name; says which there are.
     pub fn vpn_up(&mut self, now: Instant, name: Option<&str>) -> Result<(), String> {
+        self.vpn_up_over(now, name, None)
+    }
+
+    /// The same, from that address of ours; one that is up is left as it is.
+    ///
+    /// # Errors
+    /// As [`Agent::vpn_up`].
+    pub(in crate::agent) fn vpn_up_over(
+        &mut self,
+        now: Instant,
+        name: Option<&str>,
+        over: Option<IpAddr>,
+    ) -> Result<(), String> {
         let gateways = &self.settings.vpn.gateways;
         let gateway = match name {
             Some(name) => gateways.iter().find(|g| g.name == name),
@@ -33,6 +47,7 @@ impl Agent {
         }
         self.vpn_rest(now, false);
         self.vpn.wanted = Wanted::Up { name };
+        self.vpn.over = over;
         if matches!(self.vpn.phase, Phase::Down | Phase::Failed { .. }) {
             self.vpn.failures = 0;
             self.vpn_connect(now);
@@ -127,8 +142,10 @@ impl Agent {
         let Some(gateway) = self.settings.vpn.gateway(&name).cloned() else {
             return;
         };
-        let way = gateway
-            .local
+        let way = self
+            .vpn
+            .over
+            .or(gateway.local)
             .or_else(|| self.routes.source_towards(gateway.address));
         let Some(local) = way else {
             let reason = format!("no route to {}", gateway.address);
@@ -350,5 +367,6 @@ impl Agent {
             VpnState::Failed(reason) => ("vpn-failed", reason.clone()),
         };
         self.tell(now, kind, detail);
+        self.mobility_vpn(now, state);
     }
 }

@@ -115,6 +115,8 @@ pub(super) struct Vpn {
     wanted: Wanted,
     phase: Phase,
     since: Instant,
+    /// Where it begins, where whoever wants it says so.
+    over: Option<IpAddr>,
     /// Outbound selectors that packets never leave by in the clear.
     guarded: Vec<Selector>,
     next_request: u64,
@@ -129,6 +131,7 @@ impl Vpn {
             wanted: Wanted::Down,
             phase: Phase::Down,
             since: now,
+            over: None,
             guarded: Vec::new(),
             next_request: 0,
             failures: 0,

@@ -73,7 +73,9 @@ fn settings(of: usize, start: Start) -> Settings {
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
+        mobility: None,
         vpn,
+        home_agent: None,
     }
 }
 
@@ -196,7 +198,11 @@ impl World {
                 Effect::Remember(selectors) => host.remembered = selectors,
                 Effect::Tell { line, .. } => host.told.push(line.kind),
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
-                Effect::SendAs { .. } | Effect::Keep(_) => {}
+                Effect::SendAs { .. }
+                | Effect::SendRegistration(_)
+                | Effect::Announce { .. }
+                | Effect::KeepBinding { .. }
+                | Effect::Keep(_) => {}
             }
         }
     }

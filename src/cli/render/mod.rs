@@ -4,14 +4,18 @@
 //! its last column goes on below.
 
 pub mod escape;
+mod home_agent;
 mod lists;
+mod mobility;
 mod presence;
 mod status;
 mod table;
 mod time;
 mod vpn;
 
+pub use home_agent::{bindings, home_agent};
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
+pub use mobility::mobility;
 pub use presence::{asked, network, policy_rows, presence, presence_of, protocols};
 pub use status::status;
 pub use table::Table;

@@ -32,6 +32,12 @@ pub fn status(snapshot: &Snapshot, width: usize) -> String {
     if !s.vpn.name.is_empty() || !s.vpn.clients.is_empty() {
         parts.push(super::vpn(&s.vpn, width));
     }
+    if let Some(mobility) = &s.mobility {
+        parts.push(super::mobility(mobility, width));
+    }
+    if let Some(view) = &s.home_agent {
+        parts.push(super::home_agent(view, width));
+    }
     // What follows is there only where something waits or goes wrong.
     if !s.discoveries.is_empty() {
         let table = lists::discoveries;

@@ -78,8 +78,19 @@ fn the_example_file_passes_and_so_it_does_with_every_comment_of_a_key_taken_away
                 .unwrap_or(line)
         })
         .collect();
-    let settings = load_text(&uncommented.join("\n"));
-    assert_eq!(settings.warnings, []);
+    // One machine has one role of Mobile IP.
+    let begins = |heading: &str| {
+        let at = uncommented.iter().position(|l| l.starts_with(heading));
+        at.unwrap_or_else(|| panic!("the example lacks {heading}"))
+    };
+    let (moving, serving) = (begins("[mobility]"), begins("[home-agent]"));
+    let with_one_role = [
+        uncommented[..serving].to_vec(),
+        [&uncommented[..moving], &uncommented[serving..]].concat(),
+    ];
+    for lines in with_one_role {
+        assert_eq!(load_text(&lines.join("\n")).warnings, []);
+    }
     for table in keys::TABLES {
         for name in table.names {
             let line = |l: &&str| l.starts_with(&format!("{name} = "));

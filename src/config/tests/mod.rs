@@ -3,6 +3,8 @@
 mod any_input;
 mod documentation;
 mod files;
+mod home_agent;
+mod mobility;
 mod presence;
 mod rules;
 mod vpn;
@@ -25,7 +27,7 @@ const PEER: &str =
 fn secret(name: &Path) -> Result<Secret, BadSecret> {
     match name.to_str() {
         Some("short") => Ok(Secret::from(&b"short"[..])),
-        Some("psk" | "gw106.psk" | "bob.psk") => {
+        Some("psk" | "gw106.psk" | "bob.psk" | "inner.key" | "outer.key") => {
             Ok(Secret::from(&b"a key of more than 16 octets"[..]))
         }
         _ => Err(BadSecret::Empty(name.display().to_string())),

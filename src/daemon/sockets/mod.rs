@@ -1,11 +1,16 @@
-//! The sockets of the agent. All of them pass XFRM policies and carry the pass mark.
+//! The sockets of the agent. All of them pass XFRM policies and carry the pass mark, but for the one
+//! whose registrations go where the routing table leads.
 
+mod arp;
 mod options;
 mod raw;
+mod registration;
 mod udp;
 
+pub use arp::announce;
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};
+pub use registration::RegistrationSockets;
 pub use udp::{Purpose, Received, UdpSocket};
 
 use crate::net::Family;
@@ -15,8 +20,8 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "UDP port {port} ({family:?}) is taken, probably by another IKE daemon: \
-         `ss -ulpn sport = :{port}` names it; stop it or do not run both"
+        "UDP port {port} ({family:?}) is taken, probably by another {} daemon: \
+         `ss -ulpn sport = :{port}` names it; stop it or do not run both", usual(*port)
     )]
     PortTaken { port: u16, family: Family },
     #[error("cannot {what} (port {port}, {family:?}): {source}{}", hint(source))]
@@ -38,6 +43,14 @@ pub enum Error {
     TooLong(usize),
     #[error("cannot send from {src} to {dst}: different IP versions")]
     MixedFamilies { src: IpAddr, dst: IpAddr },
+}
+
+/// Who usually has that port.
+fn usual(port: u16) -> &'static str {
+    match port {
+        434 => "Mobile IP",
+        _ => "IKE",
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

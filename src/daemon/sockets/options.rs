@@ -1,7 +1,7 @@
 //! What no safe wrapper does to a socket. The only `unsafe` of this room.
 #![expect(
     unsafe_code,
-    reason = "two setsockopt calls that nix has no type for, and a registration for reading alone"
+    reason = "socket options and an address that nix has no type for, and a registration for reading alone"
 )]
 
 use crate::net::Family;
@@ -53,6 +53,36 @@ pub(super) fn decapsulate_esp(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::IPPROTO_UDP, UDP_ENCAP, &UDP_ENCAP_ESPINUDP)
 }
 
+/// Nothing leaves by another link, and nothing that came in by another one is received. By number,
+/// since a link that has gone must be an error: its name could mean another one meanwhile.
+pub(super) fn bind_to_link(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &index)
+}
+
+/// For a packet socket: what it sends leaves by this link, as the frame that it is. It receives
+/// nothing.
+pub(super) fn bind_to_frames(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: `address` is valid for reads of its own size for the whole call, and the kernel copies
+    // it before it returns.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    outcome(result)
+}
+
 /// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that
 /// comes with every datagram that has left, while the peer may be answering already.
 pub(in crate::daemon) fn awaiting_input(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
@@ -63,7 +93,7 @@ pub(in crate::daemon) fn awaiting_input(socket: OwnedFd) -> io::Result<AsyncFd<O
 
 fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
     // SAFETY: `value` is valid for reads of its own size for the whole call, and the kernel copies
-    // it before it returns. Both types passed here are plain octets without padding.
+    // it before it returns. The types passed here are plain octets without padding.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -73,6 +103,10 @@ fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Resul
             size_of_val(value) as libc::socklen_t,
         )
     };
+    outcome(result)
+}
+
+fn outcome(result: i32) -> io::Result<()> {
     if result == 0 {
         Ok(())
     } else {

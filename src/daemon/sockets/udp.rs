@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 /// Octets, as the kernel counts them: some nine hundred probes of 1,200 octets at once. The usual
 /// buffer holds a tenth of that.
-const RECEIVE_BUFFER: usize = 2 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 
 /// What a socket is for; decides its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,11 @@ impl UdpSocket {
         let bound: SockaddrStorage =
             socket::getsockname(fd.as_raw_fd()).map_err(|e| failed("read the bound port", e))?;
         let port = to_std(&bound).map_or(port, |addr| addr.port());
+        Self::bound(fd, port, family)
+    }
+
+    /// One that is open, bound, and told to say where datagrams were addressed to.
+    pub(super) fn bound(fd: OwnedFd, port: u16, family: Family) -> Result<Self, Error> {
         let socket = options::awaiting_input(fd).map_err(|source| Error::Open {
             port,
             family,
@@ -192,7 +197,7 @@ impl UdpSocket {
     }
 }
 
-fn receive_addresses(fd: &OwnedFd, family: Family) -> Result<(), Errno> {
+pub(super) fn receive_addresses(fd: &OwnedFd, family: Family) -> Result<(), Errno> {
     match family {
         Family::V4 => {
             setsockopt(fd, sockopt::Ipv4PacketInfo, &true)?;

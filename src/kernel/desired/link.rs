@@ -2,7 +2,7 @@
 
 use crate::net::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// The name of a network interface.
@@ -97,6 +97,9 @@ pub enum LinkKind {
     /// IP in IP (RFC 2003) whose outer addresses come from the route of each packet
     /// ([`super::Way::Encapsulated`]). The kernel has one in each network namespace.
     IpInIp,
+    /// IP in IP between two addresses. What [`Self::IpInIp`] sends cannot go through the same link
+    /// again, so a tunnel within a tunnel has one of its own.
+    IpInIpBetween { local: Ipv4Addr, remote: Ipv4Addr },
 }
 
 /// Whether a `struct virtio_net_hdr` stands before each packet, so that many segments are read and

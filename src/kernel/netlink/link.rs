@@ -3,9 +3,10 @@
 use super::error::KernelError;
 use super::message::{Attributes, Batch, Message, Payload, attributes_after, flags};
 use super::socket::Requests;
-use crate::kernel::desired::{Link, LinkName};
+use crate::kernel::desired::{Link, LinkKind, LinkName};
 use crate::kernel::observed::{LinkState, ObservedKind, ObservedLink};
 use crate::kernel::ownership::LINK_ALIAS;
+use std::net::Ipv4Addr;
 
 const HEADER_LEN: usize = 16;
 const UP: u32 = libc::IFF_UP as u32;
@@ -22,14 +23,19 @@ const IFLA_AF_SPEC: u16 = 26;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_IPTUN_LOCAL: u16 = 2;
+const IFLA_IPTUN_REMOTE: u16 = 3;
+const IFLA_IPTUN_TTL: u16 = 4;
 const IFLA_IPTUN_COLLECT_METADATA: u16 = 19;
+/// Of outer headers whose addresses are the device's.
+const TTL: u8 = 64;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_ADDRESSES: u8 = 1;
 /// `RTEXT_FILTER_SKIP_STATS`.
 const WITHOUT_COUNTS: u32 = 1 << 3;
 
-/// Makes an IP in IP device that takes outer addresses from routes; [`set`] it afterwards.
+/// Makes an IP in IP device; [`set`] it afterwards.
 pub fn add_ip_in_ip(batch: &mut Batch, link: &Link) {
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.message(libc::RTM_NEWLINK, flags, |payload| {
@@ -37,8 +43,15 @@ pub fn add_ip_in_ip(batch: &mut Batch, link: &Link) {
         payload.attribute_bytes(IFLA_IFNAME, &[link.name.as_str().as_bytes(), &[0]]);
         payload.nested(IFLA_LINKINFO, |payload| {
             payload.attribute_bytes(IFLA_INFO_KIND, &[b"ipip"]);
-            payload.nested(IFLA_INFO_DATA, |payload| {
-                payload.attribute_bytes(IFLA_IPTUN_COLLECT_METADATA, &[]);
+            payload.nested(IFLA_INFO_DATA, |payload| match link.kind {
+                LinkKind::IpInIpBetween { local, remote } => {
+                    payload.attribute_bytes(IFLA_IPTUN_LOCAL, &[&local.octets()]);
+                    payload.attribute_bytes(IFLA_IPTUN_REMOTE, &[&remote.octets()]);
+                    payload.attribute_bytes(IFLA_IPTUN_TTL, &[&[TTL]]);
+                }
+                LinkKind::IpInIp | LinkKind::Tun(_) => {
+                    payload.attribute_bytes(IFLA_IPTUN_COLLECT_METADATA, &[]);
+                }
             });
         });
     });
@@ -154,21 +167,28 @@ fn kind(information: Option<&[u8]>) -> ObservedKind {
     match information.find_str(IFLA_INFO_KIND) {
         None => ObservedKind::Hardware,
         Some("tun") => ObservedKind::Tun,
-        Some("ipip")
-            if information.find(IFLA_INFO_DATA).is_some_and(|data| {
-                Attributes(data).find(IFLA_IPTUN_COLLECT_METADATA).is_some()
-            }) =>
-        {
-            ObservedKind::IpInIp
+        Some(other) => {
+            let data = information.find(IFLA_INFO_DATA).filter(|_| other == "ipip");
+            let ip_in_ip = data.and_then(|data| ip_in_ip(&Attributes(data)));
+            ip_in_ip.unwrap_or_else(|| ObservedKind::Other(other.to_owned()))
         }
-        Some(other) => ObservedKind::Other(other.to_owned()),
     }
+}
+
+fn ip_in_ip(data: &Attributes<'_>) -> Option<ObservedKind> {
+    if data.find(IFLA_IPTUN_COLLECT_METADATA).is_some() {
+        return Some(ObservedKind::IpInIp);
+    }
+    let address = |kind| Some(Ipv4Addr::from(*data.find(kind)?.first_chunk::<4>()?));
+    Some(ObservedKind::IpInIpBetween {
+        local: address(IFLA_IPTUN_LOCAL)?,
+        remote: address(IFLA_IPTUN_REMOTE)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::desired::LinkKind;
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
@@ -184,6 +204,19 @@ mod tests {
         let message = Messages(batch.bytes()).next().unwrap();
         let attributes = attributes_after(message.payload, HEADER_LEN);
         assert_eq!(kind(attributes.find(IFLA_LINKINFO)), ObservedKind::IpInIp);
+        let (local, remote) = ([10, 30, 0, 5].into(), [10, 10, 0, 2].into());
+        let between = Link {
+            kind: LinkKind::IpInIpBetween { local, remote },
+            ..link
+        };
+        let mut batch = Batch::new(1);
+        add_ip_in_ip(&mut batch, &between);
+        let message = Messages(batch.bytes()).next().unwrap();
+        let attributes = attributes_after(message.payload, HEADER_LEN);
+        assert_eq!(
+            kind(attributes.find(IFLA_LINKINFO)),
+            ObservedKind::IpInIpBetween { local, remote }
+        );
         let plain = [8, 0, 1, 0, b'i', b'p', b'i', b'p'];
         assert_eq!(kind(Some(&plain)), ObservedKind::Other("ipip".into()));
     }

@@ -3,6 +3,7 @@
 use crate::kernel::desired::{Link, LinkKind, LinkName};
 use crate::kernel::ownership::LINK_ALIAS;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedLink {
@@ -34,6 +35,10 @@ pub enum ObservedKind {
     Tun,
     /// With outer addresses that come from routes.
     IpInIp,
+    IpInIpBetween {
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+    },
     /// As `ip -d link` calls it.
     Other(String),
 }
@@ -47,6 +52,9 @@ impl ObservedLink {
         match wanted {
             LinkKind::Tun(_) => self.kind == ObservedKind::Tun,
             LinkKind::IpInIp => self.kind == ObservedKind::IpInIp,
+            LinkKind::IpInIpBetween { local, remote } => {
+                self.kind == ObservedKind::IpInIpBetween { local, remote }
+            }
         }
     }
 

@@ -16,6 +16,12 @@ impl Display for Link {
             LinkKind::Tun(Offload::None) => write!(f, "{name} mode tun mtu {mtu}"),
             LinkKind::Tun(Offload::VirtioHeader) => write!(f, "{name} mode tun vnet_hdr mtu {mtu}"),
             LinkKind::IpInIp => write!(f, "{name} mtu {mtu} type ipip external"),
+            LinkKind::IpInIpBetween { local, remote } => {
+                write!(
+                    f,
+                    "{name} mtu {mtu} type ipip local {local} remote {remote} ttl 64"
+                )
+            }
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::mobile_ip::replay::Guard;
 use crate::mobile_ip::wire::{Code, Identification, TunnelKind};
-use crate::mobile_ip::{Datagram, LinkId, Via};
+use crate::mobile_ip::{Datagram, Via};
 use crate::net::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -34,19 +35,17 @@ pub enum Effect {
     /// gratuitous ARP (RFC 5944 §4.6).
     Intercept {
         home: Ipv4Addr,
-        link: LinkId,
     },
     /// It is back: no longer answer ARP for it.
     Release {
         home: Ipv4Addr,
-        link: LinkId,
     },
     Send(Datagram),
     Tell(Told),
 }
 
 /// One binding as the data path needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tunnel {
     /// Outer source.
     pub local: Ipv4Addr,
@@ -62,7 +61,7 @@ pub struct Tunnel {
     pub networks6: Vec<Ipv6Net>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpEnds {
     pub local: SocketAddrV4,
     pub remote: SocketAddrV4,
@@ -70,7 +69,7 @@ pub struct UdpEnds {
 
 /// What a store holds of one mobile node; replaces what it held. Without bindings it still keeps a
 /// restart from accepting old requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     pub home: Ipv4Addr,
     /// Of one whose home address is from the pool.
@@ -79,7 +78,7 @@ pub struct Kept {
     pub bindings: Vec<KeptBinding>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptBinding {
     pub care_of: Ipv4Addr,
     pub identification: Identification,
@@ -95,7 +94,7 @@ pub struct KeptBinding {
 }
 
 /// The other end understands revocation (RFC 3543 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocable {
     /// The mobile node itself, or the foreign agent in between.
     pub direct: bool,

@@ -29,7 +29,7 @@ use effects::{Effect, Input, Kept, Told, Tunnel};
 use nodes::{NodeId, Nodes};
 use rate::Rate;
 use revoking::Pending;
-use settings::{ForeignAgent, Settings};
+use settings::{ForeignAgent, HomeLink, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -109,11 +109,7 @@ impl HomeAgent {
             counters: Counters::default(),
             settings,
         };
-        for kept in kept {
-            if let Some(id) = agent.nodes.restore(now, &agent.clock, kept) {
-                agent.announce(id, false);
-            }
-        }
+        agent.restore(now, kept);
         agent
     }
 
@@ -140,6 +136,34 @@ impl HomeAgent {
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// Other settings, the same bindings: each that is left is an effect again. Those of who is no
+    /// mobile node of ours any more are gone.
+    pub fn reconfigure(&mut self, now: Instant, settings: Settings) {
+        let known = self.nodes.iter().filter(|node| node.has_registered());
+        let kept: Vec<Kept> = known
+            .filter_map(|node| Some(node.kept(now, &self.clock, node.home?)))
+            .collect();
+        let foreign_agents = settings.foreign_agents.iter();
+        self.foreign_agents = foreign_agents
+            .map(|agent| (agent.address, agent.clone()))
+            .collect();
+        self.nodes = Nodes::new(now, &settings);
+        self.settings = settings;
+        self.timers = Timers::default();
+        for (home, foreign) in self.pending.keys() {
+            self.timers.set(Timer::Revocation(*home, *foreign), now);
+        }
+        self.restore(now, kept);
+    }
+
+    fn restore(&mut self, now: Instant, kept: Vec<Kept>) {
+        for kept in kept {
+            if let Some(id) = self.nodes.restore(now, &self.clock, kept) {
+                self.announce(id, false);
+            }
+        }
     }
 
     pub fn counters(&self) -> Counters {
@@ -196,7 +220,7 @@ impl HomeAgent {
             return;
         };
         let on_link = self.settings.home_network.contains(&home);
-        let link = self.settings.home_link.filter(|_| on_link);
+        let stands_in = on_link && self.settings.home_link == HomeLink::Physical;
         match node.next_expiry() {
             Some(at) => self.timers.set(Timer::Expiry(id), at),
             None => self.timers.stop(&Timer::Expiry(id)),
@@ -204,16 +228,16 @@ impl HomeAgent {
         if node.bindings.is_empty() {
             if was_bound {
                 self.effects.push_back(Effect::Unbind { home });
-                let release = |link| Effect::Release { home, link };
-                self.effects.extend(link.map(release));
+                if stands_in {
+                    self.effects.push_back(Effect::Release { home });
+                }
             }
             return;
         }
         let tunnels = node.tunnels();
         self.effects.push_back(Effect::Bind { home, tunnels });
-        if !was_bound {
-            let intercept = |link| Effect::Intercept { home, link };
-            self.effects.extend(link.map(intercept));
+        if !was_bound && stands_in {
+            self.effects.push_back(Effect::Intercept { home });
         }
     }
 

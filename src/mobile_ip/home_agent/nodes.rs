@@ -219,6 +219,11 @@ impl Node {
             .min()
     }
 
+    pub(super) fn has_registered(&self) -> bool {
+        let used = !matches!(self.guard, Guard::Timestamps(None) | Guard::Nonces(None));
+        used || !self.bindings.is_empty()
+    }
+
     pub(super) fn tunnels(&self) -> Vec<Tunnel> {
         let ready = self.bindings.iter().filter(|binding| !binding.half_bound);
         ready.map(|binding| binding.tunnel.clone()).collect()

@@ -1,6 +1,5 @@
 //! What an administrator decides about a home agent.
 
-use crate::mobile_ip::LinkId;
 use crate::mobile_ip::security::{ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Ipv4Net, Ipv6Net};
@@ -11,8 +10,7 @@ pub struct Settings {
     /// The home agent's own, also the outer source of its tunnels.
     pub address: Ipv4Addr,
     pub home_network: Ipv4Net,
-    /// The link of the home network; `None` for a virtual one, where nobody answers ARP.
-    pub home_link: Option<LinkId>,
+    pub home_link: HomeLink,
     pub mobile_nodes: Vec<MobileNode>,
     pub foreign_agents: Vec<ForeignAgent>,
     /// Addresses for mobile nodes that have none of their own; `None` gives none away.
@@ -25,6 +23,16 @@ pub struct Settings {
     pub reverse_tunnel: ReverseTunnel,
     pub nat: NatTraversal,
     pub limits: Limits,
+}
+
+/// Whether a mobile node can be at home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HomeLink {
+    /// There is no such link; nobody asks by ARP for anybody.
+    #[default]
+    Virtual,
+    /// The home agent stands in for who is away.
+    Physical,
 }
 
 /// RFC 3024 §4.3.1.

@@ -1,7 +1,9 @@
 //! Ladders between a mobile node made by hand and the home agent, and what strangers try.
 
 use super::effects::{Effect, Input, Kept, Told, Tunnel};
-use super::settings::{ForeignAgent, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings};
+use super::settings::{
+    ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
+};
 use super::*;
 use crate::mobile_ip::replay::Issuer;
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
@@ -36,7 +38,7 @@ fn settings() -> Settings {
     Settings {
         address: HA,
         home_network: "10.20.0.0/16".parse().unwrap(),
-        home_link: None,
+        home_link: HomeLink::Virtual,
         mobile_nodes: vec![
             MobileNode {
                 home: Some(S),
@@ -704,15 +706,15 @@ fn networks_are_served_as_configured_or_as_asked() {
 #[test]
 fn a_physical_home_network_is_told_who_left_and_who_is_back() {
     let mut settings = settings();
-    settings.home_link = Some(LinkId(7));
+    settings.home_link = HomeLink::Physical;
     let mut scene = Scene::new(settings);
-    let (home, link) = (S, LinkId(7));
+    let home = S;
     scene.ask(|_| {});
-    assert!(scene.effects.contains(&Effect::Intercept { home, link }));
+    assert!(scene.effects.contains(&Effect::Intercept { home }));
     scene.ask(|_| {});
-    assert!(!scene.effects.contains(&Effect::Intercept { home, link }));
+    assert!(!scene.effects.contains(&Effect::Intercept { home }));
     scene.ask(|request| (request.lifetime, request.care_of) = (0, S));
-    assert!(scene.effects.contains(&Effect::Release { home, link }));
+    assert!(scene.effects.contains(&Effect::Release { home }));
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! The 64 bits by which requests and replies are matched, and kept from being replayed.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl fmt::Debug for Timestamp {
 
 /// The Identification field of a registration (RFC 5944 §3.3). With timestamps the whole of it is a
 /// [`Timestamp`]; with nonces the high half is the home agent's, the low half the mobile node's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identification(pub u64);
 
 impl Identification {

@@ -5,12 +5,13 @@
 //! ```
 
 use super::WireError;
+use serde::{Deserialize, Serialize};
 
 pub const TUNNEL_DATA: u8 = 4;
 pub const HEADER_LEN: usize = 4;
 
 /// How a packet is wrapped, in IP and in UDP alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TunnelKind {
     /// RFC 2003.
     IpIp,

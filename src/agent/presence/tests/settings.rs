@@ -130,6 +130,8 @@ pub(super) fn settings(who: usize, contacts: &[usize]) -> Settings {
             contacts: contacts.iter().map(|who| contact(*who)).collect(),
         }),
         vpn: crate::agent::vpn::settings::VpnSettings::default(),
+        home_agent: None,
+        mobility: None,
     }
 }
 

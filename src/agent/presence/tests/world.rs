@@ -440,7 +440,11 @@ impl World {
                     self.hosts[host].tells.push(line);
                 }
                 Effect::Reply { token, reply } => self.hosts[host].replies.push((token, reply)),
-                Effect::SendAs { .. } | Effect::Remember(_) => {}
+                Effect::SendAs { .. }
+                | Effect::SendRegistration(_)
+                | Effect::Announce { .. }
+                | Effect::KeepBinding { .. }
+                | Effect::Remember(_) => {}
             }
         }
         let Host {

@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# The dual client with our own VPN and home agents: inside (FIG. 11) S is in a tunnel between the adapter and the inner home agent, and outside
+# (FIG. 9) in one within ESP within the outer tunnel, with the headers of FIG. 14. One TCP session and a stream of packets live
+# through every move, and outside nothing is in the clear but the requests that ask whether it is outside.
+#
+# topology: mip-fig13-15
+# needs: esp agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+configure_dual ''
+
+state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; }
+for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done
+
+move 103 x1
+eventually 15 dwells 103 "outside, with a VPN adapter" x1 || fail "not outside: $(state)"
+answers=$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent") || true
+[[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+answers=$(on 101 ping -c 5 -i 0.1 -W 5 "$intranet") || true
+[[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+seen=$(headers "$mobility_trace/x1.pcap" 103)
+for nesting in 'X>T_HA (4) T>T_gw (50) V>S_HA (4) S>CN' 'T_HA>X (4) T_gw>T (50) S_HA>V (4) CN>S'; do
+    [[ $seen == *"$nesting"* ]] || fail "no $nesting: $seen"
+done
+
+# came NETWORK PLACE: moved there, and the stream goes on.
+came() {
+    move 103 "$1"
+    eventually 15 dwells 103 "$2" "$1" || fail "$1: $(state)"
+    sleep 1.5
+}
+start_streams 101 103 "$intranet" 500 1000000
+sleep 1
+came x2 "outside, with a VPN adapter"
+came 105a inside
+# The VPN is warm, and carries nothing.
+[[ $(ask 103 .vpn.state) == warm ]] || fail "the VPN is $(ask 103 .vpn.state)"
+on 103 ip route show table 7380 | has "^default.*encap ip.* dst $inner_agent " || fail "$(on 103 ip route show table 7380)"
+came 105b inside
+came x1 "outside, with a VPN adapter"
+
+# Killed outside: what it made stays; the VPN is negotiated anew, and S goes on.
+stop_agent 103 KILL || true
+on 103 ip route show table 7380 | has '^unreachable default' || fail "the table of S has no end"
+start_agent 103
+eventually 15 dwells 103 "outside, with a VPN adapter" x1 || fail "after the restart: $(state)"
+sleep 3
+end_streams
+moves=$(report_streams)
+report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+
+for network in x1 x2; do
+    stop_capture isp "to-$network"
+    clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
+    [[ -z $clear ]] || fail "in the clear in $network: $clear"
+done

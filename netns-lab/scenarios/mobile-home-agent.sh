@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# Our home agent and a mobile node that shares nothing with it: whoever is registered is reached in IP in IP and answers
+# through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration.
+#
+# topology: mip-fig1
+# needs: esp agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+key=000102030405060708090a0b0c0d0e0f
+mobile_node=${repository:?}/tests/mobile_ip/mobile_node.py
+care_of=203.0.113.10
+asker=192.0.2.254
+
+configure 102o <<TOML
+[identity]
+id = "ha.example"
+[home-agent]
+address = "$outer_agent"
+home-network = "198.51.100.0/24"
+lifetime = "10m"
+[[mobile-node]]
+home = "$mobility"
+spi = 256
+key-file = "node.key"
+TOML
+(umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key")
+leave_nothing 102o
+has_tunnels() {
+    on 102o ip link add probe type ipip external && on 102o ip link set probe up &&
+        on 102o ip route add "$mobility" encap ip src "$outer_agent" dst "$care_of" dev probe && on 102o ip link del probe
+}
+has_tunnels 2>/dev/null || skip "this kernel has no ipip, or no encapsulation by route (CONFIG_LWTUNNEL)"
+# What is there of ours, and what we changed.
+ours() {
+    on 102o ip route show table all proto 88
+    on 102o ip -oneline link show | grep -o 'xa-[a-z]*' || true
+    on 102o nft list tables | grep xfrm-agent || true
+    on 102o sysctl net.ipv4.conf.all.forwarding net.ipv4.conf.all.rp_filter
+}
+# It needs to forward, whoever said so before.
+on 102o sysctl -q net.ipv4.conf.all.forwarding=0
+before=$(ours)
+start_agent 102o
+
+# registers STATUS WORD...: the lines of what was said are in $said.
+registers() {
+    local status=0
+    said=$(on 103 "$mobile_node" "$outer_agent" --home "$mobility" --key "$key" "${@:2}") || status=$?
+    [[ $status == "$1" ]] || fail "exit status $status, not $1, of $* $said $(tail -n 4 "$(agent_log 102o)")"
+}
+# answered: the identification of the last believable answer.
+answered() { jq -sr 'last(.[] | select(.event == "received")) | .identification' <<<"$said"; }
+bindings() { agent 102o bindings --json | jq -c '[.[] | [.home, .care_of, .reverse]]'; }
+bound="[[\"$mobility\",\"$care_of\",true]]"
+is_bound() { [[ $(bindings) == "${1-$bound}" ]] || fail "bindings: $(bindings), not ${1-$bound}"; }
+reached() { on isp ping -c "${1:-3}" -i 0.2 -W 5 -I "$asker" "$mobility" >"$mobility_trace/ping"; }
+
+move 103 x1
+# The mobile node's end of the tunnel, by hand.
+on 103 ip link add mobile0 type ipip local "$care_of" remote "$outer_agent"
+on 103 ip address add "$mobility/32" dev mobile0
+on 103 ip link set mobile0 up
+on 103 ip route add "$asker" dev mobile0 src "$mobility"
+
+# Nobody is registered: who asks is told, and nothing goes round in circles.
+is_bound '[]'
+! reached 1 || fail "reached without a registration"
+grep -q "From $outer_agent .*Unreachable" "$mobility_trace/ping" || fail "no word that nobody is there: $(cat "$mobility_trace/ping")"
+
+# What is not authentic, or of nobody, changes nothing.
+registers 0 --spoil authenticator --expect 131
+registers 2 --spoil unsigned --wait 0.5
+registers 2 --home 198.51.100.9 --wait 0.5
+is_bound '[]'
+
+registers 0 --lifetime 3000
+first=$(answered)
+jq -se 'last(.[] | select(.event == "received")) | .code <= 1 and .lifetime == 600' <<<"$said" >/dev/null || fail "the answer: $said"
+is_bound
+[[ $(ask 102o .home_agent.bindings) == 1 ]] || fail "status knows no binding"
+capture isp to-x1 "$mobility_trace/cable" ip
+reached || fail "not reached: $(cat "$mobility_trace/ping")"
+stop_capture isp to-x1
+nested=$(headers "$mobility_trace/cable")
+expected="T_HA>X (4) $asker>T
+X>T_HA (4) T>$asker"
+[[ $nested == "$(sort <<<"$expected")" ]] || fail "on the cable: $nested"
+
+# Only its own packets come out of the tunnel.
+on 103 ip address add 198.51.100.77/32 dev mobile0
+! on 103 ping -c 2 -i 0.2 -W 1 -I 198.51.100.77 "$asker" >"$mobility_trace/forged" || fail "another source came out of the tunnel"
+on 103 ip address del 198.51.100.77/32 dev mobile0
+
+# kill -9 in the middle of a stream: the binding is there again, nothing was lost, and what was used stays used.
+start_stream isp "$mobility"
+eventually 10 flows || fail "no stream"
+stop_agent 102o KILL || true
+start_agent 102o
+is_bound
+flows || fail "the stream ended"
+read -r sent lost gap <<<"$(end_stream)"
+report "kill -9 and restart: $lost of $sent pings lost, $gap in a row"
+((lost == 0)) || fail "$lost of $sent pings were lost"
+registers 0 --identification "$first" --expect 133
+registers 0 --age 30 --resynchronize
+
+# A move: the newest request counts. Then home, or wherever nobody needs a tunnel.
+move 103 x2
+on 103 ip link set mobile0 type ipip local 203.0.113.138 remote "$outer_agent"
+registers 0
+is_bound "[[\"$mobility\",\"203.0.113.138\",true]]"
+reached || fail "not reached after the move: $(cat "$mobility_trace/ping")"
+registers 0 --lifetime 0 --care-of "$mobility"
+is_bound '[]'
+[[ -z $(on 102o ip route show table all proto 88 "$mobility") ]] || fail "the route stayed: $(ours)"
+! on 102o nft list ruleset | grep -q "203.0.113.138" || fail "an entry stayed: $(on 102o nft list ruleset)"
+
+# An administrator throws it out; then the agent goes while somebody is registered, and leaves nothing.
+registers 0
+agent 102o revoke "$mobility" || fail "not revoked"
+is_bound '[]'
+! reached 1 || fail "reached after the revocation"
+registers 0
+stop_agent 102o
+[[ $(ours) == "$before" ]] || fail "left behind: $(diff <(echo "$before") <(ours))"

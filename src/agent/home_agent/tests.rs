@@ -1,0 +1,428 @@
+//! Requests of a mobile node, and what leaves the agent, in order.
+
+use super::settings::HomeAgentSettings;
+use crate::agent::Agent;
+use crate::agent::effect::{Effect, Reply, Routes};
+use crate::agent::event::{Command, Event, KernelEvent, Token};
+use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
+use crate::agent::vpn::settings::VpnSettings;
+use crate::ike::settings::Timing;
+use crate::kernel::desired::{
+    Change, DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Way,
+};
+use crate::mobile_ip::home_agent::effects::Kept;
+use crate::mobile_ip::home_agent::settings::{
+    self as protocol, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel,
+};
+use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::wire::{
+    AuthenticationKind, Code, Decoded, Flags, Identification, Message, RegistrationRequest,
+    Timestamp,
+};
+use crate::mobile_ip::{Datagram, Via};
+use crate::net::random::Seeded;
+use crate::net::{Random, Secret};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+const UNIX: Duration = Duration::from_secs(1_700_000_000);
+const AGENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const HOME: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 5);
+const CARE_OF: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 138);
+
+fn key() -> SecurityAssociation {
+    SecurityAssociation {
+        spi: 256,
+        algorithm: Algorithm::HmacSha256,
+        key: Secret::from(&b"0123456789abcdef"[..]),
+        replay: ReplayProtection::default(),
+    }
+}
+
+fn mobile_node() -> MobileNode {
+    MobileNode {
+        home: Some(HOME),
+        nai: None,
+        security: vec![key()],
+        networks: Vec::new(),
+        networks6: Vec::new(),
+    }
+}
+
+/// Of a machine that protects nothing.
+fn bare() -> Settings {
+    Settings {
+        identity: "ha.example".parse().unwrap(),
+        proxies: Vec::new(),
+        peers: Vec::new(),
+        ike: Timing::default(),
+        discovery: Discovery::default(),
+        interception: InterceptionSettings::default(),
+        max_prefixes: 256,
+        on_stop: OnStop::Keep,
+        presence: None,
+        vpn: VpnSettings::default(),
+        home_agent: None,
+        mobility: None,
+    }
+}
+
+fn settings(link: Option<LinkName>, nodes: Vec<MobileNode>) -> Settings {
+    let home_link = match link {
+        Some(_) => HomeLink::Physical,
+        None => HomeLink::Virtual,
+    };
+    Settings {
+        home_agent: Some(HomeAgentSettings {
+            link,
+            protocol: protocol::Settings {
+                address: AGENT,
+                home_network: "198.51.100.0/24".parse().unwrap(),
+                home_link,
+                mobile_nodes: nodes,
+                foreign_agents: Vec::new(),
+                pool: None,
+                trusted: Vec::new(),
+                encapsulations: Vec::new(),
+                reverse_tunnel: ReverseTunnel::Allowed,
+                nat: NatTraversal {
+                    allowed: false,
+                    ..NatTraversal::default()
+                },
+                limits: Limits {
+                    bindings_each: 1,
+                    ..Limits::default()
+                },
+            },
+        }),
+        ..bare()
+    }
+}
+
+struct NoRoutes;
+
+impl Routes for NoRoutes {
+    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
+}
+
+struct Scene {
+    agent: Agent,
+    start: Instant,
+    now: Instant,
+    asked: u64,
+    /// What the kernel was told, and what it has said to have.
+    objects: BTreeMap<Key, Object>,
+    revision: Revision,
+    /// By number.
+    store: Vec<(u64, Kept)>,
+}
+
+impl Scene {
+    fn new(settings: Settings, kept: Vec<Kept>) -> Self {
+        let now = Instant::now();
+        let mut seed = 0;
+        let random = || {
+            seed += 1;
+            Box::new(Seeded(seed)) as Box<dyn Random>
+        };
+        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), random).unwrap();
+        let mut scene = Self {
+            agent,
+            start: now,
+            now,
+            asked: 0,
+            objects: BTreeMap::new(),
+            revision: Revision::default(),
+            store: Vec::new(),
+        };
+        scene.hand(Event::Bindings { unix: UNIX, kept });
+        assert!(scene.objects.is_empty(), "before anything was found");
+        scene.hand(Event::Found(Vec::new()));
+        scene.kernel_is_ready();
+        scene
+    }
+
+    /// What leaves, in order, by name; datagrams as the code of the reply.
+    fn hand(&mut self, event: Event) -> Vec<String> {
+        self.agent.handle(self.now, event);
+        self.left()
+    }
+
+    fn left(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        while let Some(effect) = self.agent.poll_effect() {
+            match effect {
+                Effect::Kernel(change) => {
+                    left.push("kernel".into());
+                    self.write(change);
+                }
+                Effect::KeepBinding { number, kept } => {
+                    left.push(format!("keep {number}"));
+                    self.store.push((number, *kept));
+                }
+                Effect::Announce { link, address } => left.push(format!("{address} on {link}")),
+                Effect::SendRegistration(datagram) => left.push(format!("say {}", code(&datagram))),
+                _ => {}
+            }
+        }
+        left
+    }
+
+    fn write(&mut self, change: Change) {
+        for object in change.put {
+            self.objects.insert(object.key(), object);
+        }
+        for key in change.remove {
+            self.objects.remove(&key);
+        }
+        self.revision = change.revision;
+    }
+
+    fn kernel_is_ready(&mut self) -> Vec<String> {
+        let revision = self.revision;
+        self.hand(Event::Kernel(KernelEvent::Applied { revision }))
+    }
+
+    fn store_is_ready(&mut self) -> Vec<String> {
+        let number = self.store.last().map_or(0, |(number, _)| *number);
+        self.hand(Event::BindingsKept { number })
+    }
+
+    fn request(&mut self, alter: impl FnOnce(&mut RegistrationRequest)) -> Datagram {
+        self.asked += 1;
+        let unix = UNIX + self.now.duration_since(self.start) + Duration::from_millis(self.asked);
+        let mut request = RegistrationRequest {
+            flags: Flags::DECAPSULATION | Flags::REVERSE_TUNNEL,
+            lifetime: 300,
+            home: HOME,
+            home_agent: AGENT,
+            care_of: CARE_OF,
+            identification: Identification(Timestamp::from_unix(unix).0),
+            extensions: Vec::new(),
+        };
+        alter(&mut request);
+        let mut payload = request.encode();
+        key().sign(AuthenticationKind::MobileHome, &mut payload);
+        Datagram {
+            via: Via::Routed,
+            local: SocketAddrV4::new(AGENT, 434),
+            remote: SocketAddrV4::new(CARE_OF, 434),
+            payload,
+        }
+    }
+
+    fn ask(&mut self, alter: impl FnOnce(&mut RegistrationRequest)) -> Vec<String> {
+        let datagram = self.request(alter);
+        self.hand(Event::Registration(datagram))
+    }
+
+    /// And all that it waits for.
+    fn register(&mut self, alter: impl FnOnce(&mut RegistrationRequest)) {
+        self.ask(alter);
+        self.store_is_ready();
+        self.kernel_is_ready();
+    }
+
+    fn care_of(&self) -> Option<Ipv4Addr> {
+        let route = Key::Route(RouteKey::to_host(254, HOME));
+        match self.objects.get(&route) {
+            Some(Object::Route(route)) => match route.way {
+                Way::Encapsulated { encapsulation, .. } => Some(encapsulation.dst),
+                other => panic!("{other:?}"),
+            },
+            _ => None,
+        }
+    }
+
+    fn comes_out(&self, src: Ipv4Addr) -> bool {
+        let entry = DecapsulationEntry::Binding {
+            src,
+            dst: AGENT,
+            inner: HOME,
+        };
+        self.objects.contains_key(&Key::DecapsulationEntry(entry))
+    }
+
+    fn listed(&mut self) -> Vec<(String, String)> {
+        let (token, command) = (Token(1), Command::Bindings);
+        self.agent
+            .handle(self.now, Event::Command { token, command });
+        while let Some(effect) = self.agent.poll_effect() {
+            if let Effect::Reply {
+                reply: Reply::Bindings(bindings),
+                ..
+            } = effect
+            {
+                let pairs = bindings.into_iter().map(|b| (b.home, b.care_of));
+                return pairs.collect();
+            }
+        }
+        panic!("no answer");
+    }
+}
+
+fn code(datagram: &Datagram) -> u8 {
+    match Decoded::decode(&datagram.payload).unwrap().message {
+        Message::Reply(reply) => reply.code.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reply_leaves_when_the_store_and_the_kernel_have_what_it_says() {
+    for store_first in [true, false] {
+        let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+        assert_eq!(scene.ask(|_| {}), ["keep 1", "kernel"]);
+        assert_eq!(scene.care_of(), Some(CARE_OF));
+        assert!(scene.comes_out(CARE_OF));
+        let [first, second] = if store_first {
+            [scene.store_is_ready(), scene.kernel_is_ready()]
+        } else {
+            [scene.kernel_is_ready(), scene.store_is_ready()]
+        };
+        assert!(first.is_empty(), "{first:?}");
+        assert_eq!(second, ["say 1"]);
+    }
+}
+
+#[test]
+fn what_is_not_authentic_changes_nothing_and_is_told_so() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    let mut forged = scene.request(|_| {});
+    *forged.payload.last_mut().unwrap() ^= 1;
+    assert_eq!(scene.hand(Event::Registration(forged)), ["say 131"]);
+    let mut stranger = scene.request(|request| request.home = ELSEWHERE);
+    stranger.payload.truncate(24);
+    assert!(scene.hand(Event::Registration(stranger)).is_empty());
+    assert!(scene.store.is_empty() && scene.care_of().is_none());
+}
+
+#[test]
+fn a_renewal_is_kept_and_leaves_the_kernel_alone_and_a_move_is_one_change() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    scene.register(|_| {});
+    assert_eq!(scene.ask(|_| {}), ["keep 2"]);
+    assert_eq!(scene.store_is_ready(), ["say 1"]);
+    let moved = scene.ask(|request| request.care_of = ELSEWHERE);
+    assert_eq!(moved, ["keep 3", "kernel"]);
+    assert_eq!(scene.care_of(), Some(ELSEWHERE));
+    assert!(scene.comes_out(ELSEWHERE) && !scene.comes_out(CARE_OF));
+}
+
+#[test]
+fn a_deregistration_and_an_expiry_withdraw_what_was_wanted() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    let before: Vec<Key> = scene.objects.keys().copied().collect();
+    let left = |scene: &Scene| scene.objects.keys().copied().collect::<Vec<_>>();
+    scene.register(|_| {});
+    assert_ne!(left(&scene), before);
+    scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
+    assert_eq!(left(&scene), before);
+    scene.register(|request| request.flags = Flags::DECAPSULATION);
+    assert!(!scene.comes_out(CARE_OF), "no reverse tunnel was asked for");
+    scene.now = scene.agent.poll_timeout().unwrap();
+    scene.agent.handle_timeout(scene.now);
+    scene.left();
+    assert_eq!(left(&scene), before);
+    let last = scene.store.last().unwrap();
+    assert!(last.1.bindings.is_empty(), "{last:?}");
+}
+
+#[test]
+fn after_a_restart_bindings_are_wanted_at_once_and_old_requests_are_refused() {
+    let mut before = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    let used = before.request(|_| {});
+    before.hand(Event::Registration(used.clone()));
+    let kept = before.store.pop().unwrap().1;
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), vec![kept]);
+    // The first change is all that is wanted: what is not in it would be removed.
+    assert_eq!(scene.revision, Revision(1));
+    assert_eq!(scene.care_of(), Some(CARE_OF));
+    assert_eq!(scene.listed(), [(HOME.to_string(), CARE_OF.to_string())]);
+    let mut replayed = used;
+    replayed.remote = SocketAddrV4::new(ELSEWHERE, 434);
+    let refused = format!("say {}", Code::HA_IDENTIFICATION.0);
+    assert_eq!(scene.hand(Event::Registration(replayed)), [refused]);
+}
+
+#[test]
+fn on_a_physical_home_network_arp_is_answered_while_the_mobile_node_is_away() {
+    let link = LinkName::literal("eth1");
+    let mut scene = Scene::new(settings(Some(link), vec![mobile_node()]), Vec::new());
+    let proxy = Key::Proxy(super::kernel::standing_in(HOME, link));
+    assert!(!scene.objects.contains_key(&proxy));
+    let left = scene.ask(|_| {});
+    assert_eq!(left, ["keep 1", "kernel", "198.51.100.5 on eth1"]);
+    assert!(scene.objects.contains_key(&proxy));
+    let renewed = scene.ask(|_| {});
+    assert_eq!(renewed, ["keep 2"], "said once");
+    scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
+    assert!(!scene.objects.contains_key(&proxy));
+}
+
+#[test]
+fn networks_behind_a_mobile_router_move_with_it() {
+    let router = MobileNode {
+        networks: vec!["10.40.0.0/24".parse().unwrap()],
+        ..mobile_node()
+    };
+    let mut scene = Scene::new(settings(None, vec![router]), Vec::new());
+    scene.register(|_| {});
+    let network = |object: &Object| match object {
+        Object::Route(route) => route.key.dst.to_string() == "10.40.0.0/24",
+        _ => false,
+    };
+    assert_eq!(scene.objects.values().filter(|o| network(o)).count(), 1);
+    let peer = DecapsulationEntry::Peer {
+        src: CARE_OF,
+        dst: AGENT,
+    };
+    assert!(scene.objects.contains_key(&Key::DecapsulationEntry(peer)));
+}
+
+#[test]
+fn a_reload_keeps_the_bindings_of_who_is_still_a_mobile_node() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    scene.register(|_| {});
+    let mut longer = settings(None, vec![mobile_node()]);
+    if let Some(agent) = &mut longer.home_agent {
+        agent.protocol.limits.lifetime = 60;
+    }
+    scene.hand(Event::Configuration(Box::new(longer)));
+    assert_eq!(scene.care_of(), Some(CARE_OF));
+    scene.hand(Event::Configuration(Box::new(settings(None, Vec::new()))));
+    assert_eq!(scene.care_of(), None);
+    assert!(scene.listed().is_empty());
+}
+
+#[test]
+fn a_revocation_by_hand_withdraws_the_binding_and_another_one_finds_nobody() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    scene.register(|_| {});
+    let revoke = |scene: &mut Scene| {
+        let (token, command) = (Token(1), Command::Revoke(HOME));
+        scene
+            .agent
+            .handle(scene.now, Event::Command { token, command });
+        std::iter::from_fn(|| scene.agent.poll_effect()).find_map(|effect| match effect {
+            Effect::Reply { reply, .. } => Some(reply),
+            _ => None,
+        })
+    };
+    assert!(matches!(revoke(&mut scene), Some(Reply::Done)));
+    assert!(scene.listed().is_empty());
+    assert!(matches!(revoke(&mut scene), Some(Reply::Failed(why)) if why.contains("nobody")));
+}
+
+#[test]
+fn without_a_home_agent_registrations_are_counted_and_nothing_else() {
+    let mut scene = Scene::new(bare(), Vec::new());
+    assert!(scene.ask(|_| {}).is_empty());
+    let snapshot = scene.agent.snapshot(scene.now);
+    assert_eq!(snapshot.counters["registrations-ignored"], 1);
+    assert_eq!(snapshot.home_agent, None);
+}

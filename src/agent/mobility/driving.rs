@@ -1,0 +1,140 @@
+//! What mobility and the rest of the agent say to each other.
+
+use super::layout::is_carried;
+use crate::agent::Agent;
+use crate::agent::effect::Effect;
+use crate::agent::event::Doubt;
+use crate::agent::vpn::VpnState;
+use crate::kernel::adapters::Adapter;
+use crate::mobile_ip::dual_client::station::Effect as Wish;
+use crate::mobile_ip::dual_client::{Tell, Vpn, VpnCommand};
+use crate::mobile_ip::{Arrangement, Datagram, Via};
+use std::time::{Duration, Instant};
+
+impl Agent {
+    pub(in crate::agent) fn adapters(&mut self, now: Instant, adapters: Vec<Adapter>) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.adapters_are(now, adapters, &mut self.wishes);
+            self.wait_for_ways();
+        }
+    }
+
+    /// Whether the VPN is its business.
+    pub(in crate::agent) fn mobility_has_vpn(&self) -> bool {
+        let mobility = self.settings.mobility.as_ref();
+        mobility.is_some_and(|m| m.dual.vpn != Vpn::Absent)
+    }
+
+    pub(in crate::agent) fn mobility_clock(
+        &mut self,
+        now: Instant,
+        unix: Duration,
+        doubt: Option<Doubt>,
+    ) {
+        let Some(mobility) = &mut self.mobility else {
+            return;
+        };
+        let is_doubtful = matches!(doubt, Some(Doubt::ClockStepped | Doubt::Resumed));
+        // Between two steps, instants tell the time better than whole seconds of the wall clock.
+        if mobility.knows_time() && !is_doubtful {
+            return;
+        }
+        if let Err(error) = mobility.time_is(now, unix) {
+            self.tell(now, "refused", format!("[mobility]: {error}"));
+        } else if doubt == Some(Doubt::Resumed) {
+            mobility.resumed(now);
+        }
+    }
+
+    /// For the mobile node: it looks itself at who sent it.
+    pub(in crate::agent) fn registration_heard(&mut self, now: Instant, datagram: Datagram) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.datagram(now, datagram);
+        }
+    }
+
+    pub(in crate::agent) fn mobility_vpn(&mut self, now: Instant, state: &VpnState) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.vpn_is(now, state, &mut self.wishes);
+            self.wait_for_ways();
+        }
+    }
+
+    pub(in crate::agent) fn mobility_timeout(&mut self, now: Instant) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.handle_timeout(now);
+        }
+    }
+
+    pub(in crate::agent) fn mobility_effect(&mut self, now: Instant, wish: Wish) {
+        match wish {
+            Wish::Arrangement(arrangement) => self.arrange(now, arrangement),
+            Wish::Send(datagram) => self.register(datagram),
+            Wish::Vpn(VpnCommand::Up { gateway, over }) => {
+                let over = Some(over.into());
+                if let Err(error) = self.vpn_up_over(now, gateway.as_deref(), over) {
+                    self.tell(now, "refused", format!("[mobility]: {error}"));
+                }
+            }
+            Wish::Vpn(VpnCommand::Warm) => self.vpn_warm(now),
+            Wish::Vpn(VpnCommand::Down) => self.vpn_down(now),
+            Wish::Tell(tell) => self.mobility_tells(now, &tell),
+            Wish::Suspicious(slot, what) => {
+                self.count("registrations-suspicious");
+                self.publish(now, "mobility-suspicious", format!("{slot}: {what:?}"));
+            }
+            // Networks are learnt anew by each run, and agents are heard when they advertise.
+            Wish::Remember(_) | Wish::Solicit(_) => {}
+        }
+    }
+
+    fn arrange(&mut self, now: Instant, arrangement: Arrangement) {
+        let Some(mobility) = &mut self.mobility else {
+            return;
+        };
+        let all = [Some(&arrangement.inner), arrangement.outer.as_ref()];
+        let beyond: Vec<String> = all
+            .into_iter()
+            .flatten()
+            .filter(|carriage| !is_carried(&carriage.path))
+            .map(|carriage| carriage.home.to_string())
+            .collect();
+        mobility.arrange(arrangement, &mut self.wishes);
+        self.wait_for_ways();
+        for home in beyond {
+            let detail = format!("{home} needs a tunnel in UDP, which is not there: it is blocked");
+            self.tell(now, "mobility-blocked", detail);
+        }
+    }
+
+    fn mobility_tells(&mut self, now: Instant, tell: &Tell) {
+        let kind = match tell {
+            Tell::Moved { .. } => "mobility-moved",
+            Tell::Guess { .. } => return self.publish(now, "mobility-guess", tell.to_string()),
+            Tell::Found { .. } => "mobility-found",
+            Tell::ProofOver { .. } => "mobility-proof-over",
+            _ => "mobility",
+        };
+        self.tell(now, kind, tell.to_string());
+    }
+
+    /// What follows the routing table, or one of our rules at home, leaves when the kernel has it; what
+    /// is bound to an adapter and comes from its address needs neither.
+    fn register(&mut self, datagram: Datagram) {
+        let mobility = self.settings.mobility.as_ref();
+        let is_home = mobility.is_some_and(|m| m.dual.inner.home == *datagram.local.ip());
+        let waits = is_home || datagram.via == Via::Routed;
+        let effect = Effect::SendRegistration(datagram);
+        match self.barrier {
+            Some(revision) if waits => self.awaiting.push_back((revision, effect)),
+            _ => self.effects.push_back(effect),
+        }
+    }
+
+    /// IKE messages from T, and registrations over the VPN, are lost where their way is not there yet.
+    fn wait_for_ways(&mut self) {
+        if self.wishes.is_dirty() {
+            self.barrier = Some(self.wishes.revision());
+        }
+    }
+}

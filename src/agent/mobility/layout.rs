@@ -1,0 +1,447 @@
+//! From what the dual client wants to objects of the kernel: a pure function.
+//!
+//! ```text
+//!  adapter     address   rule                         table
+//!  intranet0   S/32      from S                       its way, then unreachable
+//!                        from nobody yet to DESTINATION      "
+//!  mobility0   T/32      from T                       its way, then unreachable
+//!  vpn0        V/32      from V                       dev vpn0, then unreachable
+//!  (physical)  X         from X to the home agent     the gateway of the adapter that X is of
+//! ```
+//!
+//! A packet that has no source yet and goes to the intranet takes S: the rule matches only those, so
+//! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
+//! DHCP client's.
+
+use super::settings::MobilitySettings;
+use crate::kernel::adapters::Adapter;
+use crate::kernel::desired::{
+    AddressKey, DecapsulationEntry, Encapsulation as Outer, Fragmenting, Key, Link, LinkKind,
+    LinkName, LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
+};
+use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through};
+use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// One in each network namespace.
+pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// The tunnel of S within that of T.
+pub const NESTED: LinkName = LinkName::literal("xa-nested");
+
+/// Of adapters that only hold an address.
+const ANCHOR_MTU: u32 = 1500;
+/// An Ethernet's, less one outer header. What is less on the way is found out (RFC 1191): the outer
+/// header forbids fragments.
+const TUNNEL_MTU: u32 = 1480;
+const HOPS: u8 = 64;
+
+/// The table that the system keeps.
+const MAIN: u32 = 254;
+
+/// What the arrangement does not say of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    pub adapters: &'a [Adapter],
+    /// V, as long as the VPN is wanted.
+    pub vpn: Option<Ipv4Addr>,
+}
+
+/// Everything that should be there; an object a key.
+pub type Objects = BTreeMap<Key, Object>;
+
+/// Whether the kernel's tunnels carry what takes this path.
+pub fn is_carried(path: &Path) -> bool {
+    match path {
+        Path::Blocked | Path::Native { .. } => true,
+        Path::Tunnel { encapsulation, .. } => *encapsulation == Encapsulation::IpIp,
+    }
+}
+
+pub fn objects(
+    settings: &MobilitySettings,
+    arrangement: &Arrangement,
+    around: Around<'_>,
+) -> Objects {
+    let mut layout = Layout {
+        settings,
+        around,
+        objects: Objects::new(),
+    };
+    layout.tunnels();
+    layout.vpn();
+    layout.intranet(arrangement);
+    layout.mobility(arrangement);
+    layout.objects
+}
+
+struct Layout<'a> {
+    settings: &'a MobilitySettings,
+    around: Around<'a>,
+    objects: Objects,
+}
+
+/// Where a way leads from one of our addresses.
+struct Below {
+    /// X.
+    local: Ipv4Addr,
+    home_agent: Ipv4Addr,
+    link: LinkId,
+    gateway: Option<Ipv4Addr>,
+}
+
+impl Layout<'_> {
+    fn want(&mut self, object: Object) {
+        self.objects.insert(object.key(), object);
+    }
+
+    // --- tables and rules -------------------------------------------------------------------------
+
+    fn rule(&mut self, order: u32, table: u32, from: Option<IpNet>, to: Option<IpNet>) {
+        let priority = self.settings.tables.rule_priority + order;
+        self.want(Object::Rule(RuleKey {
+            from,
+            to,
+            ..RuleKey::new(Family::V4, priority, table)
+        }));
+    }
+
+    /// Before a rule leads to it, a table ends.
+    fn end(&mut self, table: u32) {
+        self.route(RouteKey::end_of(table, Family::V4), Way::Unreachable);
+    }
+
+    fn route(&mut self, key: RouteKey, way: Way) {
+        self.want(Object::Route(Route { key, way }));
+    }
+
+    fn default_route(&mut self, table: u32, way: Way) {
+        let key = RouteKey {
+            table,
+            dst: Family::V4.any(),
+            metric: 0,
+        };
+        self.route(key, way);
+    }
+
+    // --- adapters ---------------------------------------------------------------------------------
+
+    fn anchor(&mut self, name: LinkName, address: Ipv4Addr) {
+        self.want(Object::Link(Link {
+            name,
+            kind: LinkKind::Tun(Offload::None),
+            mtu: ANCHOR_MTU,
+        }));
+        self.want(Object::Address(AddressKey {
+            link: name,
+            address: host(address.into()),
+        }));
+    }
+
+    fn tunnels(&mut self) {
+        self.tunnel(TUNNELS, LinkKind::IpInIp);
+        self.want(Object::Decapsulation);
+        let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
+        let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
+        let ends: Vec<Ipv4Addr> = homes
+            .chain([self.settings.dual.inner.home])
+            .chain(physical.map(Ipv4Net::addr))
+            .chain(self.around.vpn)
+            .collect();
+        for end in ends {
+            self.want(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
+        }
+    }
+
+    fn tunnel(&mut self, name: LinkName, kind: LinkKind) {
+        let mtu = TUNNEL_MTU;
+        self.want(Object::Link(Link { name, kind, mtu }));
+        // What comes out of a tunnel has a source that may be routed elsewhere.
+        let loose = Sysctl::Link(name, LinkSetting::RpFilter);
+        self.want(Object::Sysctl(loose, "2".to_owned()));
+    }
+
+    /// What `from` sends to `to` is taken out of its tunnel.
+    fn open(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        let entry = DecapsulationEntry::Peer { src: from, dst: to };
+        self.want(Object::DecapsulationEntry(entry));
+    }
+
+    fn adapter(&self, link: LinkId) -> Option<&Adapter> {
+        let mut adapters = self.around.adapters.iter();
+        adapters.find(|adapter| adapter.index == link.0)
+    }
+
+    // --- S ----------------------------------------------------------------------------------------
+
+    fn intranet(&mut self, arrangement: &Arrangement) {
+        let settings = self.settings;
+        let (home, table) = (settings.dual.inner.home, settings.tables.intranet());
+        self.anchor(settings.adapters.intranet, home);
+        self.end(table);
+        self.rule(1, table, Some(host(home.into())), None);
+        for network in &settings.dual.mobile_networks {
+            let network = IpNet::V4(*network);
+            self.rule(0, MAIN, None, Some(network));
+            self.rule(1, table, Some(network), None);
+        }
+        self.registering_at_home(home);
+        let nobody = host(Ipv4Addr::UNSPECIFIED.into());
+        for destination in settings.destinations() {
+            self.rule(2, table, Some(nobody), Some(IpNet::V4(destination)));
+        }
+        if arrangement.inner.home == home && may_use(arrangement) {
+            self.carry(&arrangement.inner, (table, 0), Some(home));
+        }
+    }
+
+    /// What asks whether this is the home network has source S before S has a way, and the home agent's
+    /// ARP for S is answered only where S has a way back to it. So packets between the two pass the table
+    /// of S; [`kept_in`] holds back all but registrations.
+    fn registering_at_home(&mut self, home: Ipv4Addr) {
+        if is_on_home_network(self.settings, self.around.adapters) {
+            let agent = self.settings.dual.inner.home_agent;
+            let (from, to) = (host(home.into()), host(agent.into()));
+            self.rule(0, MAIN, Some(from), Some(to));
+        }
+    }
+
+    // --- T ----------------------------------------------------------------------------------------
+
+    fn mobility(&mut self, arrangement: &Arrangement) {
+        let name = self.settings.adapters.mobility;
+        let mut seen = Vec::new();
+        for (site, number) in self.settings.dual.sites.iter().zip(0..) {
+            let Some(outer) = &site.outer else { continue };
+            if seen.contains(&outer.home) {
+                continue;
+            }
+            seen.push(outer.home);
+            let table = self.settings.tables.mobility(number);
+            self.anchor(name, outer.home);
+            self.end(table);
+            self.rule(1, table, Some(host(outer.home.into())), None);
+            let carriage = arrangement.outer.as_ref();
+            if let Some(carriage) = carriage.filter(|carriage| carriage.home == outer.home) {
+                self.carry(carriage, (table, number + 1), None);
+            }
+        }
+    }
+
+    // --- V ----------------------------------------------------------------------------------------
+
+    /// Its packets meet the policies of the VPN on their way to the adapter; those that none takes end
+    /// there, since nobody reads it.
+    fn vpn(&mut self) {
+        let Some(address) = self.around.vpn else {
+            return;
+        };
+        let (name, table) = (self.settings.adapters.vpn, self.settings.tables.vpn());
+        self.anchor(name, address);
+        self.end(table);
+        self.rule(1, table, Some(host(address.into())), None);
+        let way = Way::Link {
+            link: name,
+            gateway: None,
+            source: None,
+        };
+        self.default_route(table, way);
+        // It is there before S goes into it, so that a move opens a route and nothing else.
+        let remote = self.settings.dual.inner.home_agent;
+        self.tunnel(
+            NESTED,
+            LinkKind::IpInIpBetween {
+                local: address,
+                remote,
+            },
+        );
+    }
+
+    // --- ways -------------------------------------------------------------------------------------
+
+    fn carry(
+        &mut self,
+        carriage: &Carriage,
+        (table, system): (u32, u32),
+        source: Option<Ipv4Addr>,
+    ) {
+        match carriage.path {
+            Path::Blocked => {}
+            Path::Native { link, gateway } => {
+                let agent = self.home_agent(carriage.home);
+                self.native(table, (link, gateway), source);
+                self.receive(agent, link);
+            }
+            // Not the kernel's.
+            Path::Tunnel { encapsulation, .. } if encapsulation != Encapsulation::IpIp => {}
+            Path::Tunnel {
+                local,
+                remote,
+                through,
+                reverse,
+                ..
+            } => {
+                match through {
+                    Through::Link { link, gateway } => {
+                        if self.adapter(link).is_none() {
+                            return;
+                        }
+                        self.receive(remote, link);
+                        if !reverse {
+                            return self.native(table, (link, gateway), source);
+                        }
+                        let below = Below {
+                            local,
+                            home_agent: remote,
+                            link,
+                            gateway,
+                        };
+                        self.below(system, &below);
+                    }
+                    Through::Vpn if self.around.vpn != Some(local) => return,
+                    Through::Vpn | Through::OuterHome => {
+                        self.open(remote, local);
+                        self.tunnel(NESTED, LinkKind::IpInIpBetween { local, remote });
+                        let way = Way::Link {
+                            link: NESTED,
+                            gateway: None,
+                            source: source.map(IpAddr::V4),
+                        };
+                        return self.default_route(table, way);
+                    }
+                }
+                let way = Way::Encapsulated {
+                    link: TUNNELS,
+                    encapsulation: Outer {
+                        src: local,
+                        dst: remote,
+                        ttl: HOPS,
+                        fragmenting: Fragmenting::Forbidden,
+                    },
+                    source: source.map(IpAddr::V4),
+                };
+                self.default_route(table, way);
+            }
+        }
+    }
+
+    fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {
+        let dual = &self.settings.dual;
+        let mut outer = dual.outer_systems();
+        let outer = outer.find(|system| system.home == home);
+        outer.unwrap_or(&dual.inner).home_agent
+    }
+
+    /// In the clear over an adapter: neighbours directly, others through its gateway.
+    fn native(
+        &mut self,
+        table: u32,
+        (link, gateway): (LinkId, Option<Ipv4Addr>),
+        source: Option<Ipv4Addr>,
+    ) {
+        let Some(adapter) = self.adapter(link) else {
+            return;
+        };
+        let (name, networks) = (adapter.name, adapter.addresses.clone());
+        let source = source.map(IpAddr::V4);
+        for network in networks {
+            let key = RouteKey {
+                table,
+                dst: IpNet::V4(network.trunc()),
+                metric: 0,
+            };
+            let way = Way::Link {
+                link: name,
+                gateway: None,
+                source,
+            };
+            self.route(key, way);
+        }
+        let way = Way::Link {
+            link: name,
+            gateway: gateway.map(IpAddr::V4),
+            source,
+        };
+        self.default_route(table, way);
+    }
+
+    /// What the home agent sends to our addresses on an adapter.
+    fn receive(&mut self, home_agent: Ipv4Addr, link: LinkId) {
+        let Some(adapter) = self.adapter(link) else {
+            return;
+        };
+        let addresses = adapter.addresses.clone();
+        for address in addresses {
+            self.open(home_agent, address.addr());
+        }
+    }
+
+    /// With several adapters up, the main table may lead from X over another one.
+    fn below(&mut self, system: u32, below: &Below) {
+        let Some(adapter) = self.adapter(below.link) else {
+            return;
+        };
+        let name = adapter.name;
+        let is_neighbour = |net: &Ipv4Net| net.contains(&below.home_agent);
+        let gateway = if adapter.addresses.iter().any(is_neighbour) {
+            None
+        } else {
+            below.gateway.map(IpAddr::V4)
+        };
+        let (table, agent) = (
+            self.settings.tables.below(system),
+            host(below.home_agent.into()),
+        );
+        let key = RouteKey {
+            table,
+            dst: agent,
+            metric: 0,
+        };
+        let way = Way::Link {
+            link: name,
+            gateway,
+            source: None,
+        };
+        self.route(key, way);
+        self.rule(1, table, Some(host(below.local.into())), Some(agent));
+    }
+}
+
+/// Whether an adapter has an address of the home network of S, which proves nothing.
+fn is_on_home_network(settings: &MobilitySettings, adapters: &[Adapter]) -> bool {
+    let network = settings.dual.inner.home_network;
+    let is_home = |net: &Ipv4Net| network.is_some_and(|at| at.contains(&net.addr()));
+    adapters.iter().flat_map(|a| &a.addresses).any(is_home)
+}
+
+/// While a network looks like the home network and is not proved to be inside, nothing goes from S to its
+/// home agent; registrations pass, since their sockets pass all policies.
+pub fn kept_in(
+    settings: &MobilitySettings,
+    arrangement: &Arrangement,
+    around: Around<'_>,
+) -> Option<Selector> {
+    let may_be_clear = matches!(arrangement.place, Place::Inside | Place::WithoutVpn);
+    let inner = &settings.dual.inner;
+    let is_kept = !may_be_clear && is_on_home_network(settings, around.adapters);
+    let agent = IpNet::from(IpAddr::V4(inner.home_agent));
+    is_kept.then(|| Selector::between(host(inner.home.into()), agent))
+}
+
+/// Outside, S goes into the VPN or nowhere, whatever the path says.
+fn may_use(arrangement: &Arrangement) -> bool {
+    match arrangement.place {
+        Place::Blocked => false,
+        Place::Inside | Place::WithoutVpn => true,
+        Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => matches!(
+            arrangement.inner.path,
+            Path::Tunnel {
+                through: Through::Vpn,
+                ..
+            }
+        ),
+    }
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,471 @@
+//! The figures as `ip` would print them, and what holds whatever is wanted.
+
+use super::*;
+use crate::agent::mobility::settings::{AdapterNames, Tables};
+use crate::kernel::adapters::Gateway;
+use crate::mobile_ip::client::Delivery;
+use crate::mobile_ip::domain::Ranges;
+use crate::mobile_ip::dual_client::station::Agreement;
+use crate::mobile_ip::dual_client::{
+    self, ClearProbes, InsideProtection, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn,
+};
+use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::wire::TunnelKind;
+use crate::net::Secret;
+use proptest::prelude::*;
+use std::time::Duration;
+
+pub const S: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
+pub const S_HA: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
+pub const T: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 5);
+pub const T_HA: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const V: Ipv4Addr = Ipv4Addr::new(10, 30, 0, 5);
+pub const X: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub const ETH0: LinkId = LinkId(5);
+const WLAN0: LinkId = LinkId(6);
+
+fn system(home: Ipv4Addr, home_agent: Ipv4Addr) -> System {
+    System {
+        home,
+        home_agent,
+        home_network: None,
+        lifetime: Duration::from_secs(600),
+        reverse: Reverse::Always,
+    }
+}
+
+pub fn agreement() -> Agreement {
+    Agreement {
+        association: SecurityAssociation {
+            spi: 256,
+            algorithm: Algorithm::HmacSha256,
+            key: Secret::from(&b"0123456789abcdef"[..]),
+            replay: ReplayProtection::default(),
+        },
+        nai: None,
+        foreign_agents: Vec::new(),
+        port: 434,
+        encapsulation: TunnelKind::IpIp,
+        delivery: Delivery::Direct,
+        revocation: false,
+    }
+}
+
+/// The dual client with a VPN between.
+pub fn settings() -> MobilitySettings {
+    MobilitySettings {
+        dual: dual_client::Settings {
+            inner: system(S, S_HA),
+            sites: vec![Site {
+                name: "north".into(),
+                outer: Some(system(T, T_HA)),
+                gateway: Some("moving".into()),
+                near: Vec::new(),
+            }],
+            vpn: Vpn::Present {
+                warm: true,
+                patience: Duration::from_secs(20),
+            },
+            inside_protection: InsideProtection::Clear,
+            tunnelling: Tunnelling::Split(vec!["10.0.0.0/8".parse().unwrap()]),
+            ranges: Ranges::default(),
+            clear_probes: ClearProbes::Everywhere,
+            t_monitor: T_MONITOR,
+            mobile_networks: Vec::new(),
+        },
+        inner: agreement(),
+        outer: BTreeMap::from([(0, agreement())]),
+        adapters: AdapterNames::default(),
+        tables: Tables::default(),
+    }
+}
+
+pub fn adapter(index: u32, name: &str, address: &str, gateway: Ipv4Addr) -> Adapter {
+    Adapter {
+        index,
+        name: name.parse().unwrap(),
+        carrier: true,
+        addresses: vec![address.parse().unwrap()],
+        gateway: Some(Gateway {
+            address: gateway,
+            mac: None,
+            metric: 100,
+        }),
+    }
+}
+
+fn adapters() -> Vec<Adapter> {
+    vec![
+        adapter(5, "eth0", "203.0.113.10/25", GATEWAY),
+        adapter(6, "wlan0", "192.168.7.9/24", [192, 168, 7, 1].into()),
+    ]
+}
+
+fn through_link(local: Ipv4Addr, remote: Ipv4Addr) -> Path {
+    Path::Tunnel {
+        local,
+        remote,
+        encapsulation: Encapsulation::IpIp,
+        through: Through::Link {
+            link: ETH0,
+            gateway: Some(GATEWAY),
+        },
+        reverse: true,
+    }
+}
+
+fn through_vpn() -> Path {
+    Path::Tunnel {
+        local: V,
+        remote: S_HA,
+        encapsulation: Encapsulation::IpIp,
+        through: Through::Vpn,
+        reverse: true,
+    }
+}
+
+fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
+    Arrangement {
+        place,
+        inner: Carriage {
+            home: S,
+            path: inner,
+        },
+        outer: outer.map(|path| Carriage { home: T, path }),
+    }
+}
+
+fn laid_out(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Objects {
+    let around = Around {
+        adapters: &adapters(),
+        vpn,
+    };
+    objects(&settings(), arrangement, around)
+}
+
+fn routes(objects: &Objects, table: u32) -> Vec<Route> {
+    let routes = objects.values().filter_map(|object| match object {
+        Object::Route(route) if route.key.table == table => Some(*route),
+        _ => None,
+    });
+    routes.collect()
+}
+
+/// As `ip route show table` would have them, and the rules.
+fn text(objects: &Objects, table: u32) -> Vec<String> {
+    let table = routes(objects, table);
+    table.iter().map(ToString::to_string).collect()
+}
+
+fn rules(objects: &Objects) -> Vec<String> {
+    let rules = objects.keys().filter_map(|key| match key {
+        Key::Rule(rule) => Some(rule.to_string()),
+        _ => None,
+    });
+    rules.collect()
+}
+
+fn entries(objects: &Objects) -> Vec<DecapsulationEntry> {
+    let entries = objects.keys().filter_map(|key| match key {
+        Key::DecapsulationEntry(entry) => Some(*entry),
+        _ => None,
+    });
+    entries.collect()
+}
+
+const END_OF_S: &str = "unreachable 0.0.0.0/0 table 7380 proto 88 metric 4294967295";
+
+#[test]
+fn figure_9_nests_s_in_v_and_t_in_x() {
+    let outer = Some(through_link(X, T_HA));
+    let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
+    let objects = laid_out(&figure, Some(V));
+    assert_eq!(
+        text(&objects, 7380),
+        [
+            "0.0.0.0/0 table 7380 proto 88 dev xa-nested src 10.20.0.5",
+            END_OF_S,
+        ]
+    );
+    let Some(Object::Link(nested)) = objects.get(&Key::Link(NESTED)) else {
+        panic!("no tunnel within the other");
+    };
+    assert_eq!(
+        nested.to_string(),
+        "xa-nested mtu 1480 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
+    );
+    assert_eq!(
+        text(&objects, 7381),
+        [
+            "0.0.0.0/0 table 7381 proto 88 dev vpn0",
+            "unreachable 0.0.0.0/0 table 7381 proto 88 metric 4294967295",
+        ]
+    );
+    assert_eq!(
+        text(&objects, 7383),
+        [
+            "0.0.0.0/0 table 7383 proto 88 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 \
+             dont-fragment dev xa-ipip",
+            "unreachable 0.0.0.0/0 table 7383 proto 88 metric 4294967295",
+        ]
+    );
+    assert_eq!(
+        text(&objects, 7384),
+        ["192.0.2.2/32 table 7384 proto 88 via 203.0.113.1 dev eth0 onlink"]
+    );
+    assert_eq!(
+        rules(&objects),
+        [
+            "priority 7381 from 10.20.0.5/32 lookup 7380 proto 88",
+            "priority 7381 from 10.30.0.5/32 lookup 7381 proto 88",
+            "priority 7381 from 198.51.100.5/32 lookup 7383 proto 88",
+            "priority 7381 from 203.0.113.10/32 to 192.0.2.2/32 lookup 7384 proto 88",
+            "priority 7382 from 0.0.0.0/32 to 10.0.0.0/8 lookup 7380 proto 88",
+        ]
+    );
+    let peer = |src, dst| DecapsulationEntry::Peer { src, dst };
+    let open: Vec<_> = entries(&objects)
+        .into_iter()
+        .filter(|entry| !entry.protects())
+        .collect();
+    assert_eq!(open, [peer(S_HA, V), peer(T_HA, X)], "and nothing else");
+}
+
+#[test]
+fn figure_11_leaves_s_on_the_link_and_blocks_t() {
+    let native = Path::Native {
+        link: ETH0,
+        gateway: Some(GATEWAY),
+    };
+    let objects = laid_out(&arrangement(Place::Inside, native, None), None);
+    assert_eq!(
+        text(&objects, 7380),
+        [
+            "0.0.0.0/0 table 7380 proto 88 via 203.0.113.1 dev eth0 onlink src 10.20.0.5",
+            END_OF_S,
+            "203.0.113.0/25 table 7380 proto 88 dev eth0 src 10.20.0.5",
+        ]
+    );
+    assert_eq!(
+        text(&objects, 7383),
+        ["unreachable 0.0.0.0/0 table 7383 proto 88 metric 4294967295"]
+    );
+}
+
+#[test]
+fn an_outer_home_agent_on_the_link_is_no_business_of_its_gateway() {
+    let here = Ipv4Addr::new(203, 0, 113, 7);
+    let outer = Some(through_link(X, here));
+    let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, outer), None);
+    assert_eq!(
+        text(&objects, 7384),
+        ["203.0.113.7/32 table 7384 proto 88 dev eth0"]
+    );
+}
+
+#[test]
+fn a_tunnel_from_another_v_than_the_one_that_is_there_carries_nothing() {
+    let outer = Some(through_link(X, T_HA));
+    let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
+    for vpn in [None, Some(Ipv4Addr::new(10, 30, 0, 6))] {
+        assert_eq!(text(&laid_out(&figure, vpn), 7380), [END_OF_S]);
+    }
+}
+
+#[test]
+fn what_needs_udp_is_blocked_and_not_half_carried() {
+    let udp = Path::Tunnel {
+        local: X,
+        remote: T_HA,
+        encapsulation: Encapsulation::Udp {
+            local_port: 434,
+            remote_port: 434,
+            keepalive: Duration::from_secs(110),
+        },
+        through: Through::Link {
+            link: ETH0,
+            gateway: Some(GATEWAY),
+        },
+        reverse: true,
+    };
+    assert!(!is_carried(&udp));
+    let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, Some(udp)), None);
+    assert_eq!(routes(&objects, 7383).len(), 1);
+}
+
+#[test]
+fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table() {
+    let mut settings = settings();
+    settings.dual.mobile_networks = vec!["10.60.0.0/24".parse().unwrap()];
+    let around = Around {
+        adapters: &adapters(),
+        vpn: None,
+    };
+    let blocked = arrangement(Place::Blocked, Path::Blocked, None);
+    let rules = rules(&objects(&settings, &blocked, around));
+    assert_eq!(
+        rules[0],
+        "priority 7380 to 10.60.0.0/24 lookup 254 proto 88"
+    );
+    assert!(rules.contains(&"priority 7381 from 10.60.0.0/24 lookup 7380 proto 88".to_owned()));
+}
+
+#[test]
+fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() {
+    let mut settings = settings();
+    settings.dual.inner.home_network = Some("10.20.0.0/24".parse().unwrap());
+    let home = [adapter(5, "eth0", "10.20.0.50/24", [10, 20, 0, 1].into())];
+    let blocked = arrangement(Place::Blocked, Path::Blocked, None);
+    let with = |adapters: &[Adapter]| {
+        let around = Around {
+            adapters,
+            vpn: None,
+        };
+        objects(&settings, &blocked, around)
+    };
+    let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
+    let kept = |place, adapters: &[Adapter]| {
+        let around = Around {
+            adapters,
+            vpn: None,
+        };
+        let arrangement = arrangement(place, Path::Blocked, None);
+        kept_in(&settings, &arrangement, around)
+    };
+    let from_s = Some(Selector::between(host(S.into()), host(S_HA.into())));
+    assert_eq!(kept(Place::Blocked, &home), from_s);
+    assert_eq!(kept(Place::OutsideWithAdapter, &home), from_s);
+    assert_eq!(kept(Place::Inside, &home), None);
+    assert_eq!(kept(Place::Blocked, &adapters()), None);
+    let at_home = with(&home);
+    assert!(rules(&at_home).contains(&registering.to_owned()));
+    assert_eq!(text(&at_home, 7380), [END_OF_S]);
+    assert!(!rules(&with(&adapters())).contains(&registering.to_owned()));
+}
+
+// --- whatever is wanted --------------------------------------------------------------------------
+
+fn any_address() -> impl Strategy<Value = Ipv4Addr> {
+    prop_oneof![
+        Just(S),
+        Just(T),
+        Just(V),
+        Just(X),
+        Just(S_HA),
+        Just(T_HA),
+        any::<u32>().prop_map(Ipv4Addr::from),
+    ]
+}
+
+fn any_link() -> impl Strategy<Value = LinkId> {
+    prop_oneof![Just(ETH0), Just(WLAN0), Just(LinkId(99))]
+}
+
+fn any_path() -> impl Strategy<Value = Path> {
+    let gateway = || proptest::option::of(any_address());
+    let through = prop_oneof![
+        (any_link(), gateway()).prop_map(|(link, gateway)| Through::Link { link, gateway }),
+        Just(Through::Vpn),
+        Just(Through::OuterHome),
+    ];
+    let encapsulation = prop_oneof![
+        4 => Just(Encapsulation::IpIp),
+        1 => Just(Encapsulation::Gre),
+        1 => Just(Encapsulation::Udp {
+            local_port: 434,
+            remote_port: 434,
+            keepalive: Duration::from_secs(110),
+        }),
+    ];
+    let tunnel = (
+        any_address(),
+        any_address(),
+        encapsulation,
+        through,
+        any::<bool>(),
+    );
+    prop_oneof![
+        Just(Path::Blocked),
+        (any_link(), gateway()).prop_map(|(link, gateway)| Path::Native { link, gateway }),
+        tunnel.prop_map(|(local, remote, encapsulation, through, reverse)| {
+            Path::Tunnel {
+                local,
+                remote,
+                encapsulation,
+                through,
+                reverse,
+            }
+        }),
+    ]
+}
+
+fn any_arrangement() -> impl Strategy<Value = Arrangement> {
+    let place = prop_oneof![
+        Just(Place::Blocked),
+        Just(Place::Inside),
+        Just(Place::OutsideWithAdapter),
+        Just(Place::OutsideWithoutAdapter),
+        Just(Place::WithoutVpn),
+    ];
+    (place, any_path(), proptest::option::of(any_path()))
+        .prop_map(|(place, inner, outer)| arrangement(place, inner, outer))
+}
+
+proptest! {
+    /// Also for arrangements that the dual client never makes.
+    #[test]
+    fn every_table_of_an_address_ends_and_s_is_on_no_link_outside(
+        arrangement in any_arrangement(),
+        vpn in proptest::option::of(Just(V)),
+    ) {
+        let objects = laid_out(&arrangement, vpn);
+        for table in [7380, 7383].into_iter().chain(vpn.map(|_| 7381)) {
+            let end = Key::Route(RouteKey::end_of(table, Family::V4));
+            let ends = matches!(objects.get(&end), Some(Object::Route(route)) if route.way == Way::Unreachable);
+            prop_assert!(ends, "{table}");
+        }
+        let from_s = format!("priority 7381 from {S}/32 lookup 7380 proto 88");
+        prop_assert!(rules(&objects).contains(&from_s));
+        let may_be_clear = matches!(arrangement.place, Place::Inside | Place::WithoutVpn);
+        for route in routes(&objects, 7380) {
+            match route.way {
+                Way::Link { link, .. } if link == NESTED => {
+                    let from_v = |local| local == V && vpn == Some(V);
+                    let is_v = matches!(objects.get(&Key::Link(NESTED)), Some(Object::Link(Link {
+                        kind: LinkKind::IpInIpBetween { local, .. },
+                        ..
+                    })) if from_v(*local));
+                    prop_assert!(may_be_clear || is_v);
+                }
+                Way::Link { link, .. } => {
+                    prop_assert!(may_be_clear);
+                    prop_assert!(["eth0", "wlan0"].contains(&link.as_str()));
+                }
+                Way::Encapsulated { .. } => prop_assert!(may_be_clear),
+                Way::Unreachable => {}
+                Way::Local => prop_assert!(false, "{route}"),
+            }
+        }
+        if arrangement.place == Place::Blocked {
+            prop_assert_eq!(routes(&objects, 7380).len(), 1);
+        }
+    }
+
+    /// Nothing is taken out of a tunnel unless it was sent by a home agent of ours to an address of ours.
+    #[test]
+    fn what_is_taken_out_of_tunnels_ends_at_an_end(
+        arrangement in any_arrangement(),
+        vpn in proptest::option::of(Just(V)),
+    ) {
+        let entries = entries(&laid_out(&arrangement, vpn));
+        for entry in &entries {
+            if let DecapsulationEntry::Peer { dst, .. } = entry {
+                let ours = [Some(S), Some(T), Some(X), vpn, Some([192, 168, 7, 9].into())];
+                if ours.contains(&Some(*dst)) {
+                    prop_assert!(entries.contains(&DecapsulationEntry::End(*dst)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The dual client in the agent: what happens to adapters and to the VPN goes in, and what it wants of
+//! the kernel, of the VPN and of home agents comes out.
+//!
+//! ```text
+//!  adapters, datagrams, clock ─→ Station ─┬─→ Arrangement ─→ layout ─→ wishes
+//!            VPN ────────────────→  ↑     ├─→ datagrams
+//!             ↑                     │     └─→ VPN commands ─┐
+//!             └─────────────────────┴───────────────────────┘
+//! ```
+//!
+//! S is blocked before the first adapter is known, and whenever nothing is known.
+
+mod driving;
+pub mod layout;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use super::foundation::verdict;
+use super::vpn::VpnState;
+use super::wishes::{Owner, Wishes};
+use crate::kernel::adapters::Adapter;
+use crate::kernel::desired::{Action, Direction, Mark, Object, Policy};
+use crate::kernel::ownership::Band;
+use crate::mobile_ip::dual_client;
+use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
+use crate::mobile_ip::replay::Clock;
+use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place};
+use crate::net::{Random, Selector};
+use layout::{Around, Objects};
+use settings::MobilitySettings;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// The address of a network comes before its gateway. A request that leaves between the two is lost,
+/// and the next one has to wait; so for this long an address alone is none.
+const SETTLING: Duration = Duration::from_millis(250);
+
+/// Of an adapter without a default route: the last choice.
+const NO_METRIC: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub struct Mobility {
+    settings: MobilitySettings,
+    station: Standing,
+    adapters: Vec<Adapter>,
+    /// Those with an address and no gateway, and until when one is waited for.
+    settling: BTreeMap<u32, Instant>,
+    /// When the dual client was told of adapters last.
+    told_at: Option<Instant>,
+    /// V, from when the VPN gives it until it is not wanted any more.
+    vpn: Option<Ipv4Addr>,
+    arrangement: Arrangement,
+    wanted: Objects,
+    /// What does not leave although a rule leads past the table of S.
+    kept_in: Option<Selector>,
+}
+
+/// Registrations need the time of day.
+#[derive(Debug)]
+enum Standing {
+    /// With the randomness that it will need.
+    AwaitingClock(Option<Box<dyn Random>>),
+    Running(Box<Station>),
+}
+
+impl Mobility {
+    /// Wants the adapters, and that nothing leaves from them.
+    pub fn new(settings: MobilitySettings, random: Box<dyn Random>, wishes: &mut Wishes) -> Self {
+        let arrangement = Arrangement {
+            place: Place::Blocked,
+            inner: Carriage {
+                home: settings.dual.inner.home,
+                path: Path::Blocked,
+            },
+            outer: None,
+        };
+        let mut mobility = Self {
+            settings,
+            station: Standing::AwaitingClock(Some(random)),
+            adapters: Vec::new(),
+            settling: BTreeMap::new(),
+            told_at: None,
+            vpn: None,
+            arrangement,
+            wanted: Objects::new(),
+            kept_in: None,
+        };
+        mobility.lay_out(wishes);
+        mobility
+    }
+
+    pub fn knows_time(&self) -> bool {
+        matches!(self.station, Standing::Running(_))
+    }
+
+    /// # Errors
+    /// The settings contradict themselves, which their validation should have said.
+    pub fn time_is(&mut self, now: Instant, unix: Duration) -> Result<(), String> {
+        match &mut self.station {
+            Standing::Running(station) => station.handle(now, Input::Time(unix)),
+            Standing::AwaitingClock(random) => {
+                let Some(random) = random.take() else {
+                    return Ok(());
+                };
+                let MobilitySettings {
+                    dual, inner, outer, ..
+                } = self.settings.clone();
+                let clock = Clock::new(now, unix);
+                let station = Station::new(now, dual, inner, outer, clock, random);
+                let station = station.map_err(|error| error.to_string())?;
+                self.station = Standing::Running(Box::new(station));
+                self.tell_links(now);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn resumed(&mut self, now: Instant) {
+        self.dual(now, dual_client::Input::Resumed);
+    }
+
+    pub fn adapters_are(&mut self, now: Instant, adapters: Vec<Adapter>, wishes: &mut Wishes) {
+        let waits = |adapter: &&Adapter| !adapter.addresses.is_empty() && adapter.gateway.is_none();
+        let indices: Vec<u32> = adapters.iter().filter(waits).map(|a| a.index).collect();
+        self.settling.retain(|index, _| indices.contains(index));
+        for index in indices {
+            self.settling.entry(index).or_insert(now + SETTLING);
+        }
+        self.adapters = adapters;
+        self.tell_links(now);
+        // Its addresses are ends of tunnels.
+        self.lay_out(wishes);
+    }
+
+    pub fn vpn_is(&mut self, now: Instant, state: &VpnState, wishes: &mut Wishes) {
+        use dual_client::VpnState as Told;
+        let told = match state {
+            VpnState::Down => {
+                self.vpn = None;
+                Told::Down
+            }
+            VpnState::Connecting => Told::Connecting,
+            VpnState::Up(connection) => {
+                self.vpn = connection.v4();
+                let address = self.vpn;
+                Told::Up { address }
+            }
+            VpnState::Failed(reason) => Told::Failed(reason.clone()),
+        };
+        // V is there before anything is sent from it.
+        self.lay_out(wishes);
+        self.dual(now, dual_client::Input::Vpn(told));
+    }
+
+    pub fn datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.input(now, Input::Datagram(datagram));
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let settles = self.told_at.and_then(|told| self.settles_at(told));
+        if settles.is_some_and(|at| at <= now) {
+            self.tell_links(now);
+        }
+        if let Standing::Running(station) = &mut self.station
+            && station.poll_timeout().is_some_and(|at| at <= now)
+        {
+            station.handle_timeout(now);
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.station {
+            Standing::Running(station) => {
+                let settles = self.told_at.and_then(|told| self.settles_at(told));
+                [station.poll_timeout(), settles]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            Standing::AwaitingClock(_) => None,
+        }
+    }
+
+    /// When the next address counts without a gateway, of those that did not at `told`.
+    fn settles_at(&self, told: Instant) -> Option<Instant> {
+        let waiting = self.settling.values().filter(|until| **until > told);
+        waiting.min().copied()
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        match &mut self.station {
+            Standing::Running(station) => station.poll_effect(),
+            Standing::AwaitingClock(_) => None,
+        }
+    }
+
+    pub fn arrange(&mut self, arrangement: Arrangement, wishes: &mut Wishes) {
+        self.arrangement = arrangement;
+        self.lay_out(wishes);
+    }
+
+    fn dual(&mut self, now: Instant, input: dual_client::Input) {
+        self.input(now, Input::Dual(input));
+    }
+
+    fn input(&mut self, now: Instant, input: Input) {
+        if let Standing::Running(station) = &mut self.station {
+            station.handle(now, input);
+        }
+    }
+
+    fn tell_links(&mut self, now: Instant) {
+        self.told_at = Some(now);
+        let is_settling = |index| self.settling.get(&index).is_some_and(|until| now < *until);
+        let links = self.adapters.iter().map(|adapter| {
+            let mut link = link(adapter);
+            if is_settling(adapter.index) {
+                link.addresses.clear();
+            }
+            link
+        });
+        let links = links.collect();
+        self.dual(now, dual_client::Input::Links(links));
+    }
+
+    /// Tells the wishes what is different from before.
+    fn lay_out(&mut self, wishes: &mut Wishes) {
+        let around = Around {
+            adapters: &self.adapters,
+            vpn: self.vpn,
+        };
+        let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
+        let wanted = layout::objects(&self.settings, &self.arrangement, around);
+        if let Some(selector) = kept_in {
+            wishes.want_policy(Owner::Vpn, held_back(selector));
+        }
+        let unkept = std::mem::replace(&mut self.kept_in, kept_in);
+        if let Some(selector) = unkept.filter(|_| unkept != kept_in) {
+            wishes.withdraw_policy(Owner::Vpn, held_back(selector).key);
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        for (key, object) in &self.wanted {
+            if !before.get(key).is_some_and(|there| is_same(there, object)) {
+                wishes.want(object.clone());
+            }
+        }
+        for key in before.keys().filter(|key| !self.wanted.contains_key(key)) {
+            wishes.withdraw(key);
+        }
+    }
+}
+
+fn held_back(selector: Selector) -> Policy {
+    let (mark, block) = (Mark::default(), Action::Block);
+    verdict(Direction::Out, selector, mark, Band::Bypass, block)
+}
+
+/// Of the kinds that a layout has, where the keys are the same.
+fn is_same(a: &Object, b: &Object) -> bool {
+    match (a, b) {
+        (Object::Route(a), Object::Route(b)) => a == b,
+        (Object::Link(a), Object::Link(b)) => a == b,
+        (Object::Sysctl(_, a), Object::Sysctl(_, b)) => a == b,
+        // Their key is all of them.
+        _ => true,
+    }
+}
+
+fn link(adapter: &Adapter) -> Link {
+    let gateway = adapter.gateway;
+    Link {
+        id: LinkId(adapter.index),
+        name: adapter.name.to_string(),
+        carrier: adapter.carrier,
+        addresses: adapter.addresses.clone(),
+        gateway: gateway.map(|gateway| gateway.address),
+        gateway_mac: gateway.and_then(|gateway| gateway.mac),
+        access_point: None,
+        metric: gateway.map_or(NO_METRIC, |gateway| gateway.metric),
+    }
+}

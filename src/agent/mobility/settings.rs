@@ -1,0 +1,118 @@
+//! `[mobility]` and its `[[mobility-site]]`s, validated.
+
+use crate::kernel::desired::LinkName;
+use crate::mobile_ip::dual_client::station::Agreement;
+use crate::mobile_ip::dual_client::{self, Tunnelling};
+use crate::net::Ipv4Net;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+pub struct MobilitySettings {
+    pub dual: dual_client::Settings,
+    /// With the inner home agent.
+    pub inner: Agreement,
+    /// With the outer home agent of each site that has one, by its place in the settings.
+    pub outer: BTreeMap<usize, Agreement>,
+    pub adapters: AdapterNames,
+    pub tables: Tables,
+}
+
+/// What the adapters that hold our addresses are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterNames {
+    /// Holds S.
+    pub intranet: LinkName,
+    /// Holds T.
+    pub mobility: LinkName,
+    /// Holds V.
+    pub vpn: LinkName,
+}
+
+impl Default for AdapterNames {
+    fn default() -> Self {
+        Self {
+            intranet: LinkName::literal("intranet0"),
+            mobility: LinkName::literal("mobility0"),
+            vpn: LinkName::literal("vpn0"),
+        }
+    }
+}
+
+impl AdapterNames {
+    pub fn all(&self) -> [LinkName; 3] {
+        [self.intranet, self.mobility, self.vpn]
+    }
+}
+
+/// The first of our routing tables, and the first priority of the rules that lead there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    pub first: u32,
+    pub rule_priority: u32,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            first: 7380,
+            rule_priority: 7380,
+        }
+    }
+}
+
+impl Tables {
+    /// The table of S.
+    pub fn intranet(self) -> u32 {
+        self.first
+    }
+
+    /// The table of V.
+    pub fn vpn(self) -> u32 {
+        self.first + 1
+    }
+
+    /// Of the way from X to a home agent: the inner one is system 0, those of sites count from 1.
+    pub fn below(self, system: u32) -> u32 {
+        self.first + 2 + 2 * system
+    }
+
+    /// The table of a site's T.
+    pub fn mobility(self, site: u32) -> u32 {
+        self.first + 3 + 2 * site
+    }
+
+    /// The last that so many sites use.
+    pub fn last(self, sites: usize) -> u32 {
+        self.below(u32::try_from(sites).unwrap_or(u32::MAX / 4))
+    }
+}
+
+impl MobilitySettings {
+    /// Keys and all.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let all = |settings: &Self| (settings.dual.clone(), settings.adapters, settings.tables);
+        let agreements = |settings: &Self| settings.outer.len() + 1;
+        let mut pairs = self
+            .outer
+            .iter()
+            .map(|(site, mine)| other.outer.get(site).map(|theirs| (mine, theirs)))
+            .chain([Some((&self.inner, &other.inner))]);
+        all(self) == all(other)
+            && agreements(self) == agreements(other)
+            && pairs.all(|pair| pair.is_some_and(|(a, b)| is_agreed_alike(a, b)))
+    }
+
+    /// Where applications speak from S unless they say otherwise.
+    pub fn destinations(&self) -> Vec<Ipv4Net> {
+        match &self.dual.tunnelling {
+            Tunnelling::Full => vec![Ipv4Net::default()],
+            Tunnelling::Split(networks) => networks.clone(),
+        }
+    }
+}
+
+/// Exposed to be compared with each other: both come from files that only root can choose.
+fn is_agreed_alike(a: &Agreement, b: &Agreement) -> bool {
+    let (a, b) = (&a.association, &b.association);
+    (a.spi, a.algorithm, a.key.expose()) == (b.spi, b.algorithm, b.key.expose())
+}

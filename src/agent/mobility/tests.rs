@@ -1,0 +1,321 @@
+//! A laptop's agent in virtual time, between the room of a home agent and a kernel that answers.
+
+use super::layout::tests::{S, S_HA, X, adapter, agreement, settings};
+use super::settings::MobilitySettings;
+use crate::agent::Agent;
+use crate::agent::effect::{Effect, Reply, Routes};
+use crate::agent::event::{Command, Event, KernelEvent, Token};
+use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
+use crate::agent::vpn::VpnCommand;
+use crate::agent::vpn::settings::VpnSettings;
+use crate::ike::settings::Timing;
+use crate::kernel::adapters::Adapter;
+use crate::kernel::desired::{Change, Key, Object, Route};
+use crate::mobile_ip::Datagram;
+use crate::mobile_ip::dual_client::{Site, Vpn};
+use crate::mobile_ip::home_agent::HomeAgent;
+use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
+use crate::mobile_ip::home_agent::settings::{
+    HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings as Serving,
+};
+use crate::mobile_ip::replay::Clock;
+use crate::net::Random;
+use crate::net::random::Seeded;
+use crate::presence::Timestamp;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+const UNIX: u64 = 1_700_000_000;
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 138);
+
+/// One system and no VPN.
+fn single() -> MobilitySettings {
+    let mut settings = settings();
+    settings.dual.vpn = Vpn::Absent;
+    settings.dual.sites = vec![Site {
+        name: String::new(),
+        outer: None,
+        gateway: None,
+        near: Vec::new(),
+    }];
+    settings.outer = BTreeMap::new();
+    settings
+}
+
+fn agent_settings(mobility: MobilitySettings) -> Settings {
+    Settings {
+        identity: "laptop.example".parse().unwrap(),
+        proxies: Vec::new(),
+        peers: Vec::new(),
+        ike: Timing::default(),
+        discovery: Discovery::default(),
+        interception: InterceptionSettings::default(),
+        max_prefixes: 256,
+        on_stop: OnStop::Keep,
+        presence: None,
+        vpn: VpnSettings::default(),
+        home_agent: None,
+        mobility: Some(mobility),
+    }
+}
+
+fn serving() -> Serving {
+    Serving {
+        address: S_HA,
+        home_network: "10.20.0.0/24".parse().unwrap(),
+        home_link: HomeLink::Virtual,
+        mobile_nodes: vec![MobileNode {
+            home: Some(S),
+            nai: None,
+            security: vec![agreement().association],
+            networks: Vec::new(),
+            networks6: Vec::new(),
+        }],
+        foreign_agents: Vec::new(),
+        pool: None,
+        trusted: Vec::new(),
+        encapsulations: Vec::new(),
+        reverse_tunnel: ReverseTunnel::Allowed,
+        nat: NatTraversal {
+            allowed: false,
+            ..NatTraversal::default()
+        },
+        limits: Limits::default(),
+    }
+}
+
+struct NoRoutes;
+
+impl Routes for NoRoutes {
+    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
+}
+
+struct Laptop {
+    agent: Agent,
+    now: Instant,
+    home_agent: HomeAgent,
+    /// Whether requests get there.
+    is_reached: bool,
+    objects: BTreeMap<Key, Object>,
+    replies: Vec<Reply>,
+    told: Vec<String>,
+}
+
+impl Laptop {
+    fn start(mobility: MobilitySettings) -> Self {
+        let now = Instant::now();
+        let mut seed = 0;
+        let random = || {
+            seed += 1;
+            Box::new(Seeded(seed)) as Box<dyn Random>
+        };
+        let settings = agent_settings(mobility);
+        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), random).unwrap();
+        let clock = Clock::new(now, Duration::from_secs(UNIX));
+        let home_agent = HomeAgent::new(now, clock, serving(), Vec::new(), Box::new(Seeded(99)));
+        let mut laptop = Self {
+            agent,
+            now,
+            home_agent,
+            is_reached: true,
+            objects: BTreeMap::new(),
+            replies: Vec::new(),
+            told: Vec::new(),
+        };
+        laptop.hand(Event::Found(Vec::new()));
+        laptop
+    }
+
+    fn clock_is_known(&mut self) {
+        self.hand(Event::WallClock {
+            unix: Timestamp(UNIX + 1),
+            offset: 0,
+            doubt: None,
+        });
+    }
+
+    fn hand(&mut self, event: Event) {
+        self.agent.handle(self.now, event);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.agent.poll_effect() {
+            match effect {
+                Effect::Kernel(change) => self.write(change),
+                Effect::SendRegistration(datagram) if self.is_reached => self.deliver(&datagram),
+                Effect::Reply { reply, .. } => self.replies.push(reply),
+                Effect::Tell { line, .. } => self.told.push(line.kind),
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, change: Change) {
+        for object in change.put {
+            self.objects.insert(object.key(), object);
+        }
+        for key in change.remove {
+            self.objects.remove(&key);
+        }
+        let revision = change.revision;
+        self.agent
+            .handle(self.now, Event::Kernel(KernelEvent::Applied { revision }));
+    }
+
+    /// To the home agent, and its answers back the same way.
+    fn deliver(&mut self, datagram: &Datagram) {
+        let there = Datagram {
+            local: datagram.remote,
+            remote: datagram.local,
+            ..datagram.clone()
+        };
+        self.home_agent.handle(self.now, Heard::Datagram(there));
+        // The binding is in its kernel and its store at once.
+        while let Some(effect) = self.home_agent.poll_effect() {
+            if let Answer::Send(answer) = effect {
+                let back = Datagram {
+                    via: datagram.via,
+                    local: answer.remote,
+                    remote: answer.local,
+                    payload: answer.payload,
+                };
+                self.agent.handle(self.now, Event::Registration(back));
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.agent.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.agent.handle_timeout(self.now);
+            self.carry_out();
+        }
+        self.now = end;
+    }
+
+    fn on(&mut self, adapters: Vec<Adapter>) {
+        self.hand(Event::Adapters(adapters));
+        self.pass(Duration::from_millis(100));
+    }
+
+    fn ways(&self) -> Vec<String> {
+        let routes = self.objects.values().filter_map(|object| match object {
+            Object::Route(Route { key, .. }) if key.table != 7380 => None,
+            Object::Route(route) => Some(route.to_string()),
+            _ => None,
+        });
+        routes.collect()
+    }
+}
+
+fn at(address: &str) -> Vec<Adapter> {
+    vec![adapter(5, "eth0", address, [203, 0, 113, 1].into())]
+}
+
+const END: &str = "unreachable 0.0.0.0/0 table 7380 proto 88 metric 4294967295";
+
+fn tunnel_from(care_of: Ipv4Addr) -> String {
+    format!(
+        "0.0.0.0/0 table 7380 proto 88 encap ip src {care_of} dst {S_HA} ttl 64 dont-fragment dev \
+         xa-ipip src {S}"
+    )
+}
+
+#[test]
+fn s_is_blocked_before_anything_is_known_and_follows_every_move() {
+    let mut laptop = Laptop::start(single());
+    assert_eq!(laptop.ways(), [END], "before the first adapter is known");
+    laptop.hand(Event::Adapters(at("203.0.113.10/25")));
+    assert_eq!(laptop.ways(), [END], "before the time of day is known");
+    laptop.clock_is_known();
+    laptop.pass(Duration::from_millis(100));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()]);
+    laptop.on(at("203.0.113.138/25"));
+    assert_eq!(laptop.ways(), [tunnel_from(ELSEWHERE), END.into()]);
+    laptop.on(Vec::new());
+    assert_eq!(laptop.ways(), [END]);
+}
+
+#[test]
+fn a_request_that_is_lost_is_sent_again_and_s_waits() {
+    let mut laptop = Laptop::start(single());
+    laptop.clock_is_known();
+    laptop.is_reached = false;
+    laptop.on(at("203.0.113.10/25"));
+    assert_eq!(laptop.ways(), [END]);
+    laptop.is_reached = true;
+    laptop.pass(Duration::from_millis(1500));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()]);
+}
+
+#[test]
+fn an_address_counts_when_its_gateway_is_known_or_none_has_come() {
+    let without_gateway = || {
+        let mut adapters = at("203.0.113.10/25");
+        adapters[0].gateway = None;
+        adapters
+    };
+    let mut laptop = Laptop::start(single());
+    laptop.clock_is_known();
+    laptop.on(without_gateway());
+    assert_eq!(laptop.ways(), [END], "not asked yet");
+    laptop.on(at("203.0.113.10/25"));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()], "asked at once");
+    laptop.on(Vec::new());
+    laptop.on(without_gateway());
+    assert_eq!(laptop.ways(), [END]);
+    laptop.pass(Duration::from_millis(1200));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()], "without one");
+}
+
+#[test]
+fn the_view_says_where_we_are_and_what_carries_s() {
+    let mut laptop = Laptop::start(single());
+    let waits_for = |laptop: &Laptop| {
+        let view = laptop.agent.snapshot(laptop.now).mobility.unwrap();
+        view.waits_for
+    };
+    assert_eq!(waits_for(&laptop), "the time of day");
+    laptop.clock_is_known();
+    assert_eq!(waits_for(&laptop), "the home agent");
+    laptop.on(at("203.0.113.10/25"));
+    let view = laptop.agent.snapshot(laptop.now).mobility.unwrap();
+    assert_eq!(
+        (view.place.as_str(), view.waits_for.as_str()),
+        ("without VPN", "")
+    );
+    assert_eq!(
+        view.addresses[0].way,
+        format!("tunnel {X} to {S_HA} over eth0, both ways")
+    );
+    assert_eq!(view.registrations[0].state, "registered");
+    assert!(view.adapters[0].in_use);
+    assert!(laptop.told.contains(&"mobility-moved".to_owned()));
+}
+
+#[test]
+fn the_vpn_is_the_business_of_mobility_where_it_has_one() {
+    for (settings, refused) in [(settings(), true), (single(), false)] {
+        let mut laptop = Laptop::start(settings);
+        laptop.hand(Event::Command {
+            token: Token(1),
+            command: Command::Vpn(VpnCommand::Down),
+        });
+        let reply = laptop.replies.pop().unwrap();
+        assert_eq!(matches!(reply, Reply::Failed(_)), refused, "{reply:?}");
+    }
+}
+
+#[test]
+fn outside_s_stays_blocked_while_only_the_outer_home_agent_answers() {
+    let mut laptop = Laptop::start(settings());
+    laptop.clock_is_known();
+    laptop.on(at("203.0.113.10/25"));
+    laptop.pass(Duration::from_secs(30));
+    assert_eq!(laptop.ways(), [END]);
+}

@@ -1,0 +1,206 @@
+//! What `mobility` and `status` say.
+
+use super::layout::is_carried;
+use super::{Mobility, Standing};
+use crate::agent::Agent;
+use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
+use crate::mobile_ip::{Carriage, LinkId, Path, Through};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MobilityView {
+    /// `blocked`, `inside`, `outside, with a VPN adapter` …
+    pub place: String,
+    /// What is missing; empty where nothing is.
+    pub waits_for: String,
+    /// What an administrator demands: `outside`, `blocked`, or nothing.
+    pub by_hand: String,
+    /// S, T and V, as far as they are there.
+    pub addresses: Vec<HomeView>,
+    pub adapters: Vec<PhysicalView>,
+    pub registrations: Vec<MobileRegistrationView>,
+    /// `absent`, `off`, `coming`, `up`, `warm`, `going` or `waiting`.
+    pub vpn: String,
+    /// The way in from outside that is used.
+    pub site: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeView {
+    /// `S`, `T` or `V`.
+    pub name: String,
+    pub address: Ipv4Addr,
+    /// The adapter that holds it.
+    pub adapter: String,
+    /// What carries it now.
+    pub way: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhysicalView {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// `inside` or `outside`, once it was found out; otherwise empty.
+    pub domain: String,
+    /// A guess, which only orders the work, and how sure it is in percent.
+    pub guess: String,
+    pub confidence: u8,
+    /// What speaks for the guess.
+    pub hints: Vec<String>,
+    /// How long the proof of being inside still holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_for_seconds: Option<u64>,
+    pub flapping: bool,
+    pub in_use: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MobileRegistrationView {
+    pub name: String,
+    pub home: Ipv4Addr,
+    pub home_agent: Ipv4Addr,
+    pub care_of: Ipv4Addr,
+    /// `registered`, or `asking` where nobody has answered yet.
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_microseconds: Option<u64>,
+}
+
+impl Agent {
+    pub(in crate::agent) fn mobility_view(&self, now: Instant) -> Option<MobilityView> {
+        self.mobility.as_ref().map(|mobility| mobility.view(now))
+    }
+}
+
+impl Mobility {
+    pub fn view(&self, now: Instant) -> MobilityView {
+        let mut view = MobilityView {
+            place: self.arrangement.place.to_string(),
+            addresses: self.home_views(),
+            ..MobilityView::default()
+        };
+        let station = match &self.station {
+            Standing::Running(station) => station.view(now),
+            Standing::AwaitingClock(_) => {
+                "the time of day".clone_into(&mut view.waits_for);
+                return view;
+            }
+        };
+        let waits_for = station.waits_for.unwrap_or_default();
+        waits_for.clone_into(&mut view.waits_for);
+        let by_hand = match station.by_hand {
+            Override::None => "",
+            Override::Outside => "outside",
+            Override::Blocked => "blocked",
+        };
+        by_hand.clone_into(&mut view.by_hand);
+        view.adapters = station.links.iter().map(physical).collect();
+        view.registrations = station
+            .registrations
+            .iter()
+            .filter_map(registration)
+            .collect();
+        let vpn = match (&self.settings.dual.vpn, station.vpn) {
+            (Vpn::Absent, _) => "absent",
+            (_, VpnPhase::Off) => "off",
+            (_, VpnPhase::Coming { .. }) => "coming",
+            (_, VpnPhase::Up { .. }) => "up",
+            (_, VpnPhase::Warm { .. }) => "warm",
+            (_, VpnPhase::Going { .. }) => "going",
+            (_, VpnPhase::Waiting { .. }) => "waiting",
+        };
+        vpn.clone_into(&mut view.vpn);
+        view.site = station.site.unwrap_or_default();
+        view
+    }
+
+    fn home_views(&self) -> Vec<HomeView> {
+        let names = &self.settings.adapters;
+        let arrangement = &self.arrangement;
+        let mut views = vec![HomeView {
+            name: "S".to_owned(),
+            address: arrangement.inner.home,
+            adapter: names.intranet.to_string(),
+            way: self.way(&arrangement.inner),
+        }];
+        views.extend(arrangement.outer.as_ref().map(|outer| HomeView {
+            name: "T".to_owned(),
+            address: outer.home,
+            adapter: names.mobility.to_string(),
+            way: self.way(outer),
+        }));
+        views.extend(self.vpn.map(|address| HomeView {
+            name: "V".to_owned(),
+            address,
+            adapter: names.vpn.to_string(),
+            way: "the VPN".to_owned(),
+        }));
+        views
+    }
+
+    fn way(&self, carriage: &Carriage) -> String {
+        let name = |link: LinkId| {
+            let mut adapters = self.adapters.iter();
+            let adapter = adapters.find(|adapter| adapter.index == link.0);
+            adapter.map_or_else(|| link.to_string(), |adapter| adapter.name.to_string())
+        };
+        match &carriage.path {
+            Path::Blocked => "none".to_owned(),
+            path if !is_carried(path) => "none: it would need a tunnel in UDP".to_owned(),
+            Path::Native { link, .. } => format!("native over {}", name(*link)),
+            Path::Tunnel {
+                local,
+                remote,
+                through,
+                reverse,
+                ..
+            } => {
+                let over = match through {
+                    Through::Link { link, .. } => name(*link),
+                    Through::Vpn => "the VPN".to_owned(),
+                    Through::OuterHome => "the outer system".to_owned(),
+                };
+                let sent = if *reverse { "both ways" } else { "incoming" };
+                format!("tunnel {local} to {remote} over {over}, {sent}")
+            }
+        }
+    }
+}
+
+fn physical(link: &LinkView) -> PhysicalView {
+    PhysicalView {
+        name: link.name.clone(),
+        address: link.address,
+        domain: link
+            .domain
+            .map(|domain| domain.to_string())
+            .unwrap_or_default(),
+        guess: link.guess.domain.to_string(),
+        confidence: link.guess.confidence.0,
+        hints: link.hints.iter().map(ToString::to_string).collect(),
+        proved_for_seconds: link.proved_for.map(|held| held.as_secs()),
+        flapping: link.is_flapping,
+        in_use: link.is_in_use,
+    }
+}
+
+fn registration(of: &RegistrationView) -> Option<MobileRegistrationView> {
+    let attachment = of.bound.or(of.asking)?;
+    let state = if of.bound.is_some() {
+        "registered"
+    } else {
+        "asking"
+    };
+    let round_trip = of.round_trip.map(|rtt| u64::try_from(rtt.as_micros()));
+    Some(MobileRegistrationView {
+        name: of.slot.to_string(),
+        home: attachment.home,
+        home_agent: attachment.home_agent,
+        care_of: attachment.point.care_of(attachment.home),
+        state: state.to_owned(),
+        round_trip_microseconds: round_trip.and_then(Result::ok),
+    })
+}

@@ -1,0 +1,388 @@
+//! `[mobility]` and `[[mobility-site]]`: we as a mobile node, with an inner system and outer ones.
+
+use super::file::ReadSecret;
+use super::report::Report;
+use super::section::Section;
+use super::values::{self, Reason};
+use crate::agent::mobility::settings::{AdapterNames, MobilitySettings, Tables as Numbers};
+use crate::agent::vpn::settings::{GatewaySettings, Start};
+use crate::kernel::desired::LinkName;
+use crate::mobile_ip::client::Delivery;
+use crate::mobile_ip::domain::Ranges;
+use crate::mobile_ip::dual_client::station::Agreement;
+use crate::mobile_ip::dual_client::{
+    ClearProbes, InsideProtection, Reverse, Settings, Site, System, T_MONITOR, T_MONITOR_LEAST,
+    Tunnelling, Vpn,
+};
+use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::wire::TunnelKind;
+use crate::net::{IpNet, Ipv4Net};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// RFC 5944 §1.8.
+const PORT: u16 = 434;
+/// Default of `lifetime`.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// 65535 seconds would be for ever (RFC 5944 §3.3).
+const LONGEST: Duration = Duration::from_secs(65_534);
+/// Default of `vpn-patience`.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
+const LEAST_KEY: usize = 16;
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) struct Tables<'r, 't> {
+    pub(super) mobility: Option<Section<'r, 't>>,
+    pub(super) sites: Vec<Section<'r, 't>>,
+}
+
+/// What of the rest of the file it must fit to.
+pub(super) struct Surroundings<'s> {
+    pub(super) vpns: &'s [GatewaySettings],
+    pub(super) interception_table: u32,
+}
+
+pub(super) fn read(
+    report: &Report<'_>,
+    tables: &Tables<'_, '_>,
+    around: &Surroundings<'_>,
+    read_secret: ReadSecret<'_>,
+) -> Option<MobilitySettings> {
+    let read_site = |section| Some((section, site(report, section, read_secret)?));
+    let read: Vec<_> = tables.sites.iter().filter_map(read_site).collect();
+    let Some(section) = &tables.mobility else {
+        if let Some(site) = tables.sites.first() {
+            let message = "there is no [mobility], so there is nothing that could move";
+            report.error(site.at(), message);
+        }
+        return None;
+    };
+    let inner = system(section, read_secret);
+    let home_agent = inner.as_ref().map(|(system, _)| system.home_agent);
+    let mut sites = Vec::new();
+    let mut outer = BTreeMap::new();
+    for (section, (site, agreement)) in read {
+        if let Some(vpn) = &site.gateway {
+            check_vpn(report, section, around.vpns, vpn, home_agent);
+        }
+        outer.extend(agreement.map(|agreement| (sites.len(), agreement)));
+        sites.push(site);
+    }
+    let has_vpn = |site: &Site| site.gateway.is_some();
+    if sites.iter().any(has_vpn) && !sites.iter().all(has_vpn) {
+        let message =
+            "some [[mobility-site]] have a `vpn` and some have none: outside, all or none";
+        report.error(section.at(), message);
+    }
+    let mut vpn = (true, PATIENCE);
+    section.set("vpn-warm", &mut vpn.0, values::truth);
+    section.set("vpn-patience", &mut vpn.1, |v| {
+        values::duration(v, SECOND..=600 * SECOND)
+    });
+    let (warm, patience) = vpn;
+    let is_protected = sites.iter().any(has_vpn);
+    if tables.sites.is_empty() {
+        // One system, and nothing to find out.
+        sites.push(Site {
+            name: String::new(),
+            outer: None,
+            gateway: None,
+            near: Vec::new(),
+        });
+    }
+    let names = adapter_names(report, section);
+    let numbers = numbers(report, section, around, sites.len());
+    let rest = rest(section);
+    let (system, agreement) = inner?;
+    let settings = Settings {
+        inner: system,
+        sites,
+        vpn: if is_protected {
+            Vpn::Present { warm, patience }
+        } else {
+            Vpn::Absent
+        },
+        ..rest
+    };
+    // What was left out because it was reported would only be reported once more.
+    if !report.has_errors()
+        && let Err(error) = settings.check()
+    {
+        report.error(section.at(), error);
+    }
+    Some(MobilitySettings {
+        dual: settings,
+        inner: agreement,
+        outer,
+        adapters: names,
+        tables: numbers,
+    })
+}
+
+/// The settings that are of no system; those of systems are put in their place.
+fn rest(section: &Section<'_, '_>) -> Settings {
+    let mut inside_protection = InsideProtection::Clear;
+    section.set("inside-protection", &mut inside_protection, |v| {
+        let words = [
+            ("clear", InsideProtection::Clear),
+            ("esp", InsideProtection::Esp),
+        ];
+        values::word(v, &words)
+    });
+    let mut clear_probes = ClearProbes::Everywhere;
+    section.set("clear-probes", &mut clear_probes, |v| {
+        let words = [
+            ("everywhere", ClearProbes::Everywhere),
+            ("where-expected", ClearProbes::WhereExpected),
+        ];
+        values::word(v, &words)
+    });
+    let mut t_monitor = T_MONITOR;
+    section.set("t-monitor", &mut t_monitor, |v| {
+        values::duration(v, T_MONITOR_LEAST..=3600 * SECOND)
+    });
+    let destinations: Vec<Ipv4Net> = nets(section, "destinations").unwrap_or_default();
+    let is_everything = destinations.is_empty() || destinations.iter().any(|n| n.prefix_len() == 0);
+    Settings {
+        inner: System {
+            home: Ipv4Addr::UNSPECIFIED,
+            home_agent: Ipv4Addr::UNSPECIFIED,
+            home_network: None,
+            lifetime: LIFETIME,
+            reverse: Reverse::Always,
+        },
+        sites: Vec::new(),
+        vpn: Vpn::Absent,
+        inside_protection,
+        tunnelling: if is_everything {
+            Tunnelling::Full
+        } else {
+            Tunnelling::Split(destinations)
+        },
+        ranges: Ranges {
+            inside: nets(section, "inside-ranges").unwrap_or_default(),
+            inside_agents: addresses(section, "inside-agents"),
+            outside_agents: addresses(section, "outside-agents"),
+        },
+        clear_probes,
+        t_monitor,
+        mobile_networks: nets(section, "networks").unwrap_or_default(),
+    }
+}
+
+/// A home address with its home agent, which both kinds of table name alike.
+fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(System, Agreement)> {
+    let home = section.required("home", v4);
+    let home_agent = section.required("home-agent", v4);
+    let home_network = section.optional("home-network", v4_net);
+    let mut lifetime = LIFETIME;
+    section.set("lifetime", &mut lifetime, |v| {
+        values::duration(v, 10 * SECOND..=LONGEST)
+    });
+    let mut reverse = Reverse::Always;
+    section.set("reverse", &mut reverse, |v| {
+        values::word(v, &[("always", Reverse::Always), ("never", Reverse::Never)])
+    });
+    let spi = section.required("spi", |v| {
+        let allowed = "256–4294967295, as the home agent has it";
+        values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
+    });
+    let mut algorithm = Algorithm::HmacMd5;
+    section.set("algorithm", &mut algorithm, |v| {
+        let words = [
+            ("hmac-sha256", Algorithm::HmacSha256),
+            ("hmac-md5", Algorithm::HmacMd5),
+        ];
+        values::word(v, &words)
+    });
+    let key = section.required("key-file", |v| {
+        let name = values::text(v, "the name of a file")?;
+        let key = read_secret(Path::new(name)).map_err(|error| error.to_string())?;
+        if key.expose().len() < LEAST_KEY {
+            return Err(format!(
+                "{name} holds a key of less than {LEAST_KEY} octets: whoever guesses it can prove any \
+                 network to be inside; make one with `openssl rand -hex 32 | sed 's/^/0x/'`"
+            ));
+        }
+        Ok(key)
+    });
+    let system = System {
+        home: home?,
+        home_agent: home_agent?,
+        home_network,
+        lifetime,
+        reverse,
+    };
+    let agreement = Agreement {
+        association: SecurityAssociation {
+            spi: spi?,
+            algorithm,
+            key: key?,
+            replay: ReplayProtection::default(),
+        },
+        nai: None,
+        foreign_agents: Vec::new(),
+        port: PORT,
+        encapsulation: TunnelKind::IpIp,
+        delivery: Delivery::Direct,
+        revocation: false,
+    };
+    Some((system, agreement))
+}
+
+/// `None` where something is missing; the inner `None` for one without an outer system.
+fn site(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    read_secret: ReadSecret<'_>,
+) -> Option<(Site, Option<Agreement>)> {
+    const OF_SYSTEM: [&str; 8] = [
+        "home",
+        "home-agent",
+        "home-network",
+        "spi",
+        "algorithm",
+        "key-file",
+        "lifetime",
+        "reverse",
+    ];
+    let name = section.required("name", |v| Ok(values::text(v, "a name")?.to_owned()));
+    let gateway = section.optional("vpn", |v| {
+        Ok(values::text(v, "the name of a [[vpn]]")?.to_owned())
+    });
+    let near = nets(section, "near").unwrap_or_default();
+    let has_outer = OF_SYSTEM.iter().any(|key| section.has(key));
+    let outer = if has_outer {
+        system(section, read_secret)
+    } else {
+        section.pass_over(&OF_SYSTEM);
+        if gateway.is_none() {
+            let message = "a [[mobility-site]] is a way in: it has a `home` and `home-agent` of its own, \
+                           or a `vpn`, or both";
+            report.error(section.at(), message);
+        }
+        None
+    };
+    if has_outer && outer.is_none() {
+        return None;
+    }
+    let (outer, agreement) = outer.unzip();
+    let site = Site {
+        name: name?,
+        outer,
+        gateway,
+        near,
+    };
+    Some((site, agreement))
+}
+
+fn check_vpn(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    vpns: &[GatewaySettings],
+    name: &str,
+    home_agent: Option<Ipv4Addr>,
+) {
+    let at = section.span("vpn");
+    let Some(vpn) = vpns.iter().find(|vpn| vpn.name == name) else {
+        return report.error(
+            &at,
+            format!("vpn: there is no [[vpn]] with the name `{name}`"),
+        );
+    };
+    if vpn.start == Start::Up {
+        let message =
+            format!("vpn: [[vpn]] `{name}` has start = \"up\": mobility starts it, leave that out");
+        report.error(&at, message);
+    }
+    if vpn.local.is_some() {
+        let message = format!(
+            "vpn: [[vpn]] `{name}` has `local`: mobility says where it begins, leave it out"
+        );
+        report.error(&at, message);
+    }
+    if let Some(agent) = home_agent
+        && !vpn
+            .subnets
+            .iter()
+            .any(|net| net.contains(&IpAddr::V4(agent)))
+    {
+        let message = format!(
+            "vpn: the inner home agent {agent} is in none of the subnets of [[vpn]] `{name}`, so S could \
+             never be registered through it"
+        );
+        report.error(&at, message);
+    }
+}
+
+fn adapter_names(report: &Report<'_>, section: &Section<'_, '_>) -> AdapterNames {
+    let mut names = AdapterNames::default();
+    let link = |v: &DeValue<'_>| -> Result<LinkName, Reason> {
+        let text = values::text(v, "the name of an interface")?;
+        text.parse()
+            .map_err(|error: crate::kernel::desired::InvalidLinkName| error.to_string())
+    };
+    section.set("intranet-adapter", &mut names.intranet, link);
+    section.set("mobility-adapter", &mut names.mobility, link);
+    section.set("vpn-adapter", &mut names.vpn, link);
+    let [intranet, mobility, vpn] = names.all();
+    if intranet == mobility || intranet == vpn || mobility == vpn {
+        let message =
+            "intranet-adapter, mobility-adapter and vpn-adapter must have different names";
+        report.error(section.at(), message);
+    }
+    names
+}
+
+fn numbers(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    around: &Surroundings<'_>,
+    sites: usize,
+) -> Numbers {
+    let mut numbers = Numbers::default();
+    section.set("table", &mut numbers.first, |v| {
+        let allowed = "256–4294900000: it is the first of several";
+        values::integer(v, 256..=4_294_900_000, allowed)
+    });
+    section.set("rule-priority", &mut numbers.rule_priority, |v| {
+        let allowed = "1–32760, which is after `local` and before `main`";
+        values::integer(v, 1..=32_760, allowed)
+    });
+    let last = numbers.last(sites);
+    if (numbers.first..=last).contains(&around.interception_table) {
+        let (first, taken) = (numbers.first, around.interception_table);
+        let message =
+            format!("table: {first} to {last} are used, and {taken} is that of [interception]");
+        report.error(&section.span("table"), message);
+    }
+    numbers
+}
+
+fn v4(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
+    match values::address(value)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => Err(format!("{address}: Mobile IP is of IPv4 here")),
+    }
+}
+
+fn v4_net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
+    match values::net(value)?.trunc() {
+        IpNet::V4(net) => Ok(net),
+        IpNet::V6(net) => Err(format!("{net}: Mobile IP is of IPv4 here")),
+    }
+}
+
+fn nets(section: &Section<'_, '_>, key: &'static str) -> Option<Vec<Ipv4Net>> {
+    let nets = section.list(key, v4_net)?;
+    Some(nets.into_iter().map(|(net, _)| net).collect())
+}
+
+fn addresses(section: &Section<'_, '_>, key: &'static str) -> Vec<Ipv4Addr> {
+    let addresses = section.list(key, v4).unwrap_or_default();
+    addresses.into_iter().map(|(address, _)| address).collect()
+}

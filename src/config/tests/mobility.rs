@@ -1,0 +1,146 @@
+//! `[mobility]` and `[[mobility-site]]`.
+
+use super::*;
+use crate::mobile_ip::dual_client::{InsideProtection, Tunnelling, Vpn};
+use crate::mobile_ip::security::Algorithm;
+
+const MOBILITY: &str = "
+[mobility]
+home = \"10.20.0.5\"
+home-agent = \"10.2.0.2\"
+spi = 256
+key-file = \"inner.key\"
+";
+const SITE: &str = "
+[[mobility-site]]
+name = \"north\"
+home = \"198.51.100.5\"
+home-agent = \"192.0.2.2\"
+spi = 0x101
+algorithm = \"hmac-sha256\"
+key-file = \"outer.key\"
+vpn = \"moving\"
+near = \"203.0.113.0/24\"
+";
+const VPN: &str = "
+[[vpn]]
+name = \"moving\"
+peer = \"gw106.example\"
+gateway = \"192.0.2.6\"
+subnets = \"10.2.0.0/16\"
+";
+
+#[test]
+fn one_system_alone_needs_no_site_no_peer_and_no_proxy() {
+    let loaded = load_text(&format!("{IDENTITY}{MOBILITY}"));
+    assert_eq!(loaded.warnings, []);
+    let mobility = loaded.agent.mobility.unwrap();
+    assert_eq!(mobility.dual.vpn, Vpn::Absent);
+    assert_eq!(mobility.dual.tunnelling, Tunnelling::Full);
+    assert_eq!(mobility.inner.association.algorithm, Algorithm::HmacMd5);
+    assert!(mobility.outer.is_empty());
+    assert!(mobility.dual.check().is_ok());
+}
+
+#[test]
+fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
+    let text = format!(
+        "{}{VPN}{MOBILITY}destinations = [\"10.0.0.0/8\"]\ninside-protection = \"esp\"\n{SITE}",
+        whole()
+    );
+    let mobility = load_text(&text).agent.mobility.unwrap();
+    assert!(matches!(mobility.dual.vpn, Vpn::Present { warm: true, .. }));
+    assert_eq!(mobility.dual.inside_protection, InsideProtection::Esp);
+    let site = &mobility.dual.sites[0];
+    assert_eq!(site.gateway.as_deref(), Some("moving"));
+    let outer = &mobility.outer[&0].association;
+    assert_eq!((outer.spi, outer.algorithm), (257, Algorithm::HmacSha256));
+    assert_eq!(mobility.destinations(), ["10.0.0.0/8".parse().unwrap()]);
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_what_to_do() {
+    let without = |text: &str, line: &str| text.replace(line, "");
+    for (text, complaint) in [
+        (SITE.to_owned(), "there is no [mobility]"),
+        (
+            without(MOBILITY, "spi = 256\n"),
+            "[mobility] lacks the key `spi`",
+        ),
+        (
+            MOBILITY.replace("inner.key", "short"),
+            "holds a key of less than 16 octets",
+        ),
+        (MOBILITY.replace("256", "255"), "spi: 255 is out of bounds"),
+        (
+            MOBILITY.replace("10.20.0.5", "2001:db8::5"),
+            "home: 2001:db8::5: Mobile IP is of IPv4 here",
+        ),
+        (
+            format!("{MOBILITY}home-network = \"10.21.0.0/16\"\n"),
+            "does not hold the home address 10.20.0.5",
+        ),
+        (
+            format!("{MOBILITY}{SITE}"),
+            "vpn: there is no [[vpn]] with the name `moving`",
+        ),
+        (
+            format!("{VPN}start = \"up\"\n{MOBILITY}{SITE}"),
+            "mobility starts it, leave that out",
+        ),
+        (
+            format!("{VPN}local = \"198.51.100.5\"\n{MOBILITY}{SITE}"),
+            "mobility says where it begins",
+        ),
+        (
+            format!("{VPN}{}{SITE}", MOBILITY.replace("10.2.0.2", "10.9.0.2")),
+            "the inner home agent 10.9.0.2 is in none of the subnets",
+        ),
+        (
+            format!(
+                "{VPN}{MOBILITY}{}",
+                SITE.replace("198.51.100.5", "10.20.0.5")
+            ),
+            "they must differ",
+        ),
+        (
+            format!("{VPN}{MOBILITY}{SITE}[[mobility-site]]\nname = \"south\"\n"),
+            "a [[mobility-site]] is a way in",
+        ),
+        (
+            format!(
+                "{VPN}{MOBILITY}{SITE}{}",
+                SITE.replace("vpn = \"moving\"\n", "")
+            ),
+            "all or none",
+        ),
+        (
+            format!("{MOBILITY}vpn-adapter = \"intranet0\"\n"),
+            "must have different names",
+        ),
+        (
+            format!("{MOBILITY}table = 7369\n"),
+            "7370 is that of [interception]",
+        ),
+    ] {
+        let all = problems(&format!("{}\n{text}\n", whole()));
+        assert!(all.contains(complaint), "{complaint}: {all}");
+    }
+}
+
+#[test]
+fn a_reload_says_that_mobility_waits_for_a_restart() {
+    let before = load_text(&format!("{}{MOBILITY}", whole()));
+    let altered = MOBILITY.replace("10.20.0.5", "10.20.0.6");
+    for (text, differs) in [
+        (MOBILITY.to_owned(), false),
+        (altered, true),
+        (MOBILITY.replace("inner.key", "psk"), false),
+        (String::new(), true),
+    ] {
+        let after = load_text(&format!("{}{text}", whole()));
+        let difference = Difference::between(&before, &after);
+        let said = difference.needs_restart.contains(&"mobility");
+        assert_eq!(said, differs, "{text}");
+    }
+}
