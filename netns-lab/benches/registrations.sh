@@ -11,14 +11,20 @@ python3 "$registrations" configuration "$agent_address" "$nodes" | configure 102
 (umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key")
 start_agent 102o
 all_bound() { [[ $(ask 102o .home_agent.bindings) == "$nodes" ]]; }
+resident() {
+    local process
+    read -r _ process <"$(state_folder "$lab")/agent-102o.pid"
+    awk '/VmRSS/ { print $2 }' "/proc/$process/status"
+}
+unbound=$(resident)
 for what in new renewed; do
     report "$what: $(on isp python3 "$registrations" register "$agent_address" "$nodes" --key "$key")"
     all_bound || fail "$(ask 102o .home_agent.bindings) bindings"
 done
 routes=$(on 102o ip route show proto 88 | grep -c encap)
 ((routes == nodes)) || fail "$routes routes of $nodes"
-read -r _ process <"$(state_folder "$lab")/agent-102o.pid"
-report "resident: $(awk '/VmRSS/ { print $2 }' "/proc/$process/status") kB, in the store $(du -k "$(agent_folder 102o)/state/bindings.redb" | cut -f1) kB"
+report "resident: $unbound kB with none, $(((($(resident) - unbound) * 1024) / nodes)) octets more for each binding; in the store \
+$(($(stat -c %s "$(agent_folder 102o)/state/bindings.redb") / nodes))"
 stop_agent 102o KILL || true
 began=$(date +%s.%N)
 start_agent 102o
