@@ -48,8 +48,10 @@ struct Unkept {
 /// Where bindings go, and who is told the number of the last that is there.
 #[derive(Debug)]
 pub(super) struct KeptBindings {
-    pub(super) store: Bindings,
-    pub(super) told: UnboundedSender<u64>,
+    store: Bindings,
+    told: UnboundedSender<u64>,
+    /// Said already.
+    failing: bool,
 }
 
 impl Keeper {
@@ -177,6 +179,14 @@ impl Unkept {
 }
 
 impl KeptBindings {
+    pub(super) fn new(store: Bindings, told: UnboundedSender<u64>) -> Self {
+        Self {
+            store,
+            told,
+            failing: false,
+        }
+    }
+
     /// Whatever came while the disk was at work goes in one transaction.
     fn keep(&mut self, unkept: &mut Unkept) {
         if unkept.by_node.is_empty() {
@@ -185,14 +195,21 @@ impl KeptBindings {
         match self.store.apply(unkept.by_node.values()) {
             Ok(()) => {
                 unkept.by_node.clear();
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("registrations are kept, and answered, again");
+                }
                 // At the end of the daemon nobody listens any more.
                 let _ = self.told.send(unkept.number);
             }
-            Err(error) => tracing::error!(
-                %error,
-                "registrations are not answered, since a restart would not know of them; it is \
-                 tried again"
-            ),
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::error!(
+                    %error,
+                    "registrations are not answered, since a restart would not know of them; it \
+                     is tried again"
+                );
+            }
+            Err(error) => tracing::debug!(%error, "registrations are still not kept"),
         }
     }
 }
@@ -247,7 +264,7 @@ mod tests {
         let path = dir.path().join("bindings.redb");
         let (told, mut numbers) = tokio::sync::mpsc::unbounded_channel();
         let store = Bindings::open(&path).unwrap();
-        let bindings = Some(KeptBindings { store, told });
+        let bindings = Some(KeptBindings::new(store, told));
         let keeper = Keeper::start(Memory::new(dir.path()), None, bindings).unwrap();
         for number in 1..=100u8 {
             let kept = Kept {

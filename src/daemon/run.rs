@@ -503,7 +503,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
     let (told, kept) = mpsc::unbounded_channel();
-    let bindings = bindings.map(|store| KeptBindings { store, told });
+    let bindings = bindings.map(|store| KeptBindings::new(store, told));
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));

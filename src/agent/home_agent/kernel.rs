@@ -12,7 +12,7 @@ use crate::kernel::desired::{
 };
 use crate::mobile_ip::home_agent::effects::Tunnel;
 use crate::mobile_ip::wire::TunnelKind;
-use crate::net::IpNet;
+use crate::net::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// All tunnels of IP in IP.
@@ -62,13 +62,30 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
     objects
 }
 
+/// What the kernel makes of the tunnels of one mobile node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Carried {
+    local: Ipv4Addr,
+    remote: Ipv4Addr,
+    reverse: bool,
+    networks: Vec<Ipv4Net>,
+}
+
+impl Carried {
+    /// The kernel sends one copy: no more than one binding is offered, and no other encapsulation.
+    pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
+        let carried = |tunnel: &&Tunnel| tunnel.kind == TunnelKind::IpIp && tunnel.udp.is_none();
+        tunnels.iter().find(carried).map(|tunnel| Self {
+            local: tunnel.local,
+            remote: tunnel.remote,
+            reverse: tunnel.reverse,
+            networks: tunnel.networks.clone(),
+        })
+    }
+}
+
 /// Of one mobile node.
-pub(super) fn of_binding(home: Ipv4Addr, tunnels: &[Tunnel]) -> Vec<Object> {
-    // The kernel sends one copy: no more than one binding is offered, and no other encapsulation.
-    let carried = |tunnel: &&Tunnel| tunnel.kind == TunnelKind::IpIp && tunnel.udp.is_none();
-    let Some(tunnel) = tunnels.iter().find(carried) else {
-        return Vec::new();
-    };
+pub(super) fn of_binding(home: Ipv4Addr, tunnel: &Carried) -> Vec<Object> {
     let way = Way::Encapsulated {
         link: TUNNELS,
         encapsulation: Encapsulation {

@@ -26,6 +26,7 @@ use crate::mobile_ip::home_agent::effects::{Effect as RoomEffect, Input, Kept, T
 use crate::mobile_ip::replay::Clock;
 use crate::net::Random;
 use crate::presence::Timestamp;
+use kernel::Carried;
 use settings::HomeAgentSettings;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -39,7 +40,7 @@ pub(super) struct OwnHomeAgent {
     room: HomeAgent,
     link: Option<LinkName>,
     /// What the kernel should hold of each.
-    bound: BTreeMap<Ipv4Addr, Vec<Tunnel>>,
+    bound: BTreeMap<Ipv4Addr, Carried>,
     intercepted: BTreeSet<Ipv4Addr>,
     /// The number of the last change that the store was given, and of the last that it has.
     given: u64,
@@ -86,23 +87,27 @@ impl OwnHomeAgent {
         self.room.poll_effect()
     }
 
-    fn bind(&mut self, home: Ipv4Addr, tunnels: Vec<Tunnel>, wishes: &mut Wishes) {
-        if self.bound.get(&home) == Some(&tunnels) {
+    fn bind(&mut self, home: Ipv4Addr, tunnels: &[Tunnel], wishes: &mut Wishes) {
+        let Some(carried) = Carried::of(tunnels) else {
+            return self.withdraw(home, &[], wishes);
+        };
+        if self.bound.get(&home) == Some(&carried) {
             return;
         }
-        let new = kernel::of_binding(home, &tunnels);
+        let new = kernel::of_binding(home, &carried);
         let keys: Vec<Key> = new.iter().map(Object::key).collect();
         self.withdraw(home, &keys, wishes);
         for object in new {
             wishes.want(object);
         }
-        self.bound.insert(home, tunnels);
+        self.bound.insert(home, carried);
     }
 
     /// What was wanted for a mobile node, but for `stays`.
     fn withdraw(&mut self, home: Ipv4Addr, stays: &[Key], wishes: &mut Wishes) {
-        let before = self.bound.remove(&home).unwrap_or_default();
-        for object in kernel::of_binding(home, &before) {
+        let before = self.bound.remove(&home);
+        let objects = before.iter().flat_map(|b| kernel::of_binding(home, b));
+        for object in objects {
             let key = object.key();
             if !stays.contains(&key) {
                 wishes.withdraw(&key);
@@ -261,7 +266,7 @@ impl Agent {
                 let (number, kept) = (own.given, Box::new(kept));
                 self.effects.push_back(Effect::KeepBinding { number, kept });
             }
-            RoomEffect::Bind { home, tunnels } => own.bind(home, tunnels, &mut self.wishes),
+            RoomEffect::Bind { home, tunnels } => own.bind(home, &tunnels, &mut self.wishes),
             RoomEffect::Unbind { home } => own.withdraw(home, &[], &mut self.wishes),
             RoomEffect::Intercept { home } => {
                 let link = own.intercept(home, &mut self.wishes);

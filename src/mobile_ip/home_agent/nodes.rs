@@ -179,7 +179,8 @@ impl Nodes {
                 revocation: kept.revocation,
             })
         });
-        let bindings: Vec<_> = alive.collect();
+        let mut bindings: Vec<_> = alive.collect();
+        bindings.shrink_to_fit();
         self.count += bindings.len();
         self.at_mut(id).bindings = bindings;
         if self.at(id).bindings.is_empty() {

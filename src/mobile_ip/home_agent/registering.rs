@@ -348,6 +348,8 @@ impl HomeAgent {
         } else {
             node.bindings.clear();
         }
+        // Most have one, and room for four by default is half a kilobyte.
+        node.bindings.reserve_exact(1);
         node.bindings.push(binding);
         self.nodes.count = self.nodes.count - before + self.nodes.at(id).bindings.len();
         self.counters.accepted += 1;
