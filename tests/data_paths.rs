@@ -243,6 +243,47 @@ fn messages_go_to_the_agent_and_it_is_told_when_an_adapter_is_lost() {
     });
 }
 
+/// Between the outer addresses, in transport mode.
+fn protect(at: usize) {
+    for (spi, src, dst) in [(0x101, OUTER[0], OUTER[1]), (0x102, OUTER[1], OUTER[0])] {
+        let key = "0x0102030405060708090a0b0c0d0e0f1011121314";
+        run(
+            "ip",
+            &format!(
+                "xfrm state add src {src} dst {dst} proto esp spi {spi} mode transport aead rfc4106(gcm(aes)) {key} 128"
+            ),
+        );
+        let direction = if src == OUTER[at] { "out" } else { "in" };
+        run(
+            "ip",
+            &format!(
+                "xfrm policy add src {src} dst {dst} dir {direction} tmpl src {src} dst {dst} proto esp mode transport"
+            ),
+        );
+    }
+}
+
+/// The kernel cuts nothing for IPsec (`EIO`).
+#[test]
+#[ignore = "needs ESP"]
+fn a_stream_goes_through_ipsec_datagram_by_datagram() {
+    in_namespace(|| {
+        const LEN: usize = 4 << 20;
+        let peer = Peer::new();
+        protect(0);
+        peer.run(|| protect(1));
+        let (near, _heard) = host(0);
+        let _far = peer.run(|| host(1));
+        let listener = peer.run(|| TcpListener::bind((FAR, 80)).unwrap());
+        let answered = peer.start(move || exchange(listener.accept().unwrap().0, LEN));
+        let got = exchange(TcpStream::connect((FAR, 80)).unwrap(), LEN);
+        assert!(got == octets(LEN) && answered.recv().unwrap() == got);
+        assert_eq!(near.counts().dropped.unsent, 0);
+        let used = run("ip", "-s xfrm state list");
+        assert!(!used.contains("0(bytes), 0(packets)"), "{used}");
+    });
+}
+
 // --- beside the kernel's own ---------------------------------------------------------------------
 
 fn checksum(octets: &[u8]) -> [u8; 2] {
