@@ -6,7 +6,8 @@
 
 mod common;
 
-use common::{Spread, in_namespace, machine, output};
+use common::machine::{machine, output};
+use common::{Spread, in_namespace};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::{Spread, in_namespace, machine, output, read};
+use common::machine::{machine, output, read};
+use common::{Spread, in_namespace};
 use nix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};

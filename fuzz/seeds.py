@@ -192,6 +192,38 @@ def mobile_ip(folder):
     for name, octets in talks.items():
         write(os.path.join(folder, "mobile_ip_datagrams"), name, octets)
 
+    def tcp(at, length, flags=0x10, there=agent, back=home):
+        body = struct.pack("!HHIIBBHHH", 4000, 80, 1000 + 200 * at, 7, 0x50, flags, 500, 0, 0) + bytes(length)
+        words = sum(struct.unpack(f"!{len(body) // 2}H", body)) + sum(struct.unpack("!4H", back + there)) + 6 + len(body)
+        while words >> 16:
+            words = (words & 0xFFFF) + (words >> 16)
+        body = body[:16] + struct.pack("!H", words ^ 0xFFFF) + body[18:]
+        head = struct.pack("!BBHHHBBH", 0x45, 2, 20 + len(body), 1 + at, 0x4000, 64, 6, 0) + back + there
+        return sealed(head) + body
+
+    # As linux/virtio_net.h has it, on a machine that puts the low octet first.
+    frame = lambda kind, size, packet, flags=1, offset=16: struct.pack("<BBHHHH", flags, kind, 40, size, 20, offset) + packet
+    to_node = lambda at, length: tcp(at, length, there=home, back=agent)
+    frames = {
+        "plain": frame(0, 0, to_node(0, 100), 0),
+        "checksum": frame(0, 0, to_node(0, 100)),
+        "segments": frame(1, 300, to_node(0, 1000)),
+        "too-large": frame(0, 0, to_node(0, 700), 0),
+        "datagrams": frame(5, 100, ip(17, agent, home, struct.pack("!HHHH", 53, 4000, 408, 0) + bytes(400)), 1, 6),
+        "fragments": frame(0, 0, sealed(to_node(0, 700)[:6] + bytes(2) + to_node(0, 700)[8:10] + bytes(2) + to_node(0, 700)[12:20]) + bytes(720), 0),
+    }
+    for name, octets in frames.items():
+        write(os.path.join(folder, "tun_frame"), name, octets)
+    came = lambda octets, tos=0: struct.pack("!HB", len(octets), tos) + octets
+    datagrams = {
+        "stream": b"".join(came(data(tcp(at, 200))) for at in range(4)) + came(data(tcp(4, 50, 0x18))),
+        "marked": came(data(tcp(0, 200)), 3) + came(data(inner), 3),
+        "keepalive": came(data(ip(1, home, agent, bytes.fromhex("0800f7fd00010001")))) + came(made["request"]),
+        "mixed": came(data(tcp(0, 200))) + came(data(tcp(1, 200, 0x11))) + came(data(tcp(1, 200))) + came(b"\x04\x2f\0\0"),
+    }
+    for name, octets in datagrams.items():
+        write(os.path.join(folder, "tun_datagrams"), name, octets)
+
 
 def lines(path, folder):
     said = {

@@ -153,9 +153,14 @@ run_bench() {
     need_root
     install_packages "${build_packages[@]}" iproute2
     need_rust
-    bench=$(as_builder cargo bench --locked --quiet --no-run --bench "$name" --message-format=json |
-        sed -n "s|.*\"executable\":\"\([^\"]*/$name-[^\"]*\)\".*|\1|p")
+    bench=$(build_bench "$name")
     exec "$bench" "$@"
+}
+
+# build_bench NAME: prints which program it is.
+build_bench() {
+    as_builder cargo bench --locked --quiet --no-run --bench "$1" --message-format=json |
+        sed -n "s|.*\"executable\":\"\([^\"]*/$1-[^\"]*\)\".*|\1|p"
 }
 
 # --- what this kernel can do ------------------------------------------------------------------------------------

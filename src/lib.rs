@@ -15,6 +15,7 @@
 //! | 1 | [`ted`], [`ike`], [`presence`], [`mobile_ip`] | one subject each; no clock, no sockets, no randomness of their own |
 //! | 2 | [`store`] | what survives a restart |
 //! | 2 | [`kernel`] | XFRM, routes, rules, sysctls, interception: what is wanted, what is there, how to get there |
+//! | 2 | [`tun`] | packets between TUN adapters and tunnels in UDP |
 //! | 3 | [`agent`] | where the rooms below meet: a state machine from events to effects |
 //! | 4 | [`config`], [`control`], [`cli`], [`daemon`] | files, sockets, people |
 
@@ -30,3 +31,4 @@ pub mod net;
 pub mod presence;
 pub mod store;
 pub mod ted;
+pub mod tun;

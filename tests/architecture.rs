@@ -22,6 +22,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         "layer 2: knows objects, not who wants them",
     ),
     (
+        "tun",
+        &["net", "mobile_ip"],
+        "layer 2: carries packets of bindings, knows nobody who wants them",
+    ),
+    (
         "agent",
         &["net", "ted", "ike", "presence", "mobile_ip", "kernel"],
         "layer 3: where the rooms meet",

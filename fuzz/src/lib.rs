@@ -38,12 +38,14 @@ use xfrm_agent::ted::interception::classify;
 use xfrm_agent::ted::proxies::Proxy;
 use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
 use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
+use xfrm_agent::tun::forwarder::Forwarder;
+use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Side, Tunnel};
 
 /// Takes any octets.
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -60,6 +62,8 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("mobile_ip_message", mobile_ip_message),
     ("mobile_ip_encapsulation", mobile_ip_encapsulation),
     ("mobile_ip_datagrams", mobile_ip_datagrams),
+    ("tun_frame", tun_frame),
+    ("tun_datagrams", tun_datagrams),
 ];
 
 const US: &str = "192.0.2.104";
@@ -617,5 +621,74 @@ struct NoRoutes;
 impl Routes for NoRoutes {
     fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
         Some(address(US))
+    }
+}
+
+const ADAPTER: AdapterId = AdapterId(0);
+const MOBILE_NODE: SocketAddrV4 = SocketAddrV4::new(CARE_OF, 434);
+
+/// Of the home agent, towards [`MOBILE_NODE`].
+fn forwarder() -> Forwarder {
+    let mut forwarder = Forwarder::default();
+    forwarder.tunnels.put(Binding {
+        side: Side::HomeAgent,
+        home: HOME,
+        networks: vec!["10.0.0.0/8".parse().expect("a prefix")],
+        adapter: ADAPTER,
+        tunnels: vec![Tunnel {
+            via: Via::Routed,
+            local: SocketAddrV4::new(HOME_AGENT, 434),
+            remote: MOBILE_NODE,
+            mtu: 600,
+            reverse: true,
+            congestion: Congestion::Normal,
+        }],
+    });
+    forwarder
+}
+
+/// What an adapter hands over: a header of what is left to do, and a packet.
+pub fn tun_frame(octets: &[u8]) {
+    let mut forwarder = forwarder();
+    let mut slab = octets.to_vec();
+    forwarder.send(Instant::now(), ADAPTER, &mut slab, 0..octets.len());
+    let outbox = &forwarder.outbox;
+    for message in &outbox.messages {
+        let parts = outbox.parts[message.parts.clone()].iter();
+        let all: Vec<_> = parts.map(|part| outbox.octets(part, &slab)).collect();
+        let all = all.concat();
+        assert_eq!(all.len(), message.octets());
+        for datagram in all.chunks(message.size) {
+            assert!(datagram.len() <= 604 && datagram.starts_with(&[4, 4, 0, 0]));
+        }
+    }
+}
+
+/// Datagrams, each behind its length and the type of service it comes with; all leave as packets, or
+/// none of them does.
+pub fn tun_datagrams(octets: &[u8]) {
+    let mut forwarder = forwarder();
+    let mut slab = octets.to_vec();
+    let origin = Origin {
+        via: Via::Routed,
+        local: SocketAddrV4::new(HOME_AGENT, 434),
+        remote: MOBILE_NODE,
+    };
+    let mut at = 0;
+    while let Some([high, low, tos]) = octets.get(at..at + 3) {
+        let start = at + 3;
+        let end = start + usize::from(u16::from_be_bytes([*high, *low]));
+        let end = end.min(octets.len());
+        forwarder.receive(&origin, *tos, &mut slab, start..end);
+        at = end;
+    }
+    let received = forwarder.counts.received;
+    let frames = forwarder.frames.finish(&mut slab);
+    let parts: usize = frames.iter().map(|frame| frame.parts.len()).sum();
+    assert_eq!(parts as u64, received.packets);
+    for frame in frames {
+        let total: usize = frame.parts.iter().map(std::ops::Range::len).sum();
+        let first = &slab[frame.parts[0].clone()];
+        assert_eq!(usize::from(u16::from_be_bytes([first[2], first[3]])), total);
     }
 }

@@ -1,0 +1,464 @@
+//! Throughput of the data paths of mobility beside a tunnel of the kernel's, in the same run.
+//!
+//! `cargo bench --bench tunnels -- userspace` on a kernel with TUN and VXLAN: the carrier beside
+//! VXLAN. `-- kernel` on one with IP in IP: routes that encapsulate, as the agent makes them,
+//! beside a bare tunnel device. As root, with iperf3 and ethtool. Two network namespaces with a
+//! cable between them, one TCP connection, the two tunnels in turns.
+
+#[path = "common/machine.rs"]
+mod machine;
+
+use machine::{machine, output, read};
+use nix::sched::{CloneFlags, unshare};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use xfrm_agent::kernel::desired::{
+    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
+    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Way,
+};
+use xfrm_agent::kernel::writer::{Options, Report, Writer};
+use xfrm_agent::mobile_ip::Via;
+use xfrm_agent::tun::carrier::{self, Handle};
+use xfrm_agent::tun::device::Device;
+use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Side, Tunnel};
+
+/// Of the cable's ends, and of the tunnel's.
+const OUTER: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
+const INNER: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2)];
+/// Each has a packet of 1500 octets as its outer one.
+const MTU_USERSPACE: u16 = 1468;
+const MTU_VXLAN: u16 = 1450;
+const MTU_IN_IP: u16 = 1480;
+const ADAPTER: AdapterId = AdapterId(0);
+const BINDINGS: u32 = 100_000;
+const TUNNEL: LinkName = LinkName::literal("xa-ipip");
+
+fn main() {
+    let mode = std::env::args().nth(1).unwrap_or_default();
+    let number = |name: &str, usual| std::env::var(name).map_or(usual, |n| n.parse().expect(name));
+    let (rounds, seconds) = (number("ROUNDS", 5), number("LENGTH", 3));
+    assert!(nix::unistd::geteuid().is_root(), "needs root");
+    // The bare one first.
+    let kinds: &[_] = match mode.as_str() {
+        "kernel" => &[Kind::Bare, Kind::Encap],
+        _ => &[Kind::Vxlan, Kind::Carrier, Kind::Crowded],
+    };
+    println!("{}", machine());
+    println!(
+        "{}",
+        output("iperf3", &["--version"])
+            .lines()
+            .next()
+            .unwrap_or_default()
+    );
+    println!(
+        "{rounds} rounds of {seconds} s each; median (least - most); processor seconds of the whole machine without niced programs\n"
+    );
+    println!("| frames | direction | tunnel | Gbit/s | of the other's | processor s a Gbit |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for frames in [Frames::Large, Frames::Mtu] {
+        for direction in [Direction::Up, Direction::Down] {
+            let mut results: Vec<_> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+            for _ in 0..rounds {
+                for (kind, results) in &mut results {
+                    results.push(round(*kind, frames, direction, seconds));
+                }
+            }
+            let rows = results.into_iter().map(|(kind, all)| (kind, Row::of(&all)));
+            let rows: Vec<_> = rows.collect();
+            for (kind, row) in &rows {
+                let share = row.speed.median / rows[0].1.speed.median;
+                let (frames, direction) = (frames.name(), direction.name());
+                let (name, speed, cost) = (kind.name(), &row.speed, &row.cost);
+                println!(
+                    "| {frames} | {direction} | {name} | {} | {share:.2} | {} |",
+                    speed.show(1),
+                    cost.show(3)
+                );
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Vxlan,
+    Carrier,
+    /// With as many other mobile nodes at the home agent as it may have.
+    Crowded,
+    Bare,
+    Encap,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vxlan => "kernel VXLAN",
+            Self::Carrier => "agent, in user space (UDP)",
+            Self::Crowded => "the same, 100,000 bindings",
+            Self::Bare => "kernel ipip",
+            Self::Encap => "agent, in the kernel (ipip)",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    /// TCP hands over up to 64 kB at once.
+    Large,
+    /// Without TSO and GSO on the tunnel.
+    Mtu,
+}
+
+impl Frames {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Large => "TSO",
+            Self::Mtu => "MTU",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    /// From the mobile node.
+    Up,
+    Down,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Up => "to the home agent",
+            Self::Down => "to the mobile node",
+        }
+    }
+}
+
+struct Row {
+    speed: Spread,
+    cost: Spread,
+}
+
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Row {
+    fn of(measured: &[Measured]) -> Self {
+        let spread = |of: fn(&Measured) -> f64| {
+            let mut all: Vec<_> = measured.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            Spread {
+                median: all[all.len() / 2],
+                least: all[0],
+                most: all[all.len() - 1],
+            }
+        };
+        Self {
+            speed: spread(|m| m.gigabits_per_second),
+            cost: spread(|m| m.seconds_per_gigabit),
+        }
+    }
+}
+
+impl Spread {
+    fn show(&self, digits: usize) -> String {
+        let Self {
+            median,
+            least,
+            most,
+        } = self;
+        format!("{median:.digits$} ({least:.digits$} - {most:.digits$})")
+    }
+}
+
+struct Measured {
+    gigabits_per_second: f64,
+    seconds_per_gigabit: f64,
+}
+
+/// The mobile node is the first host, its home agent the second.
+fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Measured {
+    let hosts = [Host::new(), Host::new()];
+    let mobile = &hosts[0];
+    let peer = hosts[1].thread;
+    mobile.run(move || {
+        ip(&format!(
+            "link add cable type veth peer name cable netns {peer}"
+        ));
+    });
+    // What keeps each end running, until the round is over.
+    let ends: Vec<_> = hosts
+        .iter()
+        .enumerate()
+        .map(|(at, host)| host.run(move || End::set_up(kind, at)))
+        .collect();
+    if frames == Frames::Mtu {
+        for host in &hosts {
+            host.run(move || {
+                let link = if kind == Kind::Encap {
+                    "xa-ipip"
+                } else {
+                    "tunnel"
+                };
+                command("ethtool", &format!("-K {link} tso off gso off"));
+            });
+        }
+    }
+    let [mobile, agent] = &hosts;
+    let mut server = agent.run(|| iperf(&format!("-s -1 -B {}", INNER[1])));
+    std::thread::sleep(Duration::from_millis(300));
+    let reverse = match direction {
+        Direction::Up => "",
+        Direction::Down => "-R",
+    };
+    let busy = processor_seconds();
+    let client = mobile.run(move || {
+        iperf(&format!(
+            "-c {} -B {} -t {seconds} -J {reverse}",
+            INNER[1], INNER[0]
+        ))
+    });
+    let said = client.wait_with_output().expect("iperf3 ends");
+    let busy = processor_seconds() - busy;
+    server.kill().ok();
+    server.wait().expect("it has ended");
+    let said: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON of iperf3");
+    let number = |name: &str| said["end"]["sum_received"][name].as_f64();
+    let bits = number("bytes").unwrap_or_else(|| panic!("{said}")) * 8.0;
+    // In the namespaces that they belong to.
+    for (end, host) in ends.into_iter().zip(&hosts) {
+        host.run(move || drop(end));
+    }
+    Measured {
+        gigabits_per_second: number("bits_per_second").expect("as the octets") / 1e9,
+        seconds_per_gigabit: busy / (bits / 1e9),
+    }
+}
+
+/// A thread in a network namespace of its own, which ends with it.
+struct Host {
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    thread: nix::unistd::Pid,
+}
+
+impl Host {
+    fn new() -> Self {
+        let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (told, thread) = mpsc::channel();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+            ip("link set lo up");
+            told.send(nix::unistd::gettid()).expect("it waits");
+            for job in queue {
+                job();
+            }
+        });
+        let thread = thread.recv().expect("a thread");
+        Self { jobs, thread }
+    }
+
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        let job = Box::new(move || done.send(job()).expect("it waits"));
+        self.jobs.send(job).expect("the host lives");
+        result.recv().expect("the job ends")
+    }
+}
+
+/// What has to stay for as long as the tunnel is used: dropped at the end of the round.
+enum End {
+    Kernel,
+    Carrier(#[expect(dead_code, reason = "kept")] Handle),
+    Writer(
+        #[expect(dead_code, reason = "kept")]
+        (Writer, UnboundedReceiver<Report>, tempfile::TempDir),
+    ),
+}
+
+impl End {
+    fn set_up(kind: Kind, at: usize) -> Self {
+        let (own, other) = (OUTER[at], OUTER[1 - at]);
+        let (inner, far) = (INNER[at], INNER[1 - at]);
+        ip(&format!("address add {own}/24 dev cable"));
+        ip("link set cable up");
+        let up = |link: &str, mtu: u16| {
+            ip(&format!("address add {inner}/24 dev {link}"));
+            ip(&format!("link set {link} mtu {mtu} up"));
+        };
+        match kind {
+            Kind::Vxlan => {
+                ip(&format!(
+                    "link add tunnel type vxlan id 7 local {own} remote {other} dstport 4789 dev cable"
+                ));
+                up("tunnel", MTU_VXLAN);
+                Self::Kernel
+            }
+            Kind::Bare => {
+                ip(&format!(
+                    "link add tunnel type ipip local {own} remote {other} ttl 64"
+                ));
+                up("tunnel", MTU_IN_IP);
+                Self::Kernel
+            }
+            Kind::Carrier | Kind::Crowded => {
+                let handle = carry(at);
+                if kind == Kind::Crowded && at == 1 {
+                    crowd(&handle);
+                }
+                up("tunnel", MTU_USERSPACE);
+                Self::Carrier(handle)
+            }
+            Kind::Encap => encapsulate(own, other, inner, far),
+        }
+    }
+}
+
+fn carry(at: usize) -> Handle {
+    let device = Device::attach("tunnel").expect("a TUN adapter");
+    let local = SocketAddrV4::new(OUTER[at], 434);
+    let (handle, _) = carrier::start().expect("a thread");
+    let socket = UdpSocket::bind(local).expect("the port is free");
+    handle
+        .socket(Via::Routed, socket.into())
+        .expect("its options");
+    handle.adapter(ADAPTER, device);
+    let side = [Side::MobileNode, Side::HomeAgent][at];
+    handle.put(binding(
+        side,
+        INNER[0],
+        local,
+        SocketAddrV4::new(OUTER[1 - at], 434),
+    ));
+    handle
+}
+
+fn binding(side: Side, home: Ipv4Addr, local: SocketAddrV4, remote: SocketAddrV4) -> Binding {
+    Binding {
+        side,
+        home,
+        networks: Vec::new(),
+        adapter: ADAPTER,
+        tunnels: vec![Tunnel {
+            via: Via::Routed,
+            local,
+            remote,
+            mtu: MTU_USERSPACE,
+            reverse: true,
+            congestion: Congestion::Normal,
+        }],
+    }
+}
+
+fn crowd(handle: &Handle) {
+    for n in 0..BINDINGS {
+        let home = Ipv4Addr::from(0x0a40_0000 + n);
+        let local = SocketAddrV4::new(OUTER[1], 434);
+        let remote = SocketAddrV4::new(Ipv4Addr::from(0xcb00_7100 + n), 434);
+        handle.put(binding(Side::HomeAgent, home, local, remote));
+    }
+}
+
+/// What the agent asks of the kernel for a tunnel, and its check of what comes out of it.
+fn encapsulate(own: Ipv4Addr, other: Ipv4Addr, inner: Ipv4Addr, far: Ipv4Addr) -> End {
+    let directory = tempfile::tempdir().expect("a directory");
+    let runtime_dir = directory.path().to_owned();
+    let (writer, _, mut reports) = Writer::start(Options { runtime_dir }).expect("root");
+    let anchor = LinkName::literal("anchor");
+    let off = |setting| Object::Sysctl(Sysctl::Link(TUNNEL, setting), "0".into());
+    let put = vec![
+        Object::Link(Link {
+            name: anchor,
+            kind: LinkKind::Tun(Offload::None),
+            mtu: u32::from(MTU_IN_IP),
+        }),
+        Object::Link(Link {
+            name: TUNNEL,
+            kind: LinkKind::IpInIp,
+            mtu: u32::from(MTU_IN_IP),
+        }),
+        Object::Address(AddressKey {
+            link: anchor,
+            address: format!("{inner}/32").parse().expect("an address"),
+        }),
+        Object::Route(Route {
+            key: RouteKey::to_host(254, far),
+            way: Way::Encapsulated {
+                link: TUNNEL,
+                encapsulation: Encapsulation {
+                    src: own,
+                    dst: other,
+                    ttl: 64,
+                    fragmenting: Fragmenting::Forbidden,
+                },
+                source: Some(inner.into()),
+            },
+        }),
+        Object::Decapsulation,
+        Object::DecapsulationEntry(DecapsulationEntry::End(own)),
+        Object::DecapsulationEntry(DecapsulationEntry::Binding {
+            src: other,
+            dst: own,
+            inner: far,
+        }),
+        off(LinkSetting::RpFilter),
+        off(LinkSetting::AcceptLocal),
+    ];
+    writer.apply(Change {
+        revision: Revision(1),
+        put,
+        ..Change::default()
+    });
+    loop {
+        match reports.blocking_recv().expect("the writer runs") {
+            Report::Applied { .. } => break,
+            Report::Refused { refusal, .. } => panic!("{refusal}"),
+            _ => {}
+        }
+    }
+    End::Writer((writer, reports, directory))
+}
+
+fn ip(arguments: &str) {
+    command("ip", arguments);
+}
+
+fn command(program: &str, arguments: &str) {
+    let output = Command::new(program)
+        .args(arguments.split_whitespace())
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments}: {said}");
+}
+
+fn iperf(arguments: &str) -> std::process::Child {
+    Command::new("iperf3")
+        .args(arguments.split_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("iperf3 is installed")
+}
+
+/// Of all processors since the start, but for niced programs: work that is none of ours has a low
+/// priority where others are kept off.
+fn processor_seconds() -> f64 {
+    let stat = read("/proc/stat");
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    // user, nice, system, idle, iowait, irq, softirq
+    let ticks = fields[0] + fields[2] + fields[5] + fields[6];
+    ticks / 100.0
+}

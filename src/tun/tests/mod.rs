@@ -1,0 +1,7 @@
+//! Packets through the room without input and output, beside a naive construction of the same.
+
+mod coalescing;
+mod forwarding;
+mod fragmenting;
+mod naive;
+mod segmenting;
