@@ -330,12 +330,10 @@ fn carry(at: usize) -> Handle {
         .expect("its options");
     handle.adapter(ADAPTER, device);
     let side = [Side::MobileNode, Side::HomeAgent][at];
-    handle.put(binding(
-        side,
-        INNER[0],
-        local,
-        SocketAddrV4::new(OUTER[1 - at], 434),
-    ));
+    handle.put(
+        ADAPTER,
+        binding(side, INNER[0], local, SocketAddrV4::new(OUTER[1 - at], 434)),
+    );
     handle
 }
 
@@ -344,7 +342,6 @@ fn binding(side: Side, home: Ipv4Addr, local: SocketAddrV4, remote: SocketAddrV4
         side,
         home,
         networks: Vec::new(),
-        adapter: ADAPTER,
         tunnels: vec![Tunnel {
             via: Via::Routed,
             local,
@@ -361,7 +358,7 @@ fn crowd(handle: &Handle) {
         let home = Ipv4Addr::from(0x0a40_0000 + n);
         let local = SocketAddrV4::new(OUTER[1], 434);
         let remote = SocketAddrV4::new(Ipv4Addr::from(0xcb00_7100 + n), 434);
-        handle.put(binding(Side::HomeAgent, home, local, remote));
+        handle.put(ADAPTER, binding(Side::HomeAgent, home, local, remote));
     }
 }
 

@@ -28,7 +28,15 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "agent",
-        &["net", "ted", "ike", "presence", "mobile_ip", "kernel"],
+        &[
+            "net",
+            "ted",
+            "ike",
+            "presence",
+            "mobile_ip",
+            "kernel",
+            "tun",
+        ],
         "layer 3: where the rooms meet",
     ),
     (
@@ -66,6 +74,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
             "mobile_ip",
             "store",
             "kernel",
+            "tun",
             "agent",
             "config",
             "control",

@@ -98,20 +98,22 @@ fn carrier(at: usize) -> (Handle, Receiver<Heard>) {
     let socket = UdpSocket::bind(local).unwrap();
     handle.socket(Via::Routed, socket.into()).unwrap();
     handle.adapter(ADAPTER, device);
-    handle.put(Binding {
-        side: [Side::MobileNode, Side::HomeAgent][at],
-        home: HOME,
-        networks: Vec::new(),
-        adapter: ADAPTER,
-        tunnels: vec![Tunnel {
-            via: Via::Routed,
-            local,
-            remote: SocketAddrV4::new(OUTER[1 - at], PORT),
-            mtu: MTU,
-            reverse: true,
-            congestion: Congestion::Normal,
-        }],
-    });
+    handle.put(
+        ADAPTER,
+        Binding {
+            side: [Side::MobileNode, Side::HomeAgent][at],
+            home: HOME,
+            networks: Vec::new(),
+            tunnels: vec![Tunnel {
+                via: Via::Routed,
+                local,
+                remote: SocketAddrV4::new(OUTER[1 - at], PORT),
+                mtu: MTU,
+                reverse: true,
+                congestion: Congestion::Normal,
+            }],
+        },
+    );
     (handle, heard)
 }
 

@@ -630,11 +630,10 @@ const MOBILE_NODE: SocketAddrV4 = SocketAddrV4::new(CARE_OF, 434);
 /// Of the home agent, towards [`MOBILE_NODE`].
 fn forwarder() -> Forwarder {
     let mut forwarder = Forwarder::default();
-    forwarder.tunnels.put(Binding {
+    let binding = Binding {
         side: Side::HomeAgent,
         home: HOME,
         networks: vec!["10.0.0.0/8".parse().expect("a prefix")],
-        adapter: ADAPTER,
         tunnels: vec![Tunnel {
             via: Via::Routed,
             local: SocketAddrV4::new(HOME_AGENT, 434),
@@ -643,7 +642,8 @@ fn forwarder() -> Forwarder {
             reverse: true,
             congestion: Congestion::Normal,
         }],
-    });
+    };
+    forwarder.tunnels.put(ADAPTER, binding);
     forwarder
 }
 

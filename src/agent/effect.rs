@@ -7,6 +7,7 @@ use crate::kernel::desired::{Change, LinkName};
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
+use crate::tun::tunnels::{Binding, Side};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing::Level;
 
@@ -28,6 +29,16 @@ pub enum Effect {
     },
     /// From port 434, by the link that it names or as the routing table has it.
     SendRegistration(mobile_ip::Datagram),
+    /// In user space, between the tunnels of this binding and an adapter that we want of the kernel.
+    /// Replaces what was said of the same side and home address.
+    Carry {
+        adapter: LinkName,
+        binding: Binding,
+    },
+    CarryNoMore {
+        side: Side,
+        home: Ipv4Addr,
+    },
     /// Gratuitous ARP: packets for this address come to us on that link from now on.
     Announce {
         link: LinkName,

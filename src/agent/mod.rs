@@ -324,6 +324,8 @@ impl Agent {
                 self.vpn_changed(now, &change);
             } else if let Some(wish) = self.mobility.as_mut().and_then(|m| m.poll_effect()) {
                 self.mobility_effect(now, wish);
+            } else if let Some(carrying) = self.mobility.as_mut().and_then(|m| m.poll_carrying()) {
+                self.mobility_carries(carrying);
             } else if let Some(effect) = self.home.as_mut().and_then(OwnHomeAgent::poll_effect) {
                 self.home_agent_effect(now, effect);
             } else {

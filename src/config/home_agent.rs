@@ -91,6 +91,23 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
             ],
         )
     });
+    let mut nat = NatTraversal::default();
+    section.set("nat-traversal", &mut nat, |v| {
+        let translated = NatTraversal {
+            forced_allowed: false,
+            ..NatTraversal::default()
+        };
+        let refused = NatTraversal {
+            allowed: false,
+            ..translated
+        };
+        let words = [
+            ("allowed", NatTraversal::default()),
+            ("translated", translated),
+            ("refused", refused),
+        ];
+        values::word(v, &words)
+    });
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
     Some(HomeAgentSettings {
         protocol: Settings {
@@ -107,11 +124,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
             trusted: trusted.into_iter().map(|(net, _)| net).collect(),
             encapsulations: Vec::new(),
             reverse_tunnel,
-            // The kernel has no tunnels of RFC 3519.
-            nat: NatTraversal {
-                allowed: false,
-                ..NatTraversal::default()
-            },
+            nat,
             limits,
         },
         link,

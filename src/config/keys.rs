@@ -224,6 +224,7 @@ pub const HOME_AGENT: Keys = Keys {
         "link",
         "lifetime",
         "reverse-tunnel",
+        "nat-traversal",
         "trusted-networks",
         "rate",
         "rate-each",

@@ -1,5 +1,6 @@
 //! Layer 4: connects the agent to sockets, the kernel, the clock and people.
 
+mod carrying;
 mod clock;
 mod control;
 mod datagrams;

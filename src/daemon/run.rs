@@ -9,6 +9,7 @@
 //!   → goodbye to peers, kernel objects kept or removed, sysctls given back
 //! ```
 
+use super::carrying::{self, Carrying};
 use super::clock::{self, ClockWatch, WallClock};
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
@@ -18,7 +19,7 @@ use super::memory::{self, Memory};
 use super::sockets;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
-use crate::agent::effect::Effect;
+use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Doubt, Event};
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
@@ -39,6 +40,7 @@ use sd_notify::NotifyState;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
@@ -120,6 +122,8 @@ struct Daemon {
     answers: Vec<Report>,
     sockets: Sockets,
     keeper: Keeper,
+    /// Once something has to be carried in user space.
+    carrying: Option<Rc<Carrying>>,
     clock: WallClock,
     /// When the last event came.
     now: Instant,
@@ -143,6 +147,7 @@ impl Daemon {
                     if let Some(event) = events::of_report(report) {
                         self.handle(event);
                     }
+                    self.attach_missing();
                 }
                 event = inputs.monitor.next() => {
                     let event = event.map_err(|source| Error::Start {
@@ -182,6 +187,7 @@ impl Daemon {
                 _ = inputs.watchdog.tick() => {
                     notify(&[NotifyState::Watchdog]);
                     self.keeper.try_again();
+                    self.attach_missing();
                     self.look_at_clock();
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
@@ -280,6 +286,7 @@ impl Daemon {
                     self.agent.handle(self.now, event);
                 }
             }
+            self.attach_missing();
         }
     }
 
@@ -291,7 +298,26 @@ impl Daemon {
                     .apply_at_once(self.now, change, &mut self.reports);
                 return self.answers.extend(answers);
             }
-            Effect::Reply { token, reply } => return self.calls.answer(token, reply),
+            Effect::Reply { token, mut reply } => {
+                if let (Reply::Status(snapshot), Some(carrying)) = (&mut reply, &self.carrying) {
+                    let counters = carrying::counters(carrying.counts());
+                    let named = counters.map(|(name, count)| (name.to_owned(), count));
+                    snapshot.counters.extend(named);
+                }
+                return self.calls.answer(token, reply);
+            }
+            Effect::Carry { adapter, binding } => {
+                if let Some(carrying) = self.carrying() {
+                    carrying.put(adapter, binding);
+                }
+                return;
+            }
+            Effect::CarryNoMore { side, home } => {
+                if let Some(carrying) = &self.carrying {
+                    carrying.remove(side, home);
+                }
+                return;
+            }
             Effect::Tell { line, level } => {
                 logging::line(&line, level);
                 // Nobody follows: nobody is told.
@@ -323,6 +349,28 @@ impl Daemon {
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "not sent; it is sent again or given up in time");
+        }
+    }
+
+    /// Started when it is needed first.
+    fn carrying(&mut self) -> Option<Rc<Carrying>> {
+        if self.carrying.is_none() {
+            let carrying = Carrying::start().map(Rc::new);
+            self.carrying = carrying
+                .inspect_err(|error| tracing::error!(%error, "tunnels in UDP carry nothing"))
+                .ok();
+            if let Some(carrying) = self.carrying.clone()
+                && let Err(error) = self.sockets.carry(carrying)
+            {
+                tracing::error!(%error, "tunnels in UDP carry nothing");
+            }
+        }
+        self.carrying.clone()
+    }
+
+    fn attach_missing(&self) {
+        if let Some(carrying) = &self.carrying {
+            carrying.attach_missing();
         }
     }
 
@@ -545,6 +593,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         answers: Vec::new(),
         sockets,
         keeper,
+        carrying: None,
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
         links: events::links(),

@@ -1,5 +1,6 @@
 //! The agent's ways out: which socket a datagram leaves from, where randomness and routes come from.
 
+use super::carrying::Carrying;
 use super::datagrams::{Datagrams, NON_ESP_MARKER, Source};
 use super::sockets::{self, Datagram, Purpose, RawSockets, RegistrationSockets, UdpSocket};
 use crate::agent::effect::Routes;
@@ -94,6 +95,11 @@ impl Sockets {
         datagram: &mobile_ip::Datagram,
     ) -> Result<(), sockets::Error> {
         self.registration.send(datagram)
+    }
+
+    /// From now on registrations are heard through it.
+    pub(super) fn carry(&self, carrying: Rc<Carrying>) -> Result<(), sockets::Error> {
+        self.registration.carry(carrying)
     }
 
     pub(super) fn transparent_ports(&self) -> TransparentPorts {

@@ -48,7 +48,7 @@ enum Command {
     NoAdapter(AdapterId),
     Socket(Via, Socket),
     NoSocket(Via, Ipv4Addr),
-    Put(Binding),
+    Put(AdapterId, Binding),
     Remove(Side, Ipv4Addr),
     Stop,
 }
@@ -121,8 +121,9 @@ impl Handle {
         self.tell(Command::NoSocket(via, local));
     }
 
-    pub fn put(&self, binding: Binding) {
-        self.tell(Command::Put(binding));
+    /// Carries packets between this adapter and the tunnels of the binding.
+    pub fn put(&self, adapter: AdapterId, binding: Binding) {
+        self.tell(Command::Put(adapter, binding));
     }
 
     pub fn remove(&self, side: Side, home: Ipv4Addr) {
@@ -180,7 +181,7 @@ impl Carrier {
                 Command::NoAdapter(id) => self.pump.close_adapter(id),
                 Command::Socket(via, socket) => self.pump.open_socket(via, socket),
                 Command::NoSocket(via, local) => self.pump.close_socket(via, local),
-                Command::Put(binding) => self.pump.tunnels().put(binding),
+                Command::Put(adapter, binding) => self.pump.tunnels().put(adapter, binding),
                 Command::Remove(side, home) => self.pump.tunnels().remove(side, home),
                 Command::Stop => return false,
             }

@@ -28,7 +28,6 @@ pub struct Binding {
     pub home: Ipv4Addr,
     /// Networks behind the mobile node (RFC 5177).
     pub networks: Vec<Ipv4Net>,
-    pub adapter: AdapterId,
     /// Of a home agent each gets a copy (RFC 5944 §3.8.2: simultaneous bindings); a mobile node has
     /// one.
     pub tunnels: Vec<Tunnel>,
@@ -59,6 +58,10 @@ pub enum Congestion {
     /// The other end may not; so routers drop instead of marking.
     Compatible,
 }
+
+/// Octets of the largest packet that fits into Ethernet's with an outer IPv4 header, UDP, and the header of
+/// RFC 3519 §3.2.
+pub const MTU: u16 = 1500 - 20 - 8 - 4;
 
 /// RFC 1191 §6.3.
 const PATH_MTU_HOLDS: Duration = Duration::from_secs(600);
@@ -172,7 +175,8 @@ pub(super) struct Admitted {
 }
 
 impl Tunnels {
-    pub fn put(&mut self, binding: Binding) {
+    /// Between its tunnels and this adapter.
+    pub fn put(&mut self, adapter: AdapterId, binding: Binding) {
         let before = self.take(binding.side, binding.home);
         let mut before = before.map_or(Vec::new(), |entry| entry.tunnels);
         let nets = binding.networks.iter().map(Ipv4Net::trunc);
@@ -187,7 +191,7 @@ impl Tunnels {
             },
         };
         let entry = Carried {
-            adapter: binding.adapter,
+            adapter,
             tunnels: binding.tunnels.into_iter().map(&mut held).collect(),
             networks,
         };

@@ -410,6 +410,8 @@ impl World {
                 Effect::Keep(_)
                 | Effect::KeepBinding { .. }
                 | Effect::SendRegistration(_)
+                | Effect::Carry { .. }
+                | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::Reply { .. } => {}
             }

@@ -3,20 +3,27 @@
 //! ```text
 //!  to S   ──→ S/32 encap ip dst CARE-OF src AGENT dev xa-ipip ──→ IP in IP ──→ mobile node
 //!  from S ←── xa-ipip ←── let through: (CARE-OF, AGENT, inner source S) ←──── IP in IP
+//!
+//!  to S   ──→ S/32 dev xa-udp ──→ carrier, in user space ──→ IP in IP in UDP ──→ NAT ──→ mobile node
+//!  from S ←── xa-udp ←── let through: of that end, inner source S ←── IP in IP in UDP
 //! ```
 
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    ProxyKey, Route, RouteKey, Sysctl, Way,
+    Offload, ProxyKey, Route, RouteKey, Sysctl, Way,
 };
+use crate::mobile_ip::Via;
 use crate::mobile_ip::home_agent::effects::Tunnel;
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::tun::tunnels::{self, Binding, Congestion, Side};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// All tunnels of IP in IP.
 pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// All tunnels in UDP: what is routed there, user space sends.
+pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
 /// The main table.
@@ -39,6 +46,17 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
         // What comes out of a tunnel must be from somebody to whom a tunnel leads.
         of_link(TUNNELS, LinkSetting::RpFilter, "1"),
     ];
+    if settings.protocol.nat.allowed {
+        objects.extend([
+            Object::Link(Link {
+                name: UDP_TUNNELS,
+                kind: LinkKind::Tun(Offload::VirtioHeader),
+                mtu: tunnels::MTU.into(),
+            }),
+            of_link(UDP_TUNNELS, LinkSetting::Forwarding, "1"),
+            of_link(UDP_TUNNELS, LinkSetting::RpFilter, "1"),
+        ]);
+    }
     match settings.link {
         Some(link) => objects.extend([
             // Without it the kernel answers no ARP for who is away.
@@ -62,45 +80,111 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
     objects
 }
 
-/// What the kernel makes of the tunnels of one mobile node.
+/// What becomes of the tunnels of one mobile node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Carried {
-    local: Ipv4Addr,
-    remote: Ipv4Addr,
+    ends: Ends,
     reverse: bool,
     networks: Vec<Ipv4Net>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Kernel {
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+    },
+    UserSpace {
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+    },
 }
 
 impl Carried {
     /// The kernel sends one copy: no more than one binding is offered, and no other encapsulation.
     pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
-        let carried = |tunnel: &&Tunnel| tunnel.kind == TunnelKind::IpIp && tunnel.udp.is_none();
-        tunnels.iter().find(carried).map(|tunnel| Self {
-            local: tunnel.local,
-            remote: tunnel.remote,
+        let mut tunnels = tunnels.iter();
+        let tunnel = tunnels.find(|tunnel| tunnel.kind == TunnelKind::IpIp)?;
+        let (local, remote) = (tunnel.local, tunnel.remote);
+        Some(Self {
+            ends: match tunnel.udp {
+                None => Ends::Kernel { local, remote },
+                Some(ends) => Ends::UserSpace {
+                    local: ends.local,
+                    remote: ends.remote,
+                },
+            },
             reverse: tunnel.reverse,
             networks: tunnel.networks.clone(),
         })
     }
+
+    /// What user space has to carry of it.
+    pub(super) fn binding(&self, home: Ipv4Addr) -> Option<Binding> {
+        let Ends::UserSpace { local, remote } = self.ends else {
+            return None;
+        };
+        Some(Binding {
+            side: Side::HomeAgent,
+            home,
+            networks: self.networks.clone(),
+            tunnels: vec![tunnels::Tunnel {
+                // Requests are heard by that socket only.
+                via: Via::Routed,
+                local,
+                remote,
+                mtu: tunnels::MTU,
+                reverse: self.reverse,
+                congestion: Congestion::Normal,
+            }],
+        })
+    }
+
+    fn way(&self) -> Way {
+        match self.ends {
+            Ends::Kernel { local, remote } => Way::Encapsulated {
+                link: TUNNELS,
+                encapsulation: Encapsulation {
+                    src: local,
+                    dst: remote,
+                    ttl: 0,
+                    fragmenting: Fragmenting::Allowed,
+                },
+                source: None,
+            },
+            Ends::UserSpace { .. } => Way::Link {
+                link: UDP_TUNNELS,
+                gateway: None,
+                source: None,
+            },
+        }
+    }
+
+    /// Entries name one inner source each. Those behind a mobile router are judged by the reverse path:
+    /// it must lead into a tunnel.
+    fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
+        let Ends::Kernel { local, remote } = self.ends else {
+            return None;
+        };
+        let (src, dst) = (remote, local);
+        let entry = if self.networks.is_empty() {
+            let inner = home;
+            DecapsulationEntry::Binding { src, dst, inner }
+        } else {
+            DecapsulationEntry::Peer { src, dst }
+        };
+        self.reverse.then_some(entry)
+    }
 }
 
 /// Of one mobile node.
-pub(super) fn of_binding(home: Ipv4Addr, tunnel: &Carried) -> Vec<Object> {
-    let way = Way::Encapsulated {
-        link: TUNNELS,
-        encapsulation: Encapsulation {
-            src: tunnel.local,
-            dst: tunnel.remote,
-            ttl: 0,
-            fragmenting: Fragmenting::Allowed,
-        },
-        source: None,
-    };
+pub(super) fn of_binding(home: Ipv4Addr, carried: &Carried) -> Vec<Object> {
+    let way = carried.way();
     let mut objects = vec![Object::Route(Route {
         key: RouteKey::to_host(TABLE, home),
         way,
     })];
-    objects.extend(tunnel.networks.iter().map(|net| {
+    objects.extend(carried.networks.iter().map(|net| {
         Object::Route(Route {
             key: RouteKey {
                 table: TABLE,
@@ -110,17 +194,8 @@ pub(super) fn of_binding(home: Ipv4Addr, tunnel: &Carried) -> Vec<Object> {
             way,
         })
     }));
-    if tunnel.reverse {
-        let (src, dst) = (tunnel.remote, tunnel.local);
-        // Entries name one inner source each. Those behind a mobile router are judged by the
-        // reverse path: it must lead into a tunnel.
-        objects.push(Object::DecapsulationEntry(if tunnel.networks.is_empty() {
-            let inner = home;
-            DecapsulationEntry::Binding { src, dst, inner }
-        } else {
-            DecapsulationEntry::Peer { src, dst }
-        }));
-    }
+    let admission = carried.admission(home);
+    objects.extend(admission.map(Object::DecapsulationEntry));
     objects
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Registration ─→ room ─┬─ Keep ───→ KeepBinding(n) ─→ store ─→ BindingsKept(n) ─┐
-//!                        ├─ Bind ───→ wishes ─────────→ kernel ─→ Applied(r) ─────┤
+//!                        ├─ Bind ─┬─→ wishes ─────────→ kernel ─→ Applied(r) ─────┤
+//!                        │        └─→ Carry, where the tunnel is in UDP           │
 //!                        └─ Send ───→ outbox ── waits for n and for r ────────────┴→ SendRegistration
 //! ```
 //! So a reply that was heard is true, and stays true through a restart. Where the disk takes nothing,
@@ -26,6 +27,7 @@ use crate::mobile_ip::home_agent::effects::{Effect as RoomEffect, Input, Kept, T
 use crate::mobile_ip::replay::Clock;
 use crate::net::Random;
 use crate::presence::Timestamp;
+use crate::tun::tunnels::Side;
 use kernel::Carried;
 use settings::HomeAgentSettings;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -87,32 +89,41 @@ impl OwnHomeAgent {
         self.room.poll_effect()
     }
 
-    fn bind(&mut self, home: Ipv4Addr, tunnels: &[Tunnel], wishes: &mut Wishes) {
+    /// Gives what user space has to do.
+    fn bind(&mut self, home: Ipv4Addr, tunnels: &[Tunnel], wishes: &mut Wishes) -> Option<Effect> {
         let Some(carried) = Carried::of(tunnels) else {
             return self.withdraw(home, &[], wishes);
         };
         if self.bound.get(&home) == Some(&carried) {
-            return;
+            return None;
         }
         let new = kernel::of_binding(home, &carried);
         let keys: Vec<Key> = new.iter().map(Object::key).collect();
-        self.withdraw(home, &keys, wishes);
+        let before = self.withdraw(home, &keys, wishes);
         for object in new {
             wishes.want(object);
         }
+        let binding = carried.binding(home);
         self.bound.insert(home, carried);
+        let adapter = kernel::UDP_TUNNELS;
+        binding
+            .map(|binding| Effect::Carry { adapter, binding })
+            .or(before)
     }
 
-    /// What was wanted for a mobile node, but for `stays`.
-    fn withdraw(&mut self, home: Ipv4Addr, stays: &[Key], wishes: &mut Wishes) {
-        let before = self.bound.remove(&home);
-        let objects = before.iter().flat_map(|b| kernel::of_binding(home, b));
-        for object in objects {
+    /// What was wanted for a mobile node, but for `stays`. Gives what user space has to do.
+    fn withdraw(&mut self, home: Ipv4Addr, stays: &[Key], wishes: &mut Wishes) -> Option<Effect> {
+        let before = self.bound.remove(&home)?;
+        for object in kernel::of_binding(home, &before) {
             let key = object.key();
             if !stays.contains(&key) {
                 wishes.withdraw(&key);
             }
         }
+        let side = Side::HomeAgent;
+        before
+            .binding(home)
+            .map(|_| Effect::CarryNoMore { side, home })
     }
 
     /// Gives the link on which it is to be said.
@@ -131,14 +142,14 @@ impl OwnHomeAgent {
         }
     }
 
-    fn withdraw_all(&mut self, wishes: &mut Wishes) {
-        let bound: Vec<_> = self.bound.keys().copied().collect();
-        for home in bound {
-            self.withdraw(home, &[], wishes);
-        }
+    /// Gives what user space has to do.
+    fn withdraw_all(&mut self, wishes: &mut Wishes) -> Vec<Effect> {
         for home in self.intercepted.clone() {
             self.release(home, wishes);
         }
+        let bound: Vec<_> = self.bound.keys().copied().collect();
+        let mut withdraw = |home| self.withdraw(home, &[], wishes);
+        bound.into_iter().filter_map(&mut withdraw).collect()
     }
 
     /// What waits no longer, since the kernel has everything up to `applied`.
@@ -197,7 +208,7 @@ impl Agent {
         }
         self.want_home_agent();
         if let (Some(settings), Some(own)) = (&self.settings.home_agent, &mut self.home) {
-            own.withdraw_all(&mut self.wishes);
+            self.effects.extend(own.withdraw_all(&mut self.wishes));
             own.link = settings.link;
             own.room.reconfigure(now, settings.protocol.clone());
         }
@@ -266,8 +277,14 @@ impl Agent {
                 let (number, kept) = (own.given, Box::new(kept));
                 self.effects.push_back(Effect::KeepBinding { number, kept });
             }
-            RoomEffect::Bind { home, tunnels } => own.bind(home, &tunnels, &mut self.wishes),
-            RoomEffect::Unbind { home } => own.withdraw(home, &[], &mut self.wishes),
+            RoomEffect::Bind { home, tunnels } => {
+                let carry = own.bind(home, &tunnels, &mut self.wishes);
+                self.effects.extend(carry);
+            }
+            RoomEffect::Unbind { home } => {
+                let carry = own.withdraw(home, &[], &mut self.wishes);
+                self.effects.extend(carry);
+            }
             RoomEffect::Intercept { home } => {
                 let link = own.intercept(home, &mut self.wishes);
                 let address = home;

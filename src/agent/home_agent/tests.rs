@@ -16,8 +16,8 @@ use crate::mobile_ip::home_agent::settings::{
 };
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Code, Decoded, Flags, Identification, Message, RegistrationRequest,
-    Timestamp,
+    AuthenticationKind, Code, Decoded, Extension, Flags, Identification, Message,
+    RegistrationRequest, Timestamp, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::random::Seeded;
@@ -166,6 +166,14 @@ impl Scene {
                 }
                 Effect::Announce { link, address } => left.push(format!("{address} on {link}")),
                 Effect::SendRegistration(datagram) => left.push(format!("say {}", code(&datagram))),
+                Effect::Carry { adapter, binding } => {
+                    let tunnel = &binding.tunnels[0];
+                    left.push(format!(
+                        "{} to {} on {adapter}",
+                        binding.home, tunnel.remote
+                    ));
+                }
+                Effect::CarryNoMore { home, .. } => left.push(format!("{home} no more")),
                 _ => {}
             }
         }
@@ -347,6 +355,52 @@ fn after_a_restart_bindings_are_wanted_at_once_and_old_requests_are_refused() {
     replayed.remote = SocketAddrV4::new(ELSEWHERE, 434);
     let refused = format!("say {}", Code::HA_IDENTIFICATION.0);
     assert_eq!(scene.hand(Event::Registration(replayed)), [refused]);
+}
+
+/// Behind a NAT, which gives it the address of [`ELSEWHERE`] and this port.
+fn translated(scene: &mut Scene, port: u16) -> Vec<String> {
+    let mut datagram = scene.request(|request| {
+        let udp = UdpTunnelRequest {
+            force: false,
+            through_foreign_agent: false,
+            encapsulation: 0,
+            reserved: 0,
+        };
+        request.extensions.push(Extension::UdpTunnelRequest(udp));
+    });
+    datagram.remote = SocketAddrV4::new(ELSEWHERE, port);
+    scene.hand(Event::Registration(datagram))
+}
+
+#[test]
+fn behind_a_nat_user_space_carries_and_follows_the_port_and_is_told_when_it_is_over() {
+    let mut settings = settings(None, vec![mobile_node()]);
+    if let Some(agent) = &mut settings.home_agent {
+        agent.protocol.nat = NatTraversal::default();
+    }
+    let mut scene = Scene::new(settings, Vec::new());
+    let way = |scene: &Scene| match scene.objects.get(&Key::Route(RouteKey::to_host(254, HOME))) {
+        Some(Object::Route(route)) => Some(route.to_string()),
+        _ => None,
+    };
+    let on = "198.51.100.5 to 203.0.113.138:40000 on xa-udp";
+    assert_eq!(translated(&mut scene, 40000), ["keep 1", on, "kernel"]);
+    assert!(
+        way(&scene).is_some_and(|way| way.ends_with("dev xa-udp")),
+        "{:?}",
+        way(&scene)
+    );
+    assert!(!scene.comes_out(CARE_OF) && !scene.comes_out(ELSEWHERE));
+    let on = "198.51.100.5 to 203.0.113.138:40001 on xa-udp";
+    assert_eq!(translated(&mut scene, 40001), ["keep 2", on, "kernel"]);
+    // The same after a restart.
+    let kept = scene.store.pop().unwrap().1;
+    let again = Scene::new(scene.agent.settings.clone(), vec![kept]);
+    assert_eq!(way(&again), way(&scene));
+    // In front of it the kernel carries again.
+    let over = "198.51.100.5 no more";
+    assert_eq!(scene.ask(|_| {}), ["keep 3", over, "kernel"]);
+    assert_eq!(scene.care_of(), Some(CARE_OF));
 }
 
 #[test]

@@ -60,10 +60,11 @@ fn binding(binding: &home_agent::BindingView) -> BindingView {
         home: binding.home.to_string(),
         care_of: binding.care_of.to_string(),
         agent: binding.tunnel.local.to_string(),
-        encapsulation: match binding.tunnel.kind {
-            TunnelKind::IpIp => "ipip",
-            TunnelKind::Minimal => "minimal",
-            TunnelKind::Gre => "gre",
+        encapsulation: match (binding.tunnel.kind, binding.tunnel.udp) {
+            (TunnelKind::IpIp, None) => "ipip",
+            (TunnelKind::IpIp, Some(_)) => "ipip in UDP",
+            (TunnelKind::Minimal, _) => "minimal",
+            (TunnelKind::Gre, _) => "gre",
         }
         .to_owned(),
         reverse: binding.tunnel.reverse,

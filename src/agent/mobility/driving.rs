@@ -1,5 +1,6 @@
 //! What mobility and the rest of the agent say to each other.
 
+use super::Carrying;
 use super::layout::is_carried;
 use crate::agent::Agent;
 use crate::agent::effect::Effect;
@@ -9,6 +10,7 @@ use crate::kernel::adapters::Adapter;
 use crate::mobile_ip::dual_client::station::Effect as Wish;
 use crate::mobile_ip::dual_client::{Tell, Vpn, VpnCommand};
 use crate::mobile_ip::{Arrangement, Datagram, Via};
+use crate::tun::tunnels::Side;
 use std::time::{Duration, Instant};
 
 impl Agent {
@@ -88,6 +90,16 @@ impl Agent {
         }
     }
 
+    pub(in crate::agent) fn mobility_carries(&mut self, carrying: Carrying) {
+        self.effects.push_back(match carrying {
+            Carrying::Carry(adapter, binding) => Effect::Carry { adapter, binding },
+            Carrying::CarryNoMore(home) => Effect::CarryNoMore {
+                side: Side::MobileNode,
+                home,
+            },
+        });
+    }
+
     fn arrange(&mut self, now: Instant, arrangement: Arrangement) {
         let Some(mobility) = &mut self.mobility else {
             return;
@@ -102,7 +114,7 @@ impl Agent {
         mobility.arrange(arrangement, &mut self.wishes);
         self.wait_for_ways();
         for home in beyond {
-            let detail = format!("{home} needs a tunnel in UDP, which is not there: it is blocked");
+            let detail = format!("{home} needs a tunnel that is not there: it is blocked");
             self.tell(now, "mobility-blocked", detail);
         }
     }

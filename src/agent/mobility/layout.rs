@@ -9,6 +9,9 @@
 //!  (physical)  X         from X to the home agent     the gateway of the adapter that X is of
 //! ```
 //!
+//! A tunnel in UDP is not the kernel's: the way of its address leads into the address's own adapter, and from
+//! there user space carries it.
+//!
 //! A packet that has no source yet and goes to the intranet takes S: the rule matches only those, so
 //! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
 //! DHCP client's.
@@ -19,21 +22,25 @@ use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation as Outer, Fragmenting, Key, Link, LinkKind,
     LinkName, LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
 };
-use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through};
+use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
+use crate::tun::tunnels::{self, Binding, Congestion, Side, Tunnel};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// One in each network namespace.
 pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 /// The tunnel of S within that of T.
 pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
-/// Of adapters that only hold an address.
-const ANCHOR_MTU: u32 = 1500;
+/// Of adapters that hold an address: what goes into one leaves in UDP.
+const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// An Ethernet's, less one outer header. What is less on the way is found out (RFC 1191): the outer
 /// header forbids fragments.
 const TUNNEL_MTU: u32 = 1480;
+/// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four) and the header of this
+/// tunnel. Known, it need not be found out one level after the other, with a packet lost at each.
+const NESTED_MTU: u32 = (ANCHOR_MTU - 20 - 16 - 16) / 4 * 4 - 2 - 20;
 const HOPS: u8 = 64;
 
 /// The table that the system keeps.
@@ -50,35 +57,46 @@ pub struct Around<'a> {
 /// Everything that should be there; an object a key.
 pub type Objects = BTreeMap<Key, Object>;
 
-/// Whether the kernel's tunnels carry what takes this path.
+/// What user space should carry, by home address, and the adapter that it is read from.
+pub type Carried = BTreeMap<Ipv4Addr, (LinkName, Binding)>;
+
+/// Whether there are tunnels that carry what takes this path.
 pub fn is_carried(path: &Path) -> bool {
     match path {
         Path::Blocked | Path::Native { .. } => true,
-        Path::Tunnel { encapsulation, .. } => *encapsulation == Encapsulation::IpIp,
+        Path::Tunnel { encapsulation, .. } => matches!(
+            encapsulation,
+            Encapsulation::IpIp | Encapsulation::Udp { .. }
+        ),
     }
 }
 
-pub fn objects(
+pub fn lay_out(
     settings: &MobilitySettings,
     arrangement: &Arrangement,
     around: Around<'_>,
-) -> Objects {
+) -> (Objects, Carried) {
     let mut layout = Layout {
         settings,
         around,
+        outer: arrangement.outer.as_ref().map(|outer| outer.home),
         objects: Objects::new(),
+        carried: Carried::new(),
     };
     layout.tunnels();
     layout.vpn();
     layout.intranet(arrangement);
     layout.mobility(arrangement);
-    layout.objects
+    (layout.objects, layout.carried)
 }
 
 struct Layout<'a> {
     settings: &'a MobilitySettings,
     around: Around<'a>,
+    /// T, while it is in use.
+    outer: Option<Ipv4Addr>,
     objects: Objects,
+    carried: Carried,
 }
 
 /// Where a way leads from one of our addresses.
@@ -154,7 +172,10 @@ impl Layout<'_> {
     }
 
     fn tunnel(&mut self, name: LinkName, kind: LinkKind) {
-        let mtu = TUNNEL_MTU;
+        let mtu = match kind {
+            LinkKind::IpInIpBetween { .. } => NESTED_MTU,
+            LinkKind::IpInIp | LinkKind::Tun(_) => TUNNEL_MTU,
+        };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.
         let loose = Sysctl::Link(name, LinkSetting::RpFilter);
@@ -266,20 +287,39 @@ impl Layout<'_> {
         source: Option<Ipv4Addr>,
     ) {
         match carriage.path {
-            Path::Blocked => {}
+            Path::Blocked
+            | Path::Tunnel {
+                encapsulation: Encapsulation::Minimal | Encapsulation::Gre,
+                ..
+            } => {}
             Path::Native { link, gateway } => {
                 let agent = self.home_agent(carriage.home);
                 self.native(table, (link, gateway), source);
                 self.receive(agent, link);
             }
-            // Not the kernel's.
-            Path::Tunnel { encapsulation, .. } if encapsulation != Encapsulation::IpIp => {}
             Path::Tunnel {
                 local,
                 remote,
+                encapsulation:
+                    Encapsulation::Udp {
+                        local_port,
+                        remote_port,
+                        ..
+                    },
+                through,
+                ..
+            } => {
+                let local = SocketAddrV4::new(local, local_port);
+                let remote = SocketAddrV4::new(remote, remote_port);
+                let home = carriage.home;
+                self.carry_in_udp(home, (local, remote), through, (table, system), source);
+            }
+            Path::Tunnel {
+                local,
+                remote,
+                encapsulation: Encapsulation::IpIp,
                 through,
                 reverse,
-                ..
             } => {
                 match through {
                     Through::Link { link, gateway } => {
@@ -323,6 +363,62 @@ impl Layout<'_> {
                 self.default_route(table, way);
             }
         }
+    }
+
+    /// What is sent leads into the adapter that holds the address, and what comes is written there.
+    fn carry_in_udp(
+        &mut self,
+        home: Ipv4Addr,
+        (local, remote): (SocketAddrV4, SocketAddrV4),
+        through: Through,
+        (table, system): (u32, u32),
+        source: Option<Ipv4Addr>,
+    ) {
+        let via = match through {
+            Through::Link { link, gateway } => {
+                if self.adapter(link).is_none() {
+                    return;
+                }
+                let below = Below {
+                    local: *local.ip(),
+                    home_agent: *remote.ip(),
+                    link,
+                    gateway,
+                };
+                self.below(system, &below);
+                Via::Link(link)
+            }
+            // Without an adapter of its own, the VPN carries T.
+            Through::Vpn if self.around.vpn.or(self.outer) != Some(*local.ip()) => return,
+            Through::Vpn | Through::OuterHome => Via::Routed,
+        };
+        let dual = &self.settings.dual;
+        let names = &self.settings.adapters;
+        let (adapter, networks) = if home == dual.inner.home {
+            (names.intranet, dual.mobile_networks.clone())
+        } else {
+            (names.mobility, Vec::new())
+        };
+        let way = Way::Link {
+            link: adapter,
+            gateway: None,
+            source: source.map(IpAddr::V4),
+        };
+        self.default_route(table, way);
+        let binding = Binding {
+            side: Side::MobileNode,
+            home,
+            networks,
+            tunnels: vec![Tunnel {
+                via,
+                local,
+                remote,
+                mtu: tunnels::MTU,
+                reverse: true,
+                congestion: Congestion::Normal,
+            }],
+        };
+        self.carried.insert(home, (adapter, binding));
     }
 
     fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {

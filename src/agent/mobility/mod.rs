@@ -21,16 +21,17 @@ use super::foundation::verdict;
 use super::vpn::VpnState;
 use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
-use crate::kernel::desired::{Action, Direction, Mark, Object, Policy};
+use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
 use crate::mobile_ip::dual_client;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place};
 use crate::net::{Random, Selector};
-use layout::{Around, Objects};
+use crate::tun::tunnels::Binding;
+use layout::{Around, Carried, Objects};
 use settings::MobilitySettings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,18 @@ pub struct Mobility {
     vpn: Option<Ipv4Addr>,
     arrangement: Arrangement,
     wanted: Objects,
+    carried: Carried,
+    /// For user space.
+    carrying: VecDeque<Carrying>,
     /// What does not leave although a rule leads past the table of S.
     kept_in: Option<Selector>,
+}
+
+/// What user space should do for a home address of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrying {
+    Carry(LinkName, Binding),
+    CarryNoMore(Ipv4Addr),
 }
 
 /// Registrations need the time of day.
@@ -86,6 +97,8 @@ impl Mobility {
             vpn: None,
             arrangement,
             wanted: Objects::new(),
+            carried: Carried::new(),
+            carrying: VecDeque::new(),
             kept_in: None,
         };
         mobility.lay_out(wishes);
@@ -145,8 +158,13 @@ impl Mobility {
             VpnState::Connecting => Told::Connecting,
             VpnState::Up(connection) => {
                 self.vpn = connection.v4();
-                let address = self.vpn;
-                Told::Up { address }
+                match self.vpn {
+                    Some(address) => Told::Up {
+                        address: Some(address),
+                    },
+                    // Nothing that T sends would be protected.
+                    None => Told::Failed("the gateway gave no IPv4 address".to_owned()),
+                }
             }
             VpnState::Failed(reason) => Told::Failed(reason.clone()),
         };
@@ -197,6 +215,10 @@ impl Mobility {
         }
     }
 
+    pub fn poll_carrying(&mut self) -> Option<Carrying> {
+        self.carrying.pop_front()
+    }
+
     pub fn arrange(&mut self, arrangement: Arrangement, wishes: &mut Wishes) {
         self.arrangement = arrangement;
         self.lay_out(wishes);
@@ -233,7 +255,7 @@ impl Mobility {
             vpn: self.vpn,
         };
         let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
-        let wanted = layout::objects(&self.settings, &self.arrangement, around);
+        let (wanted, carried) = layout::lay_out(&self.settings, &self.arrangement, around);
         if let Some(selector) = kept_in {
             wishes.want_policy(Owner::Vpn, held_back(selector));
         }
@@ -249,6 +271,19 @@ impl Mobility {
         }
         for key in before.keys().filter(|key| !self.wanted.contains_key(key)) {
             wishes.withdraw(key);
+        }
+        let before = std::mem::replace(&mut self.carried, carried);
+        for home in before
+            .keys()
+            .filter(|home| !self.carried.contains_key(home))
+        {
+            self.carrying.push_back(Carrying::CarryNoMore(*home));
+        }
+        for (home, (adapter, binding)) in &self.carried {
+            if before.get(home) != Some(&(*adapter, binding.clone())) {
+                let carry = Carrying::Carry(*adapter, binding.clone());
+                self.carrying.push_back(carry);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::layout::is_carried;
 use super::{Mobility, Standing};
 use crate::agent::Agent;
 use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
-use crate::mobile_ip::{Carriage, LinkId, Path, Through};
+use crate::mobile_ip::{Carriage, Encapsulation, LinkId, Path, Through};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -149,14 +149,14 @@ impl Mobility {
         };
         match &carriage.path {
             Path::Blocked => "none".to_owned(),
-            path if !is_carried(path) => "none: it would need a tunnel in UDP".to_owned(),
+            path if !is_carried(path) => "none: there is no such tunnel".to_owned(),
             Path::Native { link, .. } => format!("native over {}", name(*link)),
             Path::Tunnel {
                 local,
                 remote,
                 through,
+                encapsulation,
                 reverse,
-                ..
             } => {
                 let over = match through {
                     Through::Link { link, .. } => name(*link),
@@ -164,7 +164,16 @@ impl Mobility {
                     Through::OuterHome => "the outer system".to_owned(),
                 };
                 let sent = if *reverse { "both ways" } else { "incoming" };
-                format!("tunnel {local} to {remote} over {over}, {sent}")
+                match encapsulation {
+                    Encapsulation::Udp {
+                        local_port,
+                        remote_port,
+                        ..
+                    } => format!(
+                        "tunnel in UDP {local}:{local_port} to {remote}:{remote_port} over {over}, {sent}"
+                    ),
+                    _ => format!("tunnel {local} to {remote} over {over}, {sent}"),
+                }
             }
         }
     }

@@ -200,6 +200,8 @@ impl World {
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
                 Effect::SendAs { .. }
                 | Effect::SendRegistration(_)
+                | Effect::Carry { .. }
+                | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::KeepBinding { .. }
                 | Effect::Keep(_) => {}

@@ -7,8 +7,12 @@
 //! A socket of a link is opened when something is first sent there. From then on it gets what comes
 //! to its address over its link; the rest, broadcasts among it, is the routed one's. What a tunnel of
 //! IPsec carried never gets into one of a link, since its policy admits only what came in the clear.
+//!
+//! Tunnels in UDP have the same ports. Once there is one, the data path in user space reads the sockets and
+//! hands over what is for the agent.
 
-use super::udp::{RECEIVE_BUFFER, UdpSocket, receive_addresses};
+use super::super::carrying::{Came, Carrying};
+use super::udp::{RECEIVE_BUFFER, UdpSocket, receive_addresses, send_from};
 use super::{Error, options};
 use crate::mobile_ip::{Datagram, LinkId, Via};
 use crate::net::Family;
@@ -19,7 +23,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// RFC 5944 §1.8.
 const PORT: u16 = 434;
@@ -33,17 +37,26 @@ const MOST_LINKS: usize = 64;
 pub struct RegistrationSockets {
     port: u16,
     mark: u32,
-    routed: RefCell<Option<Rc<UdpSocket>>>,
-    links: RefCell<Vec<OnLink>>,
-    /// Which socket is asked first.
+    /// The routed one comes first.
+    sockets: RefCell<Vec<Rc<Socket>>>,
+    /// Which is asked first.
     turn: Cell<usize>,
+    /// Who reads all of them, once there is anything to carry.
+    carrying: RefCell<Option<Rc<Carrying>>>,
 }
 
 #[derive(Debug)]
-struct OnLink {
-    link: LinkId,
-    local: Ipv4Addr,
-    socket: Rc<UdpSocket>,
+struct Socket {
+    via: Via,
+    bound: Ipv4Addr,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Ours(UdpSocket),
+    /// Only to send through.
+    Carriers(OwnedFd),
 }
 
 impl RegistrationSockets {
@@ -56,24 +69,41 @@ impl RegistrationSockets {
         Self {
             port,
             mark,
-            routed: RefCell::new(None),
-            links: RefCell::new(Vec::new()),
+            sockets: RefCell::new(Vec::new()),
             turn: Cell::new(0),
+            carrying: RefCell::new(None),
         }
     }
 
     /// Does nothing where it is open.
     pub fn open(&self) -> Result<(), Error> {
-        let mut routed = self.routed.borrow_mut();
-        if routed.is_none() {
-            *routed = Some(Rc::new(open_routed(self.port)?));
+        if self.routed().is_none() {
+            let socket = open_routed(self.port)?;
+            let routed = self.equip(Via::Routed, Ipv4Addr::UNSPECIFIED, socket)?;
+            self.sockets.borrow_mut().insert(0, routed);
+        }
+        Ok(())
+    }
+
+    /// From now on it reads them, and what it does not carry is received through it.
+    pub fn carry(&self, carrying: Rc<Carrying>) -> Result<(), Error> {
+        *self.carrying.borrow_mut() = Some(carrying);
+        for socket in self.sockets.take() {
+            let Some(Socket { via, bound, end }) = Rc::into_inner(socket) else {
+                continue;
+            };
+            let socket = match end {
+                End::Ours(socket) => self.equip(via, bound, socket)?,
+                end @ End::Carriers(_) => Rc::new(Socket { via, bound, end }),
+            };
+            self.sockets.borrow_mut().push(socket);
         }
         Ok(())
     }
 
     /// Nothing leaves before [`Self::open`].
     pub fn send(&self, datagram: &Datagram) -> Result<(), Error> {
-        let Some(routed) = self.routed.borrow().clone() else {
+        let Some(routed) = self.routed() else {
             return Ok(());
         };
         let socket = match datagram.via {
@@ -81,24 +111,30 @@ impl RegistrationSockets {
             Via::Link(link) => self.on_link(link, *datagram.local.ip())?,
         };
         let (local, remote) = (*datagram.local.ip(), datagram.remote);
-        socket.send(
-            IpAddr::V4(local),
-            SocketAddr::V4(remote),
-            &[IoSlice::new(&datagram.payload)],
-        )
+        let fd = match &socket.end {
+            End::Ours(socket) => socket.as_fd(),
+            End::Carriers(fd) => fd.as_fd(),
+        };
+        let parts = [IoSlice::new(&datagram.payload)];
+        send_from(fd, IpAddr::V4(local), SocketAddr::V4(remote), &parts)
     }
 
     /// The next datagram; `buffer` should be larger than any. The task is woken when one has come.
     pub fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Datagram> {
-        let sockets = self.all();
+        if let Some(carrying) = self.carrying.borrow().clone() {
+            return self.poll_heard(context, &carrying);
+        }
+        let sockets = self.sockets.borrow().clone();
         let first = self.turn.get();
         for at in (first..sockets.len()).chain(0..first.min(sockets.len())) {
-            let (via, socket) = &sockets[at];
+            let Socket { via, end, .. } = &*sockets[at];
+            let End::Ours(socket) = end else { continue };
             match socket.poll_receive(context, buffer) {
                 Poll::Pending => {}
                 Poll::Ready(Err(error)) => {
                     tracing::error!(%error, port = self.port, "a socket is lost");
-                    self.lose(socket);
+                    let is_other = |other: &Rc<Socket>| !Rc::ptr_eq(other, &sockets[at]);
+                    self.sockets.borrow_mut().retain(is_other);
                 }
                 Poll::Ready(Ok(received)) => {
                     self.turn.set(at + 1);
@@ -118,39 +154,61 @@ impl RegistrationSockets {
         Poll::Pending
     }
 
-    fn all(&self) -> Vec<(Via, Rc<UdpSocket>)> {
-        let routed = self.routed.borrow().clone();
-        let routed = routed.map(|socket| (Via::Routed, socket));
-        let links = self.links.borrow();
-        let of_links = links
-            .iter()
-            .map(|on| (Via::Link(on.link), on.socket.clone()));
-        routed.into_iter().chain(of_links).collect()
+    fn poll_heard(&self, context: &mut Context<'_>, carrying: &Carrying) -> Poll<Datagram> {
+        loop {
+            match ready!(carrying.poll_heard(context)) {
+                Came::Datagram(datagram) => return Poll::Ready(datagram),
+                Came::SocketLost(via) => {
+                    self.sockets.borrow_mut().retain(|other| other.via != via);
+                }
+            }
+        }
     }
 
-    fn lose(&self, lost: &Rc<UdpSocket>) {
-        self.routed
-            .borrow_mut()
-            .take_if(|routed| Rc::ptr_eq(routed, lost));
-        let mut links = self.links.borrow_mut();
-        links.retain(|on| !Rc::ptr_eq(&on.socket, lost));
+    fn routed(&self) -> Option<Rc<Socket>> {
+        let sockets = self.sockets.borrow();
+        let routed = sockets.iter().find(|socket| socket.via == Via::Routed);
+        routed.cloned()
     }
 
-    fn on_link(&self, link: LinkId, local: Ipv4Addr) -> Result<Rc<UdpSocket>, Error> {
-        let mut links = self.links.borrow_mut();
-        if let Some(on) = links.iter().find(|on| (on.link, on.local) == (link, local)) {
-            return Ok(on.socket.clone());
+    fn on_link(&self, link: LinkId, local: Ipv4Addr) -> Result<Rc<Socket>, Error> {
+        let via = Via::Link(link);
+        let is_it = |socket: &&Rc<Socket>| (socket.via, socket.bound) == (via, local);
+        if let Some(socket) = self.sockets.borrow().iter().find(is_it) {
+            return Ok(socket.clone());
         }
-        let socket = Rc::new(open_on_link(self.port, self.mark, link, local)?);
-        if links.len() >= MOST_LINKS {
-            links.remove(0);
+        let socket = open_on_link(self.port, self.mark, link, local)?;
+        let socket = self.equip(via, local, socket)?;
+        let mut sockets = self.sockets.borrow_mut();
+        if sockets.len() > MOST_LINKS {
+            let oldest = sockets.remove(1);
+            if let Some(carrying) = &*self.carrying.borrow() {
+                carrying.no_socket(oldest.via, oldest.bound);
+            }
         }
-        links.push(OnLink {
-            link,
-            local,
-            socket: socket.clone(),
-        });
+        sockets.push(socket.clone());
         Ok(socket)
+    }
+
+    /// With whoever reads it.
+    fn equip(&self, via: Via, bound: Ipv4Addr, socket: UdpSocket) -> Result<Rc<Socket>, Error> {
+        let end = match &*self.carrying.borrow() {
+            None => End::Ours(socket),
+            Some(carrying) => {
+                let fd = socket.into_fd();
+                let theirs = fd.try_clone();
+                theirs
+                    .and_then(|theirs| carrying.socket(via, theirs))
+                    .map_err(|source| Error::Open {
+                        port: self.port,
+                        family: Family::V4,
+                        what: "hand the socket to the data path",
+                        source,
+                    })?;
+                End::Carriers(fd)
+            }
+        };
+        Ok(Rc::new(Socket { via, bound, end }))
     }
 }
 

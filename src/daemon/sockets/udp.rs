@@ -120,6 +120,15 @@ impl UdpSocket {
         self.port
     }
 
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
+    }
+
+    /// Not read any more.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.socket.into_inner()
+    }
+
     /// Fills `buffer` with a datagram, or has the task woken when one has come. A datagram whose
     /// addresses the kernel did not tell, or that does not fit, is skipped.
     pub fn poll_receive(
@@ -153,48 +162,47 @@ impl UdpSocket {
         remote: SocketAddr,
         parts: &[IoSlice<'_>],
     ) -> Result<(), Error> {
-        let to = SockaddrStorage::from(remote);
-        let sent = match local {
-            IpAddr::V4(addr) => {
-                let info = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr {
-                        s_addr: u32::from(addr).to_be(),
-                    },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                let control = [ControlMessage::Ipv4PacketInfo(&info)];
-                socket::sendmsg(
-                    self.socket.as_raw_fd(),
-                    parts,
-                    &control,
-                    MsgFlags::empty(),
-                    Some(&to),
-                )
-            }
-            IpAddr::V6(addr) => {
-                let info = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: addr.octets(),
-                    },
-                    ipi6_ifindex: 0,
-                };
-                let control = [ControlMessage::Ipv6PacketInfo(&info)];
-                socket::sendmsg(
-                    self.socket.as_raw_fd(),
-                    parts,
-                    &control,
-                    MsgFlags::empty(),
-                    Some(&to),
-                )
-            }
-        };
-        sent.map(drop).map_err(|errno| Error::Send {
-            local,
-            remote,
-            source: errno.into(),
-        })
+        send_from(self.as_fd(), local, remote, parts)
     }
+}
+
+pub(super) fn send_from(
+    socket: BorrowedFd<'_>,
+    local: IpAddr,
+    remote: SocketAddr,
+    parts: &[IoSlice<'_>],
+) -> Result<(), Error> {
+    let to = SockaddrStorage::from(remote);
+    let send = |control| {
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        socket::sendmsg(socket, parts, &[control], flags, Some(&to))
+    };
+    let sent = match local {
+        IpAddr::V4(addr) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from(addr).to_be(),
+                },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            send(ControlMessage::Ipv4PacketInfo(&info))
+        }
+        IpAddr::V6(addr) => {
+            let info = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: addr.octets(),
+                },
+                ipi6_ifindex: 0,
+            };
+            send(ControlMessage::Ipv6PacketInfo(&info))
+        }
+    };
+    sent.map(drop).map_err(|errno| Error::Send {
+        local,
+        remote,
+        source: errno.into(),
+    })
 }
 
 pub(super) fn receive_addresses(fd: &OwnedFd, family: Family) -> Result<(), Errno> {

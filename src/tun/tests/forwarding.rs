@@ -31,14 +31,13 @@ fn binding(side: Side) -> Binding {
         side,
         home: HOME,
         networks: Vec::new(),
-        adapter: ADAPTER,
         tunnels: vec![tunnel(local, remote)],
     }
 }
 
 fn forwarder(binding: Binding) -> Forwarder {
     let mut forwarder = Forwarder::default();
-    forwarder.tunnels.put(binding);
+    forwarder.tunnels.put(ADAPTER, binding);
     forwarder
 }
 
@@ -154,13 +153,13 @@ fn only_the_tunnels_own_ends_and_the_home_address_get_through() {
     // No reverse tunnel was granted.
     let mut forward_only = binding(Side::HomeAgent);
     forward_only.tunnels[0].reverse = false;
-    agent.tunnels.put(forward_only);
+    agent.tunnels.put(ADAPTER, forward_only);
     assert!(
         receive(&mut agent, &origin(AGENT, MOBILE), 0, &in_tunnel(&own))
             .1
             .is_empty()
     );
-    agent.tunnels.put(binding(Side::HomeAgent));
+    agent.tunnels.put(ADAPTER, binding(Side::HomeAgent));
     assert!(
         !receive(&mut agent, &origin(AGENT, MOBILE), 0, &in_tunnel(&own))
             .1
@@ -219,16 +218,22 @@ fn the_longest_prefix_of_mobile_networks_decides_and_comes_and_goes_with_its_bin
     let mut agent = Forwarder::default();
     let other = Ipv4Addr::new(10, 20, 0, 7);
     let elsewhere = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 99), 434);
-    agent.tunnels.put(Binding {
-        networks: vec!["172.16.0.0/12".parse().unwrap()],
-        ..binding(Side::HomeAgent)
-    });
-    agent.tunnels.put(Binding {
-        home: other,
-        networks: vec!["172.16.9.0/24".parse().unwrap()],
-        tunnels: vec![tunnel(AGENT, elsewhere)],
-        ..binding(Side::HomeAgent)
-    });
+    agent.tunnels.put(
+        ADAPTER,
+        Binding {
+            networks: vec!["172.16.0.0/12".parse().unwrap()],
+            ..binding(Side::HomeAgent)
+        },
+    );
+    agent.tunnels.put(
+        ADAPTER,
+        Binding {
+            home: other,
+            networks: vec!["172.16.9.0/24".parse().unwrap()],
+            tunnels: vec![tunnel(AGENT, elsewhere)],
+            ..binding(Side::HomeAgent)
+        },
+    );
     let remote = |agent: &mut Forwarder, destination| {
         let packet = Ip {
             source: DESTINATION,
@@ -265,7 +270,7 @@ fn the_longest_prefix_of_mobile_networks_decides_and_comes_and_goes_with_its_bin
     );
     agent.tunnels.remove(Side::HomeAgent, other);
     assert_eq!(remote(&mut agent, [172, 16, 9, 1]), Some(MOBILE));
-    agent.tunnels.put(binding(Side::HomeAgent));
+    agent.tunnels.put(ADAPTER, binding(Side::HomeAgent));
     assert_eq!(remote(&mut agent, [172, 16, 9, 1]), None);
 }
 
@@ -379,7 +384,7 @@ fn what_a_path_turned_out_to_carry_holds_for_ten_minutes_and_is_told_at_once() {
     };
     assert_eq!(told(&mobile), Some(1248_u16.to_be_bytes().to_vec()));
     // A renewed binding is the same path.
-    mobile.tunnels.put(binding(Side::MobileNode));
+    mobile.tunnels.put(ADAPTER, binding(Side::MobileNode));
     let soon = now + Duration::from_secs(599);
     assert!(send(&mut mobile, soon, FrameHeader::PLAIN, &packet).is_empty());
     assert_eq!(mobile.answers.len(), 2);

@@ -141,7 +141,7 @@ fn laid_out(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Objects {
         adapters: &adapters(),
         vpn,
     };
-    objects(&settings(), arrangement, around)
+    lay_out(&settings(), arrangement, around).0
 }
 
 fn routes(objects: &Objects, table: u32) -> Vec<Route> {
@@ -193,7 +193,7 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     };
     assert_eq!(
         nested.to_string(),
-        "xa-nested mtu 1480 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
+        "xa-nested mtu 1394 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
     );
     assert_eq!(
         text(&objects, 7381),
@@ -273,24 +273,90 @@ fn a_tunnel_from_another_v_than_the_one_that_is_there_carries_nothing() {
     }
 }
 
-#[test]
-fn what_needs_udp_is_blocked_and_not_half_carried() {
-    let udp = Path::Tunnel {
-        local: X,
-        remote: T_HA,
+fn in_udp(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
+    Path::Tunnel {
+        local,
+        remote,
         encapsulation: Encapsulation::Udp {
             local_port: 434,
             remote_port: 434,
             keepalive: Duration::from_secs(110),
         },
-        through: Through::Link {
-            link: ETH0,
-            gateway: Some(GATEWAY),
-        },
+        through,
         reverse: true,
+    }
+}
+
+fn carried(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Carried {
+    let adapters = &adapters();
+    lay_out(&settings(), arrangement, Around { adapters, vpn }).1
+}
+
+#[test]
+fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
+    let through = Through::Link {
+        link: ETH0,
+        gateway: Some(GATEWAY),
     };
-    assert!(!is_carried(&udp));
-    let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, Some(udp)), None);
+    let outer = Some(in_udp(X, T_HA, through));
+    let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
+    let objects = laid_out(&figure, Some(V));
+    assert_eq!(
+        text(&objects, 7383)[0],
+        "0.0.0.0/0 table 7383 proto 88 dev mobility0"
+    );
+    // Nothing of the outer system comes as IP in IP.
+    let from_agent = |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src, .. } if *src == T_HA);
+    assert!(!entries(&objects).iter().any(from_agent));
+    let carried = carried(&figure, Some(V));
+    let (adapter, binding) = &carried[&T];
+    assert_eq!(adapter.as_str(), "mobility0");
+    let tunnel = &binding.tunnels[0];
+    assert_eq!(tunnel.via, Via::Link(ETH0));
+    let ends = (tunnel.local, tunnel.remote);
+    assert_eq!(
+        ends,
+        (SocketAddrV4::new(X, 434), SocketAddrV4::new(T_HA, 434))
+    );
+    assert_eq!(carried.len(), 1);
+}
+
+#[test]
+fn without_an_adapter_of_the_vpn_s_goes_in_udp_from_t_and_from_nowhere_else() {
+    let outer = Some(through_link(X, T_HA));
+    for (local, is_carried) in [(T, true), (X, false)] {
+        let inner = in_udp(local, S_HA, Through::Vpn);
+        let figure = arrangement(Place::OutsideWithoutAdapter, inner, outer.clone());
+        let there = text(&laid_out(&figure, None), 7380).len() == 2;
+        let carried = carried(&figure, None);
+        let (there, carried) = (there, carried.get(&S).map(|(adapter, _)| *adapter));
+        let expected = is_carried.then_some(LinkName::literal("intranet0"));
+        assert_eq!((there, carried), (is_carried, expected), "{local}");
+    }
+}
+
+#[test]
+fn an_encapsulation_that_is_not_there_is_blocked_and_not_half_carried() {
+    let Path::Tunnel {
+        local,
+        remote,
+        through,
+        reverse,
+        ..
+    } = through_link(X, T_HA)
+    else {
+        unreachable!("it is a tunnel")
+    };
+    let encapsulation = Encapsulation::Gre;
+    let gre = Path::Tunnel {
+        local,
+        remote,
+        encapsulation,
+        through,
+        reverse,
+    };
+    assert!(!is_carried(&gre));
+    let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, Some(gre)), None);
     assert_eq!(routes(&objects, 7383).len(), 1);
 }
 
@@ -303,7 +369,7 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
         vpn: None,
     };
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
-    let rules = rules(&objects(&settings, &blocked, around));
+    let rules = rules(&lay_out(&settings, &blocked, around).0);
     assert_eq!(
         rules[0],
         "priority 7380 to 10.60.0.0/24 lookup 254 proto 88"
@@ -322,7 +388,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
             adapters,
             vpn: None,
         };
-        objects(&settings, &blocked, around)
+        lay_out(&settings, &blocked, around).0
     };
     let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
     let kept = |place, adapters: &[Adapter]| {
@@ -420,6 +486,7 @@ proptest! {
         vpn in proptest::option::of(Just(V)),
     ) {
         let objects = laid_out(&arrangement, vpn);
+        let carried = carried(&arrangement, vpn);
         for table in [7380, 7383].into_iter().chain(vpn.map(|_| 7381)) {
             let end = Key::Route(RouteKey::end_of(table, Family::V4));
             let ends = matches!(objects.get(&end), Some(Object::Route(route)) if route.way == Way::Unreachable);
@@ -438,6 +505,13 @@ proptest! {
                     })) if from_v(*local));
                     prop_assert!(may_be_clear || is_v);
                 }
+                Way::Link { link, .. } if link.as_str() == "intranet0" => {
+                    let (_, binding) = &carried[&S];
+                    let tunnel = &binding.tunnels[0];
+                    let through_vpn = tunnel.via == Via::Routed
+                        && Some(*tunnel.local.ip()) == vpn.or(arrangement.outer.as_ref().map(|outer| outer.home));
+                    prop_assert!(may_be_clear || through_vpn);
+                }
                 Way::Link { link, .. } => {
                     prop_assert!(may_be_clear);
                     prop_assert!(["eth0", "wlan0"].contains(&link.as_str()));
@@ -447,6 +521,12 @@ proptest! {
                 Way::Local => prop_assert!(false, "{route}"),
             }
         }
+        // User space reads an adapter where a route leads into it, and nowhere else.
+        let into = |name: &str, table| routes(&objects, table).iter().any(|route| {
+            matches!(route.way, Way::Link { link, .. } if link.as_str() == name)
+        });
+        prop_assert_eq!(carried.contains_key(&S), into("intranet0", 7380));
+        prop_assert_eq!(carried.contains_key(&T), into("mobility0", 7383));
         if arrangement.place == Place::Blocked {
             prop_assert_eq!(routes(&objects, 7380).len(), 1);
         }

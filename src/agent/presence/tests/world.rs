@@ -442,6 +442,8 @@ impl World {
                 Effect::Reply { token, reply } => self.hosts[host].replies.push((token, reply)),
                 Effect::SendAs { .. }
                 | Effect::SendRegistration(_)
+                | Effect::Carry { .. }
+                | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::KeepBinding { .. }
                 | Effect::Remember(_) => {}

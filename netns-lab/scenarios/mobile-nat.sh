@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# Behind a NAT, which IP in IP does not pass: the outer tunnel is in UDP (RFC 3519), carried in user space at both ends, and the
+# VPN and the inner tunnel go through it as through any other. One TCP session and a stream live through the moves in front of
+# it, behind it, and inside, and through the death of the agent behind it; outside, nothing is in the clear.
+#
+# topology: mip-fig7
+# needs: esp agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+configure_dual 10.20.0.0/24 10.11.0.0/24,10.12.0.0/24,10.20.0.0/24 to-105h
+
+state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; agent 102o bindings; tail -n 5 "$(agent_log 102o)"; }
+for network in x1 home; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done
+
+# outer_way PATTERN: what carries T.
+outer_way() { mobile 103 '.addresses[] | select(.name == "T") | .way' | has "$1"; }
+
+move 103 x2
+eventually 15 dwells 103 "outside, with a VPN adapter" x2 || fail "not outside: $(state)"
+outer_way '^tunnel in UDP 192.168.77.10:434 to 192.0.2.2:434 over eth0' || fail "T: $(state)"
+answers=$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent") || true
+[[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+# As large as a packet of S can be, in fragments where it must not be.
+for size in 1000 1472 3000; do
+    answers=$(on 103 ping -c 3 -i 0.1 -W 5 -s "$size" -M dont "$correspondent") || true
+    [[ $(received "$answers") == 3 ]] || fail "of $size octets: $answers $(state)"
+done
+seen=$(headers "$mobility_trace/home.pcap" 103)
+for nesting in 'X>T_HA (17 4) T>T_gw (50) V>S_HA (4) S>CN' 'T_HA>X (17 4) T_gw>T (50) S_HA>V (4) CN>S'; do
+    [[ $seen == *"$nesting"* ]] || fail "no $nesting: $seen"
+done
+
+# came NETWORK PLACE: moved there, and the stream goes on.
+came() {
+    move 103 "$1"
+    eventually 15 dwells 103 "$2" "$1" || fail "$1: $(state)"
+    sleep 1.5
+}
+start_streams 101 103 "$intranet" 500 1000000
+sleep 1
+came x1 "outside, with a VPN adapter"
+outer_way "^tunnel 203.0.113.10 to" || fail "T: $(state)"
+came x2 "outside, with a VPN adapter"
+came 105a inside
+came x2 "outside, with a VPN adapter"
+
+# Killed behind the NAT: its adapters stay, and nobody reads them.
+stop_agent 103 KILL || true
+start_agent 103
+eventually 15 dwells 103 "outside, with a VPN adapter" x2 || fail "after the restart: $(state)"
+sleep 3
+# And the home agent: what its store had is carried again without a registration.
+stop_agent 102o KILL || true
+start_agent 102o
+sleep 3
+end_streams
+moves=$(report_streams)
+report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+[[ $(ask 103 '.counters["udp-tunnel-packets-received"]') -gt 1000 ]] || fail "nothing was carried: $(state)"
+
+for network in x1 home; do
+    stop_capture isp "to-$network"
+    clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
+    [[ -z $clear ]] || fail "in the clear in $network: $clear"
+done
