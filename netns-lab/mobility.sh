@@ -171,10 +171,12 @@ start_own_agent() {
 }
 
 # configure_dual: 103 as a dual client whose VPN is our own, to the gateway 104, with home agents of ours on 102i and 102o. S has its
-# home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside.
+# home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside; T has its home in the network $4
+# behind the interface $5 of 102o, or nowhere.
 configure_dual() {
-    local network=''
+    local network='' outer_network=''
     [[ -z ${1:-} ]] || network="home-network = \"$1\""
+    [[ -z ${4:-} ]] || outer_network="home-network = \"$4\""
     share_secret vpn.psk 103 104
     share_secret inner.key 103 102i
     share_secret outer.key 103 102o
@@ -211,6 +213,7 @@ spi = 256
 algorithm = "hmac-sha256"
 key-file = "outer.key"
 vpn = "enterprise"
+$outer_network
 END
     configure 104 <<END
 [identity]
@@ -231,7 +234,7 @@ addresses = "$vpn_address"
 END
     start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
         "${2:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${3:-}"
-    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key
+    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key '' "${5:-}"
     start_agent 104
     start_agent 103
 }
