@@ -328,6 +328,10 @@ impl Agent {
                 self.mobility_carries(carrying);
             } else if let Some(effect) = self.home.as_mut().and_then(OwnHomeAgent::poll_effect) {
                 self.home_agent_effect(now, effect);
+            } else if let Some(datagram) =
+                self.mobility.as_mut().and_then(|m| m.poll_registration())
+            {
+                self.register(datagram);
             } else {
                 break;
             }

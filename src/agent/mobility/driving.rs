@@ -71,7 +71,11 @@ impl Agent {
     pub(in crate::agent) fn mobility_effect(&mut self, now: Instant, wish: Wish) {
         match wish {
             Wish::Arrangement(arrangement) => self.arrange(now, arrangement),
-            Wish::Send(datagram) => self.register(datagram),
+            Wish::Send(datagram) => {
+                if let Some(mobility) = &mut self.mobility {
+                    mobility.outgoing.push_back(datagram);
+                }
+            }
             Wish::Vpn(VpnCommand::Up { gateway, over }) => {
                 let over = Some(over.into());
                 if let Err(error) = self.vpn_up_over(now, gateway.as_deref(), over) {
@@ -130,11 +134,16 @@ impl Agent {
         self.tell(now, kind, tell.to_string());
     }
 
-    /// What follows the routing table, or one of our rules at home, leaves when the kernel has it; what
-    /// is bound to an adapter and comes from its address needs neither.
-    fn register(&mut self, datagram: Datagram) {
+    /// When all is known that is wanted of the kernel. What follows the routing table leaves when the kernel has
+    /// it, and so does what comes from a home address: the kernel drops the answer where it finds no way back
+    /// for that address. What is bound to an adapter and comes from its address needs neither.
+    pub(in crate::agent) fn register(&mut self, datagram: Datagram) {
+        let local = *datagram.local.ip();
         let mobility = self.settings.mobility.as_ref();
-        let is_home = mobility.is_some_and(|m| m.dual.inner.home == *datagram.local.ip());
+        let is_home = mobility.is_some_and(|m| {
+            let mut systems = m.dual.outer_systems().chain([&m.dual.inner]);
+            systems.any(|system| system.home == local)
+        });
         let waits = is_home || datagram.via == Via::Routed;
         let effect = Effect::SendRegistration(datagram);
         match self.barrier {

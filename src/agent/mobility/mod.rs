@@ -58,6 +58,7 @@ pub struct Mobility {
     carried: Carried,
     /// For user space.
     carrying: VecDeque<Carrying>,
+    outgoing: VecDeque<Datagram>,
     /// What does not leave although a rule leads past the table of S.
     kept_in: Option<Selector>,
 }
@@ -99,6 +100,7 @@ impl Mobility {
             wanted: Objects::new(),
             carried: Carried::new(),
             carrying: VecDeque::new(),
+            outgoing: VecDeque::new(),
             kept_in: None,
         };
         mobility.lay_out(wishes);
@@ -217,6 +219,10 @@ impl Mobility {
 
     pub fn poll_carrying(&mut self) -> Option<Carrying> {
         self.carrying.pop_front()
+    }
+
+    pub fn poll_registration(&mut self) -> Option<Datagram> {
+        self.outgoing.pop_front()
     }
 
     pub fn arrange(&mut self, arrangement: Arrangement, wishes: &mut Wishes) {

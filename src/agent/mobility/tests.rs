@@ -1,6 +1,6 @@
 //! A laptop's agent in virtual time, between the room of a home agent and a kernel that answers.
 
-use super::layout::tests::{S, S_HA, X, adapter, agreement, settings};
+use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};
 use super::settings::MobilitySettings;
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
@@ -318,4 +318,32 @@ fn outside_s_stays_blocked_while_only_the_outer_home_agent_answers() {
     laptop.on(at("203.0.113.10/25"));
     laptop.pass(Duration::from_secs(30));
     assert_eq!(laptop.ways(), [END]);
+}
+
+#[test]
+fn a_request_from_a_home_address_leaves_when_the_kernel_has_the_way_back() {
+    let mut settings = settings();
+    if let Some(outer) = &mut settings.dual.sites[0].outer {
+        outer.home_network = Some("198.51.100.0/24".parse().unwrap());
+    }
+    let mut laptop = Laptop::start(settings);
+    laptop.clock_is_known();
+    let adapters = at("198.51.100.77/24");
+    laptop.agent.handle(laptop.now, Event::Adapters(adapters));
+    let mut revision = None;
+    let mut left = Vec::new();
+    while let Some(effect) = laptop.agent.poll_effect() {
+        match effect {
+            Effect::Kernel(change) => revision = Some(change.revision),
+            Effect::SendRegistration(datagram) => left.push(*datagram.local.ip()),
+            _ => {}
+        }
+    }
+    assert!(!left.contains(&T), "{left:?}");
+    let revision = revision.expect("the way of T is wanted");
+    let applied = Event::Kernel(KernelEvent::Applied { revision });
+    laptop.agent.handle(laptop.now, applied);
+    let effects = std::iter::from_fn(|| laptop.agent.poll_effect());
+    let leaves = |effect| matches!(effect, Effect::SendRegistration(d) if *d.local.ip() == T);
+    assert_eq!(effects.map(leaves).filter(|leaves| *leaves).count(), 1);
 }
