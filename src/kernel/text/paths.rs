@@ -1,8 +1,8 @@
 //! Links, addresses, routes, rules and what else decides where packets go, in the words of `ip`.
 
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, Offload, ProxyKey,
-    Route, RouteKey, RuleKey, Way,
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, Neighbour,
+    NeighbourKey, Offload, ProxyKey, Route, RouteKey, RuleKey, Way,
 };
 use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::{Family, IpNet};
@@ -36,6 +36,25 @@ impl Display for ProxyKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { link, address } = self;
         write!(f, "proxy {address} dev {link} protocol {ROUTE_PROTOCOL}")
+    }
+}
+
+impl Display for NeighbourKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { link, address } = self;
+        write!(f, "{address} dev {link}")
+    }
+}
+
+impl Display for Neighbour {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.mac;
+        write!(
+            f,
+            "{} lladdr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
+            self.key
+        )?;
+        write!(f, " nud permanent protocol {ROUTE_PROTOCOL}")
     }
 }
 
@@ -139,6 +158,9 @@ impl Display for DecapsulationEntry {
             Self::Peer { src, dst } => write!(f, "peers {{ {src} . {dst} }}"),
             Self::Binding { src, dst, inner } => {
                 write!(f, "bindings {{ {src} . {dst} . {:#x} }}", u32::from(*inner))
+            }
+            Self::Visitor { src, dst, inner } => {
+                write!(f, "visitors {{ {src} . {dst} . {:#x} }}", u32::from(*inner))
             }
         }
     }
