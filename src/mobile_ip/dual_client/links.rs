@@ -58,6 +58,9 @@ pub struct Tracked {
     /// It looks like a home network and did not turn out to be one.
     away: Away,
     advertisement: Option<(Advertisement, Instant)>,
+    /// Nobody has answered through the agent; with an address of its own, it is left out until then.
+    agent_fails_until: Option<Instant>,
+    agent_failures: u32,
 }
 
 impl Tracked {
@@ -75,6 +78,8 @@ impl Tracked {
             failures: 0,
             away: Away::Unknown,
             advertisement: None,
+            agent_fails_until: None,
+            agent_failures: 0,
         }
     }
 
@@ -88,14 +93,25 @@ impl Tracked {
     }
 
     pub fn advertised(&mut self, now: Instant, advertisement: Advertisement) {
-        // The first one stays as long as it lives: a stranger cannot take its place by being louder.
         let agent = advertisement.agent;
-        if self
-            .advertisement(now)
-            .is_none_or(|known| known.agent == agent)
-        {
-            let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
-            self.advertisement = Some((advertisement, until));
+        // It is to be a neighbour: where that is not so, somebody else is meant.
+        let addresses = &self.link.addresses;
+        if !addresses.is_empty() && !addresses.iter().any(|own| own.contains(&agent)) {
+            return;
+        }
+        let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
+        let offers = !advertisement.care_of.is_empty();
+        match self.advertisement(now).map(|known| known.agent) {
+            // The first one stays as long as it lives: a stranger cannot take its place by being louder.
+            Some(known) if known != agent => {}
+            None if !offers => {}
+            // RFC 5944 §2.1.1: one that takes no further nodes keeps those that it has.
+            Some(_) if !offers && until > now => {
+                if let Some((_, lives)) = &mut self.advertisement {
+                    *lives = until;
+                }
+            }
+            _ => self.advertisement = Some((advertisement, until)),
         }
     }
 
@@ -117,7 +133,8 @@ impl Tracked {
         }
         let agent = self.advertisement(now).and_then(|advertisement| {
             let care_of = *advertisement.care_of.first()?;
-            let is_wanted = advertisement.registration_required || own.is_none();
+            let is_failing = self.agent_fails_until.is_some_and(|until| now < until);
+            let is_wanted = advertisement.registration_required && !is_failing || own.is_none();
             is_wanted.then_some(Point::ForeignAgent {
                 agent: advertisement.agent,
                 care_of,
@@ -170,6 +187,19 @@ impl Tracked {
         (self.failing_until, self.failures) = (None, 0);
     }
 
+    /// Nobody answers through the agent of this link, or it does not want us: with an address of its own
+    /// the link does without for a while, longer each time. Whether there is one.
+    pub fn agent_fails(&mut self, now: Instant) -> bool {
+        let pause = FAILING.saturating_mul(1 << self.agent_failures.min(8));
+        self.agent_failures = self.agent_failures.saturating_add(1);
+        self.agent_fails_until = Some(now + pause.min(FAILING_MOST));
+        self.link.usable_address().is_some()
+    }
+
+    pub fn agent_works(&mut self) {
+        (self.agent_fails_until, self.agent_failures) = (None, 0);
+    }
+
     /// Whether nobody has answered here before either.
     pub fn has_failed(&self) -> bool {
         self.failures > 0
@@ -211,6 +241,7 @@ impl Tracked {
             away,
             self.damping.held_until(now),
             self.failing_until,
+            self.agent_fails_until,
             Some(self.ask_from),
             Some(self.began + conjecture.outer_delay()),
             Some(self.began + conjecture.vpn_delay()),

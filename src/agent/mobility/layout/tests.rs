@@ -73,6 +73,7 @@ pub fn settings() -> MobilitySettings {
             clear_probes: ClearProbes::Everywhere,
             t_monitor: T_MONITOR,
             mobile_networks: Vec::new(),
+            foreign_agents: crate::mobile_ip::dual_client::ForeignAgents::Known,
         },
         inner: agreement(),
         outer: BTreeMap::from([(0, agreement())]),
@@ -138,6 +139,7 @@ fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
 
 fn laid_out(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Objects {
     let around = Around {
+        agents: &[],
         adapters: &adapters(),
         vpn,
     };
@@ -289,7 +291,16 @@ fn in_udp(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
 
 fn carried(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Carried {
     let adapters = &adapters();
-    lay_out(&settings(), arrangement, Around { adapters, vpn }).1
+    lay_out(
+        &settings(),
+        arrangement,
+        Around {
+            agents: &[],
+            adapters,
+            vpn,
+        },
+    )
+    .1
 }
 
 #[test]
@@ -365,6 +376,7 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
     let mut settings = settings();
     settings.dual.mobile_networks = vec!["10.60.0.0/24".parse().unwrap()];
     let around = Around {
+        agents: &[],
         adapters: &adapters(),
         vpn: None,
     };
@@ -385,6 +397,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let with = |adapters: &[Adapter]| {
         let around = Around {
+            agents: &[],
             adapters,
             vpn: None,
         };
@@ -393,17 +406,18 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
     let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
     let kept = |place, adapters: &[Adapter]| {
         let around = Around {
+            agents: &[],
             adapters,
             vpn: None,
         };
         let arrangement = arrangement(place, Path::Blocked, None);
         kept_in(&settings, &arrangement, around)
     };
-    let from_s = Some(Selector::between(host(S.into()), host(S_HA.into())));
+    let from_s = [Selector::between(host(S.into()), host(S_HA.into()))];
     assert_eq!(kept(Place::Blocked, &home), from_s);
     assert_eq!(kept(Place::OutsideWithAdapter, &home), from_s);
-    assert_eq!(kept(Place::Inside, &home), None);
-    assert_eq!(kept(Place::Blocked, &adapters()), None);
+    assert_eq!(kept(Place::Inside, &home), []);
+    assert_eq!(kept(Place::Blocked, &adapters()), []);
     let at_home = with(&home);
     assert!(rules(&at_home).contains(&registering.to_owned()));
     assert_eq!(text(&at_home, 7380), [END_OF_S]);

@@ -1,0 +1,125 @@
+//! What the kernel should hold for a foreign agent, and for each who visits it.
+//!
+//! ```text
+//!  to S    ←── S/32 dev LINK, its MAC ←── xa-ipip ←── let through: (HOME AGENT, CARE-OF, to S) ←── IP in IP
+//!  from S  ──→ rule: from S, by LINK ──→ table of its home agent: encap ip dst HOME AGENT src CARE-OF
+//! ```
+//! Only the packets of visitors that asked for a reverse tunnel take it (RFC 3024 §5.1); those that are
+//! wrapped for us, where that was agreed, come by `xa-ipip` instead (§5.2).
+
+use super::settings::ForeignAgentSettings;
+use crate::kernel::desired::{
+    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting,
+    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, Way,
+};
+use crate::mobile_ip::foreign_agent::{Reverse, Visit};
+use crate::mobile_ip::wire::TunnelKind;
+use crate::net::{Family, host};
+
+/// All tunnels of IP in IP.
+const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// Ethernet's, less the outer header.
+const MTU: u32 = 1480;
+/// The main table.
+const TABLE: u32 = 254;
+
+/// As long as there is a foreign agent.
+pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
+    let protocol = &settings.protocol;
+    let of_link =
+        |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
+    let mut objects = vec![
+        Object::Link(Link {
+            name: TUNNELS,
+            kind: LinkKind::IpInIp,
+            mtu: MTU,
+        }),
+        Object::Decapsulation,
+        of_link(TUNNELS, LinkSetting::Forwarding, "1"),
+        // What comes out of a tunnel is from anybody; to whom it may go is judged before.
+        of_link(TUNNELS, LinkSetting::RpFilter, "2"),
+        of_link(settings.link, LinkSetting::Forwarding, "1"),
+        // Visitors have nobody else.
+        of_link(settings.link, LinkSetting::SendRedirects, "0"),
+    ];
+    let mut ends = vec![protocol.care_of, protocol.address];
+    ends.dedup();
+    let ends = ends.into_iter().map(DecapsulationEntry::End);
+    objects.extend(ends.map(Object::DecapsulationEntry));
+    objects
+}
+
+/// Of one visitor; `table` is that of its home agent.
+pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u32) -> Vec<Object> {
+    let link = settings.link;
+    let Visit {
+        home,
+        home_agent,
+        care_of,
+        ..
+    } = *visit;
+    let mut objects = vec![Object::Route(Route {
+        key: RouteKey::to_host(TABLE, home),
+        way: Way::Link {
+            link,
+            gateway: None,
+            source: None,
+        },
+    })];
+    // Nobody may ask everybody for it (RFC 5944 §4.2.2).
+    objects.extend(visit.mac.map(|mac| {
+        let address = home.into();
+        let key = NeighbourKey { link, address };
+        Object::Neighbour(Neighbour { key, mac })
+    }));
+    if visit.tunnel != TunnelKind::IpIp {
+        return objects;
+    }
+    let entry = DecapsulationEntry::Visitor {
+        src: home_agent,
+        dst: care_of,
+        inner: home,
+    };
+    objects.push(Object::DecapsulationEntry(entry));
+    let iif = match visit.reverse {
+        Reverse::None => return objects,
+        Reverse::Direct => link,
+        Reverse::Encapsulating => {
+            let entry = DecapsulationEntry::Binding {
+                src: home,
+                dst: settings.protocol.address,
+                inner: home,
+            };
+            objects.push(Object::DecapsulationEntry(entry));
+            TUNNELS
+        }
+    };
+    let way = Way::Encapsulated {
+        link: TUNNELS,
+        encapsulation: Encapsulation {
+            src: care_of,
+            dst: home_agent,
+            ttl: 0,
+            fragmenting: Fragmenting::Allowed,
+        },
+        source: None,
+    };
+    let key = RouteKey {
+        table,
+        dst: Family::V4.any(),
+        metric: 0,
+    };
+    objects.extend([
+        Object::Route(Route {
+            key: RouteKey::end_of(table, Family::V4),
+            way: Way::Unreachable,
+        }),
+        Object::Route(Route { key, way }),
+        Object::Rule(RuleKey {
+            from: Some(host(home.into())),
+            iif: Some(iif),
+            ..RuleKey::new(Family::V4, settings.tables.rule_priority, table)
+        }),
+    ]);
+    objects
+}
