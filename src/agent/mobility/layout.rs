@@ -23,7 +23,6 @@ use crate::kernel::desired::{
     LinkName, LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey,
     Sysctl, Way,
 };
-use crate::mobile_ip::dual_client::System;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
 use crate::tun::tunnels::{self, Binding, Congestion, Side, Tunnel};
@@ -124,7 +123,7 @@ struct Below {
     gateway: Option<Ipv4Addr>,
 }
 
-impl<'a> Layout<'a> {
+impl Layout<'_> {
     fn want(&mut self, object: Object) {
         self.objects.insert(object.key(), object);
     }
@@ -358,19 +357,16 @@ impl<'a> Layout<'a> {
                 encapsulation: Encapsulation::Minimal | Encapsulation::Gre,
                 ..
             } => {}
-            Path::Native { link, gateway } => {
-                let system = self.system(carriage.home);
-                match gateway {
-                    Some(agent) if !self.is_at_home(system, link) => {
-                        self.over_agent(table, (link, agent), source);
-                    }
-                    _ => {
-                        let agent = system.home_agent;
-                        self.native(table, (link, gateway), source);
-                        self.receive(agent, link);
-                    }
+            Path::Native { link, gateway } => match gateway {
+                Some(agent) if self.is_agent(carriage.home, link, agent) => {
+                    self.over_agent(table, (link, agent), source);
                 }
-            }
+                _ => {
+                    let agent = self.home_agent(carriage.home);
+                    self.native(table, (link, gateway), source);
+                    self.receive(agent, link);
+                }
+            },
             Path::Tunnel {
                 local,
                 remote,
@@ -495,20 +491,17 @@ impl<'a> Layout<'a> {
         self.carried.insert(home, (adapter, binding));
     }
 
-    fn system(&self, home: Ipv4Addr) -> &'a System {
-        let settings = self.settings;
-        let mut outer = settings.dual.outer_systems();
+    fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {
+        let dual = &self.settings.dual;
+        let mut outer = dual.outer_systems();
         let outer = outer.find(|system| system.home == home);
-        outer.unwrap_or(&settings.dual.inner)
+        outer.unwrap_or(&dual.inner).home_agent
     }
 
-    fn is_at_home(&self, system: &System, link: LinkId) -> bool {
-        let is_home = |net: &Ipv4Net| {
-            let holds = |at: Ipv4Net| at.contains(&net.addr());
-            net.contains(&system.home) || system.home_network.is_some_and(holds)
-        };
-        self.adapter(link)
-            .is_some_and(|adapter| adapter.addresses.iter().any(is_home))
+    /// Rather than the router of a home network.
+    fn is_agent(&self, home: Ipv4Addr, link: LinkId, address: Ipv4Addr) -> bool {
+        let mut agents = self.around.agents.iter();
+        agents.any(|agent| (agent.home, agent.link, agent.address) == (home, link, address))
     }
 
     /// Through a foreign agent: everything, since neighbours would have to be asked for their MAC with an

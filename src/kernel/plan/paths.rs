@@ -38,7 +38,8 @@ impl<'a> Plan<'a> {
                 Some(Some(mac)) if *mac == wanted.mac => {}
                 // Somebody else has said where it is.
                 Some(None) => {}
-                Some(Some(_)) | None => self.push(Stage::Open, Step::PutNeighbour(*wanted)),
+                // Before the first packet could ask for it.
+                Some(Some(_)) | None => self.push(Stage::Addresses, Step::PutNeighbour(*wanted)),
             },
             Object::Decapsulation if observed.decapsulation != ObservedDecapsulation::AsWritten => {
                 self.push(Stage::Prepare, Step::Judge);

@@ -94,11 +94,6 @@ impl Tracked {
 
     pub fn advertised(&mut self, now: Instant, advertisement: Advertisement) {
         let agent = advertisement.agent;
-        // It is to be a neighbour: where that is not so, somebody else is meant.
-        let addresses = &self.link.addresses;
-        if !addresses.is_empty() && !addresses.iter().any(|own| own.contains(&agent)) {
-            return;
-        }
         let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
         let offers = !advertisement.care_of.is_empty();
         match self.advertisement(now).map(|known| known.agent) {

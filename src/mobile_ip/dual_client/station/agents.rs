@@ -72,7 +72,8 @@ impl Agents {
         source: Ipv4Addr,
         advertisement: &Advertisement,
     ) -> dual_client::Advertisement {
-        let is_allowed = self.allowed == ForeignAgents::Any || self.known.contains(&source);
+        let is_allowed = self.known.contains(&source)
+            || self.allowed == ForeignAgents::Any && self.is_neighbour(link, source);
         let offer = ForeignAgent::from_advertisement(source, advertisement);
         let offer = offer.filter(|_| is_allowed);
         let flags = advertisement.agent.as_ref().map(|agent| agent.flags);
@@ -126,6 +127,14 @@ impl Agents {
 
     pub fn poll_restarted(&mut self) -> Option<(LinkId, Ipv4Addr)> {
         self.restarted.pop_front()
+    }
+
+    /// Whoever names an address of elsewhere wants to stand in for it.
+    fn is_neighbour(&self, link: LinkId, address: Ipv4Addr) -> bool {
+        let Some((link, _)) = self.links.get(&link) else {
+            return false;
+        };
+        link.addresses.is_empty() || link.addresses.iter().any(|own| own.contains(&address))
     }
 
     fn gather(&mut self) {
