@@ -21,6 +21,7 @@ use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Doubt, Event};
+use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
 use crate::agent::{Agent, left_behind};
@@ -266,7 +267,7 @@ impl Daemon {
         let looks = settings
             .mobility
             .as_ref()
-            .is_some_and(|m| m.looks_for_agents());
+            .is_some_and(MobilitySettings::looks_for_agents);
         let visited = settings.foreign_agent.as_ref().map(|agent| agent.link);
         let wanted = |adapter: &&Adapter| looks || visited == Some(adapter.name);
         let adapters = adapters.iter().filter(wanted);

@@ -9,15 +9,18 @@
 
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
-    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting,
-    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, Way,
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
+    LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, Way,
 };
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Family, host};
+use std::net::Ipv4Addr;
 
 /// All tunnels of IP in IP.
 const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
 /// The main table.
@@ -36,7 +39,12 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         }),
         Object::Decapsulation,
         of_link(TUNNELS, LinkSetting::Forwarding, "1"),
-        // What comes out of a tunnel is from anybody; to whom it may go is judged before.
+        // What comes out of a tunnel is from anybody; to whom it may go is judged before. The kernel is as
+        // loose only with a link that has an address.
+        Object::Address(AddressKey {
+            link: TUNNELS,
+            address: host(DUMMY.into()),
+        }),
         of_link(TUNNELS, LinkSetting::RpFilter, "2"),
         of_link(settings.link, LinkSetting::Forwarding, "1"),
         // Visitors have nobody else.

@@ -275,7 +275,7 @@ impl Layout<'_> {
             let Some(table) = self.table_of(agent.home) else {
                 continue;
             };
-            self.to_agent(table, name, agent.address);
+            self.way_to_agent(table, name, agent.address);
             if let Some(mac) = agent.mac {
                 self.want(Object::Neighbour(Neighbour {
                     key: NeighbourKey {
@@ -288,7 +288,7 @@ impl Layout<'_> {
         }
     }
 
-    fn to_agent(&mut self, table: u32, link: LinkName, agent: Ipv4Addr) {
+    fn way_to_agent(&mut self, table: u32, link: LinkName, agent: Ipv4Addr) {
         let key = RouteKey {
             table,
             dst: host(agent.into()),
@@ -515,7 +515,7 @@ impl Layout<'_> {
         let Some(name) = self.adapter(link).map(|adapter| adapter.name) else {
             return;
         };
-        self.to_agent(table, name, agent);
+        self.way_to_agent(table, name, agent);
         let way = Way::Link {
             link: name,
             gateway: Some(agent.into()),

@@ -173,8 +173,9 @@ pub(super) fn receive_packet(
     };
     // Negative where it failed.
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    let [a, b, c, d, e, f, ..] = from.sll_addr;
-    Ok((received, from.sll_pkttype, [a, b, c, d, e, f]))
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&from.sll_addr[..6]);
+    Ok((received, from.sll_pkttype, mac))
 }
 
 /// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that

@@ -127,7 +127,7 @@ pub fn put(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6]) {
 
 pub fn delete(batch: &mut Batch, index: u32, address: IpAddr) {
     batch.message(libc::RTM_DELNEIGH, 0, |payload| {
-        put_key(payload, index, address, 0)
+        put_key(payload, index, address, 0);
     });
 }
 
@@ -158,7 +158,7 @@ fn put_key(payload: &mut Payload<'_>, index: u32, address: IpAddr, state: u16) {
     header[8..10].copy_from_slice(&state.to_ne_bytes());
     payload.put_bytes(&header);
     fields::with_octets(address, |octets| {
-        payload.attribute_bytes(NDA_DST, &[octets])
+        payload.attribute_bytes(NDA_DST, &[octets]);
     });
 }
 

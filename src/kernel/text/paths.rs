@@ -48,12 +48,8 @@ impl Display for NeighbourKey {
 
 impl Display for Neighbour {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.mac;
-        write!(
-            f,
-            "{} lladdr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
-            self.key
-        )?;
+        let octets = self.mac.map(|octet| format!("{octet:02x}"));
+        write!(f, "{} lladdr {}", self.key, octets.join(":"))?;
         write!(f, " nud permanent protocol {ROUTE_PROTOCOL}")
     }
 }

@@ -33,7 +33,9 @@ impl DualClient {
             }
             _ => {}
         }
-        if self.does_without_agent(now, heard) {
+        // Outside, the inner home agent does not answer in the clear, whoever asks it.
+        let says_of_agent = matches!(slot, Slot::Outer(_)) || self.is_single();
+        if says_of_agent && self.does_without_agent(now, heard) {
             return;
         }
         match slot {

@@ -245,3 +245,100 @@ impl Tracked {
         all.into_iter().flatten().filter(move |at| *at > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mobile_ip::LinkId;
+    use crate::mobile_ip::dual_client::Reverse;
+    use std::net::Ipv4Addr;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+    const AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+    const THROUGH: Point = Point::ForeignAgent {
+        agent: AGENT,
+        care_of: AGENT,
+    };
+
+    fn tracked(now: Instant, addresses: &[&str]) -> Tracked {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        let link = crate::mobile_ip::Link {
+            id: LinkId(1),
+            name: "eth0".into(),
+            carrier: true,
+            addresses: addresses.collect(),
+            gateway: None,
+            gateway_mac: None,
+            access_point: None,
+            metric: 100,
+        };
+        Tracked::new(now, link)
+    }
+
+    fn advertisement(agent: Ipv4Addr, care_of: &[Ipv4Addr]) -> Advertisement {
+        Advertisement {
+            link: LinkId(1),
+            agent,
+            care_of: care_of.to_vec(),
+            registration_required: true,
+            lifetime: Duration::from_secs(30),
+        }
+    }
+
+    fn system() -> System {
+        System {
+            home: Ipv4Addr::new(198, 51, 100, 5),
+            home_agent: Ipv4Addr::new(192, 0, 2, 2),
+            home_network: None,
+            lifetime: Duration::from_secs(600),
+            reverse: Reverse::Always,
+        }
+    }
+
+    #[test]
+    fn an_agent_through_which_nobody_answers_is_done_without_for_a_while() {
+        let now = Instant::now();
+        let mut link = tracked(now, &["203.0.113.10/25"]);
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        assert_eq!(link.point(now, &system()), Some(THROUGH));
+        assert!(link.agent_fails(now));
+        assert_eq!(link.point(now, &system()), Some(Point::CoLocated(OWN)));
+        let again = now + FAILING;
+        assert!(link.deadlines(now).any(|at| at == again));
+        assert_eq!(link.point(again, &system()), Some(THROUGH));
+        link.agent_fails(again);
+        let later = again + FAILING;
+        assert_eq!(link.point(later, &system()), Some(Point::CoLocated(OWN)));
+        link.agent_works();
+        assert_eq!(link.point(later, &system()), Some(THROUGH));
+    }
+
+    #[test]
+    fn without_an_address_there_is_nobody_else() {
+        let now = Instant::now();
+        let mut link = tracked(now, &[]);
+        assert_eq!(link.point(now, &system()), None);
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        assert!(!link.agent_fails(now));
+        assert_eq!(link.point(now, &system()), Some(THROUGH));
+    }
+
+    #[test]
+    fn who_offers_nothing_takes_nobodys_place_and_a_busy_agent_keeps_us() {
+        let now = Instant::now();
+        let mut link = tracked(now, &["203.0.113.10/25"]);
+        link.advertised(now, advertisement(STRANGER, &[]));
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        let later = now + Duration::from_secs(20);
+        link.advertised(later, advertisement(AGENT, &[]));
+        let later = now + Duration::from_secs(40);
+        assert_eq!(link.point(later, &system()), Some(THROUGH));
+        let gone = Advertisement {
+            lifetime: Duration::ZERO,
+            ..advertisement(AGENT, &[])
+        };
+        link.advertised(later, gone);
+        assert_eq!(link.point(later, &system()), Some(Point::CoLocated(OWN)));
+    }
+}

@@ -234,6 +234,57 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     assert_eq!(open, [peer(S_HA, V), peer(T_HA, X)], "and nothing else");
 }
 
+/// At an agent of the link, which is asked before it answers.
+#[test]
+fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s() {
+    const AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+    let asked = |home| Agent {
+        home,
+        link: ETH0,
+        address: AGENT,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+    };
+    let adapters = adapters();
+    let agents = [asked(S), asked(T)];
+    let around = Around {
+        agents: &agents,
+        adapters: &adapters,
+        vpn: None,
+    };
+    let asking = arrangement(Place::Blocked, Path::Blocked, Some(Path::Blocked));
+    let objects = lay_out(&settings(), &asking, around).0;
+    let to_agent = |table| format!("203.0.113.2/32 table {table} proto 88 dev eth0");
+    let end = |table| format!("unreachable 0.0.0.0/0 table {table} proto 88 metric 4294967295");
+    assert_eq!(text(&objects, 7380), [end(7380), to_agent(7380)]);
+    assert_eq!(text(&objects, 7383), [end(7383), to_agent(7383)]);
+    let neighbours: Vec<_> = objects
+        .values()
+        .filter_map(|object| match object {
+            Object::Neighbour(neighbour) => Some(neighbour.to_string()),
+            _ => None,
+        })
+        .collect();
+    let said = "203.0.113.2 dev eth0 lladdr 02:00:00:00:00:01 nud permanent protocol 88";
+    assert_eq!(neighbours, [said]);
+    // Only requests, whose sockets pass policies.
+    let kept = kept_in(&settings(), &asking, around);
+    assert_eq!(
+        kept,
+        [Selector::between(host(S.into()), host(AGENT.into()))]
+    );
+    let native = Path::Native {
+        link: ETH0,
+        gateway: Some(AGENT),
+    };
+    let registered = arrangement(Place::Blocked, Path::Blocked, Some(native));
+    let objects = lay_out(&settings(), &registered, around).0;
+    let through = "0.0.0.0/0 table 7383 proto 88 via 203.0.113.2 dev eth0 onlink".to_owned();
+    assert_eq!(text(&objects, 7383), [through, end(7383), to_agent(7383)]);
+    let of_t_ha =
+        |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src: T_HA, .. });
+    assert!(!entries(&objects).iter().any(of_t_ha), "the agent unwraps");
+}
+
 #[test]
 fn figure_11_leaves_s_on_the_link_and_blocks_t() {
     let native = Path::Native {

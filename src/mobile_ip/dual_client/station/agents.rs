@@ -149,3 +149,125 @@ impl Agents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mobile_ip::domain::Ranges;
+    use crate::mobile_ip::dual_client::{
+        ClearProbes, InsideProtection, Reverse, System, T_MONITOR, Tunnelling, Vpn,
+    };
+    use crate::mobile_ip::wire::advertisement::{CommonTraffic, MobilityAgent, Sequence};
+    use crate::net::random::Seeded;
+
+    const LINK: LinkId = LinkId(3);
+    const KNOWN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn agents(allowed: ForeignAgents, known: &[Ipv4Addr]) -> (Agents, Instant) {
+        let settings = Settings {
+            inner: System {
+                home: Ipv4Addr::new(198, 51, 100, 5),
+                home_agent: Ipv4Addr::new(192, 0, 2, 2),
+                home_network: None,
+                lifetime: Duration::from_secs(600),
+                reverse: Reverse::Always,
+            },
+            sites: Vec::new(),
+            vpn: Vpn::Absent,
+            inside_protection: InsideProtection::Clear,
+            tunnelling: Tunnelling::Full,
+            ranges: Ranges::default(),
+            clear_probes: ClearProbes::Everywhere,
+            t_monitor: T_MONITOR,
+            mobile_networks: Vec::new(),
+            foreign_agents: allowed,
+        };
+        let mut agents = Agents::new(&settings, known.iter().copied());
+        let now = Instant::now();
+        agents.links_are(now, &[link(true)], &mut Seeded(5));
+        (agents, now)
+    }
+
+    fn link(carrier: bool) -> Link {
+        Link {
+            id: LINK,
+            name: "eth0".into(),
+            carrier,
+            addresses: vec!["203.0.113.10/25".parse().unwrap()],
+            gateway: None,
+            gateway_mac: None,
+            access_point: None,
+            metric: 100,
+        }
+    }
+
+    fn advertisement(sequence: u16) -> Advertisement {
+        let flags = AgentFlags::FOREIGN_AGENT.with(AgentFlags::REGISTRATION_REQUIRED);
+        Advertisement {
+            traffic: CommonTraffic::Routed,
+            lifetime: 30,
+            routers: Vec::new(),
+            agent: Some(MobilityAgent {
+                sequence: Sequence(sequence),
+                registration_lifetime: 600,
+                flags,
+                care_of: vec![KNOWN],
+            }),
+            prefix_lengths: None,
+            challenge: None,
+        }
+    }
+
+    fn solicited(agents: &mut Agents) -> usize {
+        std::iter::from_fn(|| agents.poll_solicit()).count()
+    }
+
+    #[test]
+    fn with_nobody_known_nobody_is_asked_for() {
+        let (mut agents, _) = agents(ForeignAgents::Known, &[]);
+        assert_eq!(solicited(&mut agents), 0);
+        assert_eq!(agents.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_stranger_offers_nothing_and_does_not_end_the_search() {
+        let (mut agents, now) = agents(ForeignAgents::Known, &[KNOWN]);
+        assert_eq!(solicited(&mut agents), 1);
+        let heard = agents.hear(now, LINK, STRANGER, &advertisement(0));
+        assert!(heard.care_of.is_empty() && agents.offers().is_empty());
+        agents.handle_timeout(now + Duration::from_secs(2));
+        assert_eq!(solicited(&mut agents), 1, "the search goes on");
+        let heard = agents.hear(now, LINK, KNOWN, &advertisement(0));
+        assert_eq!(heard.care_of, [KNOWN]);
+        assert!(heard.registration_required);
+        agents.handle_timeout(now + Duration::from_secs(20));
+        assert_eq!(solicited(&mut agents), 0);
+    }
+
+    #[test]
+    fn any_neighbour_will_do_where_that_is_said_and_nobody_from_elsewhere() {
+        let (mut agents, now) = agents(ForeignAgents::Any, &[]);
+        assert_eq!(solicited(&mut agents), 1);
+        let mut offered = |who| agents.hear(now, LINK, who, &advertisement(0)).care_of;
+        assert!(offered(ELSEWHERE).is_empty());
+        assert_eq!(offered(STRANGER), [KNOWN]);
+    }
+
+    #[test]
+    fn one_that_starts_anew_is_told_and_one_on_another_network_is_forgotten() {
+        let (mut agents, now) = agents(ForeignAgents::Known, &[KNOWN]);
+        agents.hear(now, LINK, KNOWN, &advertisement(7));
+        assert_eq!(agents.poll_restarted(), None);
+        agents.hear(now, LINK, KNOWN, &advertisement(0));
+        assert_eq!(agents.poll_restarted(), Some((LINK, KNOWN)));
+        solicited(&mut agents);
+        agents.links_are(now, &[link(false)], &mut Seeded(5));
+        assert!(agents.offers().is_empty());
+        agents.links_are(now, &[link(true)], &mut Seeded(5));
+        assert_eq!(solicited(&mut agents), 1);
+        agents.hear(now, LINK, KNOWN, &advertisement(0));
+        assert_eq!(agents.poll_restarted(), None);
+    }
+}
