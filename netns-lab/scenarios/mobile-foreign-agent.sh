@@ -142,6 +142,9 @@ stop_capture 109 to-x3
 [[ -z $(tshark -n -r "$mobility_trace/forged.pcap" -Y "icmp.type == 8 && ip.dst == 203.0.112.66" 2>/dev/null) ]] || fail "it came out of the tunnel"
 on 102o ip link del forged
 
+# Only what comes out of its tunnel finds a visitor: whoever claims an address takes it from nobody else.
+on 109 ip route get "$mobility" | has "dev to-isp" || fail "a visitor has the address for everybody: $(on 109 ip route get "$mobility")"
+
 # An agent that starts anew says so, and is registered with at once.
 stop_agent 109 KILL || true
 start_agent 109

@@ -211,12 +211,12 @@ pub(super) fn read(
         values::integer(v, 256..=4_294_900_000, allowed)
     });
     section.set("rule-priority", &mut tables.rule_priority, |v| {
-        let allowed = "1–32760, which is after `local` and before `main`";
-        values::integer(v, 1..=32_760, allowed)
+        let allowed = "1–32759: it is the first of two";
+        values::integer(v, 1..=32_759, allowed)
     });
-    if (tables.first..tables.first + u32::from(most_visitors)).contains(&taken) {
+    if (tables.first..=tables.first + u32::from(most_visitors)).contains(&taken) {
         let message = format!(
-            "table: from {} on there is one for each home agent, and {taken} is that of [interception]",
+            "table: from {} on there is one for visitors and one for each home agent, and {taken} is that of [interception]",
             tables.first
         );
         report.error(&section.span("table"), message);

@@ -269,6 +269,11 @@ impl Daemon {
             .as_ref()
             .is_some_and(MobilitySettings::looks_for_agents);
         let visited = settings.foreign_agent.as_ref().map(|agent| agent.link);
+        if let Some(link) = visited
+            && adapters.iter().all(|adapter| adapter.name != link)
+        {
+            tracing::warn!(%link, "[foreign-agent]: there is no such Ethernet, so nobody can visit");
+        }
         let wanted = |adapter: &&Adapter| looks || visited == Some(adapter.name);
         let adapters = adapters.iter().filter(wanted);
         adapters

@@ -1,9 +1,11 @@
 //! What the kernel should hold for a foreign agent, and for each who visits it.
 //!
 //! ```text
-//!  to S    ←── S/32 dev LINK, its MAC ←── xa-ipip ←── let through: (HOME AGENT, CARE-OF, to S) ←── IP in IP
+//!  to S    ←── table of visitors: S/32 dev LINK, its MAC ←── rule: by xa-ipip ←── let through: (HOME AGENT, CARE-OF, to S) ←── IP in IP
 //!  from S  ──→ rule: from S, by LINK ──→ table of its home agent: encap ip dst HOME AGENT src CARE-OF
 //! ```
+//! Nobody has to prove to us whose address S is, so only what comes out of a tunnel finds S here.
+//!
 //! Only the packets of visitors that asked for a reverse tunnel take it (RFC 3024 §5.1); those that are
 //! wrapped for us, where that was agreed, come by `xa-ipip` instead (§5.2).
 
@@ -23,8 +25,6 @@ const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
-/// The main table.
-const TABLE: u32 = 254;
 
 /// As long as there is a foreign agent.
 pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
@@ -47,9 +47,23 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         }),
         of_link(TUNNELS, LinkSetting::RpFilter, "2"),
         of_link(settings.link, LinkSetting::Forwarding, "1"),
+        // They come from addresses of elsewhere.
+        of_link(settings.link, LinkSetting::RpFilter, "2"),
         // Visitors have nobody else.
         of_link(settings.link, LinkSetting::SendRedirects, "0"),
     ];
+    let visitors = settings.tables.visitors();
+    objects.extend([
+        Object::Route(Route {
+            key: RouteKey::end_of(visitors, Family::V4),
+            way: Way::Unreachable,
+        }),
+        // Behind those for what a visitor has wrapped for us.
+        Object::Rule(RuleKey {
+            iif: Some(TUNNELS),
+            ..RuleKey::new(Family::V4, settings.tables.rule_priority + 1, visitors)
+        }),
+    ]);
     let mut ends = vec![protocol.care_of, protocol.address];
     ends.dedup();
     let ends = ends.into_iter().map(DecapsulationEntry::End);
@@ -67,7 +81,7 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
         ..
     } = *visit;
     let mut objects = vec![Object::Route(Route {
-        key: RouteKey::to_host(TABLE, home),
+        key: RouteKey::to_host(settings.tables.visitors(), home),
         way: Way::Link {
             link,
             gateway: None,

@@ -78,9 +78,10 @@ impl OwnForeignAgent {
             return *table;
         }
         let taken: BTreeSet<u32> = self.tables.values().copied().collect();
-        let mut all = self.settings.tables.first..;
+        let mut all = self.settings.tables.of_home_agents();
         let free = all.find(|table| !taken.contains(table));
-        let table = free.unwrap_or(self.settings.tables.first);
+        // There are no more home agents than visitors.
+        let table = free.unwrap_or(u32::MAX - 1);
         self.tables.insert(home_agent, table);
         table
     }

@@ -18,8 +18,8 @@ pub struct ForeignAgentSettings {
     pub tables: Tables,
 }
 
-/// The first of the tables in which the packets of visitors find their home agents, one for each home
-/// agent, and the priority of the rules that lead there.
+/// The first of the tables, and of the two priorities of the rules that lead there: that of visitors, and
+/// one for each home agent, in which their packets find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tables {
     pub first: u32,
@@ -32,6 +32,16 @@ impl Default for Tables {
             first: 7500,
             rule_priority: 7500,
         }
+    }
+}
+
+impl Tables {
+    pub fn visitors(self) -> u32 {
+        self.first
+    }
+
+    pub fn of_home_agents(self) -> impl Iterator<Item = u32> {
+        self.first + 1..
     }
 }
 

@@ -273,7 +273,7 @@ fn rule(home: Ipv4Addr, iif: LinkName) -> RuleKey {
     RuleKey {
         from: Some(host(home.into())),
         iif: Some(iif),
-        ..RuleKey::new(Family::V4, 7500, 7500)
+        ..RuleKey::new(Family::V4, 7500, 7501)
     }
 }
 
@@ -306,12 +306,12 @@ fn an_accepted_request_opens_ways_for_this_visitor_before_it_hears_of_it() {
         (AGENT, HOME, 1)
     );
     assert!(scene.wants(for_visitor(HOME)) && scene.wants(rule(HOME, ETH1)));
-    assert!(scene.wants(RouteKey::to_host(254, HOME)));
+    assert!(scene.wants(RouteKey::to_host(7500, HOME)));
     let (link, address) = (ETH1, HOME.into());
     let key = Key::Neighbour(NeighbourKey { link, address });
     assert!(matches!(scene.objects.get(&key), Some(Object::Neighbour(n)) if n.mac == MAC));
     let way = RouteKey {
-        table: 7500,
+        table: 7501,
         dst: Family::V4.any(),
         metric: 0,
     };
@@ -325,7 +325,7 @@ fn an_accepted_request_opens_ways_for_this_visitor_before_it_hears_of_it() {
         },
         other => panic!("{other:?}"),
     }
-    assert!(scene.wants(RouteKey::end_of(7500, Family::V4)));
+    assert!(scene.wants(RouteKey::end_of(7501, Family::V4)));
     assert_eq!(scene.visitors(), [(HOME.to_string(), "direct".to_owned())]);
 }
 
@@ -367,7 +367,7 @@ fn what_visitors_of_one_home_agent_share_stays_until_the_last_has_gone() {
     scene.later(Duration::from_secs(150));
     assert_eq!(scene.visitors().len(), 1);
     assert!(!scene.wants(for_visitor(HOME)) && scene.wants(for_visitor(OTHER)));
-    assert!(scene.wants(RouteKey::end_of(7500, Family::V4)));
+    assert!(scene.wants(RouteKey::end_of(7501, Family::V4)));
     scene.later(Duration::from_secs(200));
     assert_eq!(scene.objects.len(), before);
 }

@@ -23,8 +23,8 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
-use crate::mobile_ip::dual_client;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
+use crate::mobile_ip::dual_client::{self, ForeignAgents};
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::wire::advertisement::Advertisement;
 use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place, Via};
@@ -203,11 +203,17 @@ impl Mobility {
             mac,
             advertisement,
         } = heard;
-        let key = (link, source);
-        if self.macs.len() >= MOST_MACS && !self.macs.contains_key(&key) {
-            self.macs.pop_first();
+        // Of others nobody is asked.
+        let known = &self.settings.inner.foreign_agents;
+        let may_be_asked = self.settings.dual.foreign_agents == ForeignAgents::Any
+            || known.iter().any(|(agent, _)| *agent == source);
+        if may_be_asked {
+            let key = (link, source);
+            if self.macs.len() >= MOST_MACS && !self.macs.contains_key(&key) {
+                self.macs.pop_first();
+            }
+            self.macs.insert(key, mac);
         }
-        self.macs.insert(key, mac);
         let input = Input::Advertisement {
             link,
             source,
