@@ -149,7 +149,7 @@ impl Laptop {
                 Effect::Kernel(change) => self.write(change),
                 Effect::SendRegistration(datagram) if self.is_reached => self.deliver(&datagram),
                 Effect::Reply { reply, .. } => self.replies.push(reply),
-                Effect::Tell { line, .. } => self.told.push(line.kind),
+                Effect::Tell { line, .. } => self.told.push(line.kind.into_owned()),
                 _ => {}
             }
         }
