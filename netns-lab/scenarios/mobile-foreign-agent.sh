@@ -151,6 +151,13 @@ start_agent 109
 eventually 10 is_visiting || fail "not registered with the new one: $(agent 103 mobility; agent 109 visitors; all_logs)"
 reached_both_ways
 
+# A link that gives no address at all.
+on 103 ip address flush dev eth0
+eventually 10 is_visiting || fail "not registered without an address: $(agent 103 mobility; all_logs)"
+sleep 0.5
+[[ $(mobile 103 '.registrations[] | .care_of') == "$care_of" ]] || fail "without an address: $(agent 103 mobility)"
+reached_both_ways
+
 # A stranger was there first, is louder, and offers everything; another one talks nonsense. Nobody has a key with them.
 unplug 103
 start_process 666 stranger "${repository:?}/tests/mobile_ip/advertiser.py" 203.0.112.66 --every 0.05 --count 400 --noise

@@ -241,6 +241,10 @@ impl Task {
         if ways.any(|way| way.source() == from_it) {
             self.look_at_routes(None, |_, source| source == from_it);
         }
+        // With its last address a link loses its routes and neighbours, without a word.
+        if let Some(name) = self.observed.links.at(at.index).map(|link| link.name) {
+            self.look_at_what_went_with(at.index, name);
+        }
     }
 
     fn look_at_what_went_with(&mut self, index: u32, name: LinkName) {
