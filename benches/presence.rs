@@ -177,6 +177,7 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
         }),
         vpn: xfrm_agent::agent::vpn::settings::VpnSettings::default(),
         home_agent: None,
+        foreign_agent: None,
         mobility: None,
     }
 }

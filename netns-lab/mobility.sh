@@ -16,7 +16,7 @@ mobility_trace=$(state_folder "${lab:?}")
     inner_agent=10.10.0.2  # S_HA
     outer_agent=192.0.2.2  # T_HA
     case $lab in
-    mip-fig1) inner_agent='' ;;
+    mip-fig1 | mip-agents) inner_agent='' ;;
     mip-fig2) outer_agent='' ;;
     mip-fig3) inner_agent=10.10.0.1 outer_agent=192.0.2.1 ;;
     mip-fig4) outer_agent=192.0.2.8 ;;

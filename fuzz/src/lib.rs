@@ -547,6 +547,7 @@ fn settings() -> Settings {
         presence: None,
         vpn: VpnSettings::default(),
         home_agent: None,
+        foreign_agent: None,
         mobility: None,
     }
 }

@@ -24,6 +24,7 @@ impl Agent {
                 }),
             },
             Command::Bindings => self.bindings(now),
+            Command::Visitors => self.visitors(now),
             Command::Revoke(home) => self.revoke(now, home),
             Command::Vpn(command) => self.vpn_command(now, &command),
             Command::Presence(command) => return self.presence_command(now, token, command),

@@ -1,8 +1,9 @@
 //! Everything that may leave the agent. Drained with `Agent::poll_effect` after every input.
 
 use super::event::Token;
+use super::on_link::Frame;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
-use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
+use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot, VisitorView};
 use crate::kernel::desired::{Change, LinkName};
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
@@ -29,6 +30,8 @@ pub enum Effect {
     },
     /// From port 434, by the link that it names or as the routing table has it.
     SendRegistration(mobile_ip::Datagram),
+    /// On a link that is listened on.
+    OnLink(Frame),
     /// In user space, between the tunnels of this binding and an adapter that we want of the kernel.
     /// Replaces what was said of the same side and home address.
     Carry {
@@ -78,6 +81,7 @@ pub enum Reply {
     /// `Err` where no peer answered at all; what it keeps to itself is in the report.
     Asked(Result<AskReport, String>),
     Bindings(Vec<BindingView>),
+    Visitors(Vec<VisitorView>),
     Done,
     Failed(String),
 }

@@ -1,5 +1,6 @@
 //! Everything that may enter the agent.
 
+use super::on_link::Overheard;
 use super::presence::commands::{Ask, PolicyCommand, PresenceCommand};
 use super::settings::Settings;
 use super::snapshot::RefusalView;
@@ -54,6 +55,8 @@ pub enum Event {
     },
     /// A datagram on port 434, where the settings have a role of Mobile IP.
     Registration(mobile_ip::Datagram),
+    /// What mobility agents, and those who look for them, say on a link.
+    OnLink(Overheard),
     /// What the store has kept of our own home agent, and the time since 1970. Once, where the
     /// settings have one; it hears nothing before.
     Bindings {
@@ -141,6 +144,8 @@ pub enum Command {
     Policy(PolicyCommand),
     Ask(Ask),
     Vpn(VpnCommand),
+    /// Of our own foreign agent.
+    Visitors,
     /// Of our own home agent.
     Bindings,
     /// Withdraw those of this home address (RFC 3543).

@@ -280,6 +280,7 @@ mod tests {
             presence: None,
             vpn: VpnSettings::default(),
             home_agent: None,
+            foreign_agent: None,
             mobility: None,
         }
     }

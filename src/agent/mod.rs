@@ -16,12 +16,14 @@ mod commands;
 mod discovery;
 pub mod effect;
 pub mod event;
+pub mod foreign_agent;
 mod foundation;
 mod held;
 pub mod home_agent;
 pub mod left_behind;
 pub mod mobility;
 mod negotiation;
+pub mod on_link;
 pub mod presence;
 mod protected;
 mod renumbering;
@@ -43,6 +45,7 @@ use crate::ted;
 use crate::ted::proxies::{Proxy, ProxyId};
 use effect::{Effect, Routes};
 use event::{Event, KernelEvent, Token};
+use foreign_agent::OwnForeignAgent;
 use held::Held;
 use home_agent::OwnHomeAgent;
 use mobility::Mobility;
@@ -89,6 +92,8 @@ pub struct Agent {
     home: Option<OwnHomeAgent>,
     /// For the one that begins when the store was read.
     home_random: Option<Box<dyn Random>>,
+    /// `None` where the configuration has no `[foreign-agent]`.
+    foreign: Option<OwnForeignAgent>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -171,6 +176,7 @@ impl Agent {
             mobility: None,
             home: None,
             home_random,
+            foreign: None,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -185,6 +191,7 @@ impl Agent {
         };
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.want_home_agent();
+        agent.start_foreign_agent(now, &mut random);
         agent.relate(now);
         if let Some(settings) = agent.settings.mobility.clone() {
             let mobility = Mobility::new(settings, random(), &mut agent.wishes);
@@ -208,7 +215,10 @@ impl Agent {
                 self.transparent = Some(ports);
                 self.want_interception();
             }
-            Event::Addresses(own) => self.addresses(now, own),
+            Event::Addresses(own) => {
+                self.foreign_agent_addresses(&own);
+                self.addresses(now, own);
+            }
             Event::Adapters(adapters) => self.adapters(now, adapters),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
@@ -237,6 +247,7 @@ impl Agent {
             }
             Event::Stored(kept) => self.stored(now, *kept),
             Event::Registration(datagram) => self.registration(now, datagram),
+            Event::OnLink(overheard) => self.overheard(now, overheard),
             Event::Bindings { unix, kept } => self.start_home_agent(now, unix, kept),
             Event::BindingsKept { number } => self.bindings_kept(number),
             Event::Kernel(event) => self.kernel_event(now, event),
@@ -254,6 +265,7 @@ impl Agent {
         self.vpn_timeout(now);
         self.mobility_timeout(now);
         self.home_agent_timeout(now);
+        self.foreign_agent_timeout(now);
         if let Some(relations) = &mut self.relations {
             relations.handle_timeout(now, &mut self.wishes);
         }
@@ -277,6 +289,9 @@ impl Agent {
             self.vpn.poll_timeout(),
             self.mobility.as_ref().and_then(|m| m.poll_timeout()),
             self.home.as_ref().and_then(OwnHomeAgent::poll_timeout),
+            self.foreign
+                .as_ref()
+                .and_then(OwnForeignAgent::poll_timeout),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -328,6 +343,10 @@ impl Agent {
                 self.mobility_carries(carrying);
             } else if let Some(effect) = self.home.as_mut().and_then(OwnHomeAgent::poll_effect) {
                 self.home_agent_effect(now, effect);
+            } else if let Some(effect) =
+                self.foreign.as_mut().and_then(OwnForeignAgent::poll_effect)
+            {
+                self.foreign_agent_effect(now, effect);
             } else if let Some(datagram) =
                 self.mobility.as_mut().and_then(|m| m.poll_registration())
             {

@@ -88,6 +88,9 @@ impl Agent {
     pub(super) fn reconfigure(&mut self, now: Instant, mut settings: Settings) {
         settings.interception = self.settings.interception.clone();
         settings.mobility.clone_from(&self.settings.mobility);
+        settings
+            .foreign_agent
+            .clone_from(&self.settings.foreign_agent);
         if settings.presence.is_some() != self.settings.presence.is_some() {
             settings.presence.clone_from(&self.settings.presence);
         }

@@ -1,5 +1,6 @@
 //! What the agent is told to do: the validated configuration, without files and paths.
 
+use super::foreign_agent::settings::ForeignAgentSettings;
 use super::home_agent::settings::HomeAgentSettings;
 use super::mobility::settings::MobilitySettings;
 use super::presence::settings::PresenceSettings;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub vpn: VpnSettings,
     /// `None`: we are no home agent.
     pub home_agent: Option<HomeAgentSettings>,
+    /// `None`: we are no foreign agent.
+    pub foreign_agent: Option<ForeignAgentSettings>,
     /// `None`: this machine does not move.
     pub mobility: Option<MobilitySettings>,
 }
@@ -34,7 +37,7 @@ pub struct Settings {
 impl Settings {
     /// Whether registrations are sent or heard.
     pub fn has_mobile_ip_role(&self) -> bool {
-        self.home_agent.is_some() || self.mobility.is_some()
+        self.home_agent.is_some() || self.mobility.is_some() || self.foreign_agent.is_some()
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Snapshot {
     /// `None` where the configuration has no `[home-agent]`.
     #[serde(default)]
     pub home_agent: Option<HomeAgentView>,
+    /// `None` where the configuration has no `[foreign-agent]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_agent: Option<ForeignAgentView>,
     pub discoveries: Vec<DiscoveryView>,
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.
@@ -100,6 +103,34 @@ pub struct HomeAgentView {
     pub link: String,
     pub mobile_nodes: usize,
     pub bindings: usize,
+}
+
+/// Our own foreign agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignAgentView {
+    pub link: String,
+    pub address: String,
+    pub care_of: String,
+    pub visitors: usize,
+    /// Requests without an answer yet.
+    pub pending: usize,
+}
+
+/// One of its visitors, as `visitors --json` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisitorView {
+    pub home: String,
+    pub home_agent: String,
+    pub care_of: String,
+    pub mac: String,
+    /// `ipip`.
+    pub encapsulation: String,
+    /// `no`, `direct` or `encapsulating`.
+    pub reverse: String,
+    /// Whether the care-of address is its own, so that the tunnel does not end here.
+    pub co_located: bool,
+    /// `None` never ends.
+    pub left_seconds: Option<u64>,
 }
 
 /// One binding of our own home agent, as `bindings --json` prints it.

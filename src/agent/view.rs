@@ -36,6 +36,7 @@ impl Agent {
             vpn: self.vpn_view(now),
             mobility: self.mobility_view(now),
             home_agent: self.home_agent_view(now),
+            foreign_agent: self.foreign_agent_view(),
             discoveries: self
                 .initiator
                 .pending()
@@ -187,6 +188,7 @@ impl Agent {
             .chain(self.ike.counters().iter())
             .chain(held)
             .chain(self.home.iter().flat_map(OwnHomeAgent::counters))
+            .chain(self.foreign_agent_counters())
             .map(|(name, n)| (name.replace('_', "-"), n))
             .collect()
     }

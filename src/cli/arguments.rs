@@ -100,6 +100,11 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List who visits the agent's own foreign agent.
+    Visitors {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Withdraw what a mobile node has registered with the agent's own home agent, and tell who
     /// understands that.
     Revoke {
@@ -239,6 +244,7 @@ mod tests {
             "sas --json",
             "tunnels --json",
             "bindings --json",
+            "visitors --json",
             "revoke 198.51.100.5 --json",
             "discover 10.2.0.8 --json",
             "events --json",

@@ -123,6 +123,16 @@ fn perform(arguments: Arguments) -> Result<Verdict, Error> {
             })?;
             Ok(Verdict::Good)
         }
+        Command::Visitors { output } => {
+            let response = Client::connect(socket)?.call(&Request::Visitors)?;
+            let Response::Visitors(visitors) = response else {
+                return Err(ClientError::Mismatch.into());
+            };
+            show(output.json, &visitors, || {
+                render::visitors(&visitors, width)
+            })?;
+            Ok(Verdict::Good)
+        }
         Command::Revoke { home, output } => {
             let response = Client::connect(socket)?.call(&Request::Revoke(home))?;
             let Response::Done = response else {

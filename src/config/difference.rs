@@ -1,6 +1,7 @@
 //! What a reload changes.
 
 use super::Loaded;
+use crate::agent::foreign_agent::settings::{ForeignAgentSettings, same_keys};
 use crate::agent::home_agent::settings::HomeAgentSettings;
 use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::presence::settings::PresenceSettings;
@@ -110,7 +111,14 @@ impl Difference {
                 ("presence", of_presence(|a, b| general(a) != general(b))),
                 (
                     "home-agent",
-                    home_agents.is_some_and(|(a, b)| served(a) != served(b)),
+                    home_agents.is_some_and(|(a, b)| {
+                        let keys = |agent: &HomeAgentSettings| {
+                            let all = agent.protocol.foreign_agents.iter();
+                            all.map(|agent| (agent.address, agent.security.clone()))
+                                .collect::<Vec<_>>()
+                        };
+                        served(a) != served(b) || !same_keys(&keys(a), &keys(b))
+                    }),
                 ),
                 (
                     "site",
@@ -144,6 +152,10 @@ impl Difference {
                 (
                     "home-agent",
                     a.home_agent.is_some() != b.home_agent.is_some(),
+                ),
+                (
+                    "foreign-agent",
+                    !same_foreign_agent(a.foreign_agent.as_ref(), b.foreign_agent.as_ref()),
                 ),
                 ("presence.entity", of_presence(|a, b| a.entity != b.entity)),
                 ("presence.mark", of_presence(|a, b| a.mark != b.mark)),
@@ -193,6 +205,14 @@ fn same_peer(a: &Peer, b: &Peer) -> bool {
 }
 
 fn same_mobility(a: Option<&MobilitySettings>, b: Option<&MobilitySettings>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
+}
+
+fn same_foreign_agent(a: Option<&ForeignAgentSettings>, b: Option<&ForeignAgentSettings>) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => a.is_same(b),

@@ -1,12 +1,16 @@
 //! The file as a whole: which tables it has, and the settings that stand alone.
 
+use super::foreign_agent::AgentKeys;
 use super::keys::{self, Keys, Shape};
 use super::peers::ReadPeer;
 use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
-use super::{CONTROL_SOCKET, home_agent, mobility, peers, presence, proxies, values, vpn};
+use super::{
+    CONTROL_SOCKET, foreign_agent, home_agent, mobility, peers, presence, proxies, values, vpn,
+};
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
+use crate::agent::foreign_agent::settings::ForeignAgentSettings;
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
 use crate::kernel::desired::Mark;
@@ -109,11 +113,13 @@ impl<'r, 't> File<'r, 't> {
             },
             &peers.iter().map(|read| &read.peer).collect::<Vec<_>>(),
         );
+        let agent_keys = AgentKeys::read(self.report, &self.tables(&keys::AGENT_KEY), read_secret);
         let home_agent = home_agent::read(
             self.report,
             &home_agent::Tables {
                 agent: self.table(&keys::HOME_AGENT),
                 nodes: self.tables(&keys::MOBILE_NODE),
+                agent_keys: &agent_keys,
             },
             read_secret,
         );
@@ -122,6 +128,7 @@ impl<'r, 't> File<'r, 't> {
             &mobility::Tables {
                 mobility: self.table(&keys::MOBILITY),
                 sites: self.tables(&keys::MOBILITY_SITE),
+                agent_keys: &agent_keys,
             },
             &mobility::Surroundings {
                 vpns: &vpn.gateways,
@@ -134,6 +141,7 @@ impl<'r, 't> File<'r, 't> {
                            these are two machines";
             self.report.error(&moving.span(), message);
         }
+        let foreign_agent = self.foreign_agent(&agent_keys, interception.table);
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -148,6 +156,7 @@ impl<'r, 't> File<'r, 't> {
             presence,
             vpn,
             home_agent,
+            foreign_agent,
             mobility,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
@@ -156,6 +165,28 @@ impl<'r, 't> File<'r, 't> {
             on_stop,
         };
         Some((settings, daemon))
+    }
+
+    fn foreign_agent(&self, keys: &AgentKeys, taken: u32) -> Option<ForeignAgentSettings> {
+        let has = |keys: &Keys| self.root.contains_key(keys.table);
+        let is_one = has(&keys::FOREIGN_AGENT);
+        let others = [&keys::MOBILITY, &keys::HOME_AGENT];
+        let has_role = is_one || others.iter().any(|role| has(role));
+        keys.check(self.report, is_one, has_role);
+        let section = self.table(&keys::FOREIGN_AGENT)?;
+        for (other, why) in others.into_iter().zip([
+            "a machine that moves has no visitors",
+            "what comes out of the tunnels of one is judged unlike that of the other",
+        ]) {
+            if has(other) {
+                let message = format!(
+                    "[foreign-agent] and {}: {why}, so these are two machines",
+                    other.heading()
+                );
+                self.report.error(section.at(), message);
+            }
+        }
+        foreign_agent::read(self.report, &section, keys, taken)
     }
 
     fn check_tables(&self) {
@@ -188,9 +219,10 @@ impl<'r, 't> File<'r, 't> {
                 &keys::VPN_GATEWAY,
                 &keys::MOBILITY,
                 &keys::HOME_AGENT,
+                &keys::FOREIGN_AGENT,
             ];
             // Mobile IP alone has nobody to negotiate keys with.
-            let roles = [&keys::MOBILITY, &keys::HOME_AGENT];
+            let roles = [&keys::MOBILITY, &keys::HOME_AGENT, &keys::FOREIGN_AGENT];
             let mobile = roles.iter().any(|role| self.root.contains_key(role.table));
             let elsewhere = (keys == &keys::PROXY || mobile)
                 && others

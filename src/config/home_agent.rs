@@ -1,13 +1,14 @@
 //! `[home-agent]` and `[[mobile-node]]`: whom we serve as a home agent of Mobile IP, and how.
 
 use super::file::ReadSecret;
+use super::foreign_agent::AgentKeys;
 use super::report::{Report, Span};
 use super::secrets::ADVISED_OCTETS;
 use super::section::Section;
 use super::values::{self, Reason};
 use crate::agent::home_agent::settings::HomeAgentSettings;
 use crate::mobile_ip::home_agent::settings::{
-    HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
+    ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
 };
 use crate::mobile_ip::security::{
     Algorithm, DEFAULT_WINDOW, FIRST_SPI, ReplayProtection, SecurityAssociation,
@@ -26,6 +27,7 @@ const SHORTEST: Duration = Duration::from_secs(10);
 pub(super) struct Tables<'r, 't> {
     pub(super) agent: Option<Section<'r, 't>>,
     pub(super) nodes: Vec<Section<'r, 't>>,
+    pub(super) agent_keys: &'r AgentKeys,
 }
 
 /// `None` where there is none, or where something essential was reported.
@@ -49,6 +51,10 @@ pub(super) fn read(
     let settings = agent(section)?;
     check(report, &settings, &nodes);
     let mut settings = settings;
+    let foreign_agents = tables.agent_keys.with_foreign_agents().into_iter();
+    let foreign_agents =
+        foreign_agents.map(|(address, security)| ForeignAgent { address, security });
+    settings.protocol.foreign_agents = foreign_agents.collect();
     settings.protocol.mobile_nodes = nodes.into_iter().map(|(node, _)| node).collect();
     Some(settings)
 }

@@ -188,6 +188,7 @@ pub const MOBILITY: Keys = Keys {
         "inside-agents",
         "outside-agents",
         "clear-probes",
+        "foreign-agents",
         "t-monitor",
         "intranet-adapter",
         "mobility-adapter",
@@ -238,6 +239,39 @@ pub const MOBILE_NODE: Keys = Keys {
     names: &["home", "spi", "key-file", "algorithm", "replay", "networks"],
 };
 
+pub const FOREIGN_AGENT: Keys = Keys {
+    table: "foreign-agent",
+    shape: Shape::Once,
+    names: &[
+        "link",
+        "address",
+        "prefix-length",
+        "care-of",
+        "lifetime",
+        "interval",
+        "registration-required",
+        "reverse-tunnel",
+        "challenge",
+        "routes-others",
+        "visitors",
+        "table",
+        "rule-priority",
+    ],
+};
+
+pub const AGENT_KEY: Keys = Keys {
+    table: "agent-key",
+    shape: Shape::Repeated,
+    names: &[
+        "mobile-node",
+        "foreign-agent",
+        "home-agent",
+        "spi",
+        "key-file",
+        "algorithm",
+    ],
+};
+
 /// What packets need, without the traffic that a `[[rule]]` names.
 const PROTECTION: &[&str] = &["action", "protocol", "level"];
 
@@ -275,6 +309,8 @@ pub const TABLES: &[&Keys] = &[
     &MOBILITY_SITE,
     &HOME_AGENT,
     &MOBILE_NODE,
+    &FOREIGN_AGENT,
+    &AGENT_KEY,
 ];
 
 impl Keys {

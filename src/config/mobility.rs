@@ -1,6 +1,7 @@
 //! `[mobility]` and `[[mobility-site]]`: we as a mobile node, with an inner system and outer ones.
 
 use super::file::ReadSecret;
+use super::foreign_agent::AgentKeys;
 use super::report::Report;
 use super::section::Section;
 use super::values::{self, Reason};
@@ -11,8 +12,8 @@ use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
 use crate::mobile_ip::dual_client::{
-    ClearProbes, InsideProtection, Reverse, Settings, Site, System, T_MONITOR, T_MONITOR_LEAST,
-    Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
+    T_MONITOR_LEAST, Tunnelling, Vpn,
 };
 use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
@@ -38,6 +39,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Tables<'r, 't> {
     pub(super) mobility: Option<Section<'r, 't>>,
     pub(super) sites: Vec<Section<'r, 't>>,
+    pub(super) agent_keys: &'r AgentKeys,
 }
 
 /// What of the rest of the file it must fit to.
@@ -97,7 +99,10 @@ pub(super) fn read(
     let names = adapter_names(report, section);
     let numbers = numbers(report, section, around, sites.len());
     let rest = rest(section);
-    let (system, agreement) = inner?;
+    let (system, mut agreement) = inner?;
+    for agreement in outer.values_mut().chain([&mut agreement]) {
+        agreement.foreign_agents = tables.agent_keys.with_foreign_agents();
+    }
     let settings = Settings {
         inner: system,
         sites,
@@ -145,6 +150,11 @@ fn rest(section: &Section<'_, '_>) -> Settings {
     section.set("t-monitor", &mut t_monitor, |v| {
         values::duration(v, T_MONITOR_LEAST..=3600 * SECOND)
     });
+    let mut foreign_agents = ForeignAgents::Known;
+    section.set("foreign-agents", &mut foreign_agents, |v| {
+        let words = [("known", ForeignAgents::Known), ("any", ForeignAgents::Any)];
+        values::word(v, &words)
+    });
     let destinations: Vec<Ipv4Net> = nets(section, "destinations").unwrap_or_default();
     let is_everything = destinations.is_empty() || destinations.iter().any(|n| n.prefix_len() == 0);
     Settings {
@@ -171,6 +181,7 @@ fn rest(section: &Section<'_, '_>) -> Settings {
         clear_probes,
         t_monitor,
         mobile_networks: nets(section, "networks").unwrap_or_default(),
+        foreign_agents,
     }
 }
 

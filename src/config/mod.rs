@@ -17,6 +17,7 @@ pub mod secrets;
 pub mod trusted;
 
 mod file;
+mod foreign_agent;
 mod home_agent;
 mod mobility;
 mod peers;

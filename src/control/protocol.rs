@@ -8,7 +8,7 @@
 use crate::agent::presence::commands::{
     Ask, AskReport, PolicyCommand, PolicyEntry, PresenceCommand, PresenceEntry,
 };
-use crate::agent::snapshot::{BindingView, DiscoverReport, EventView, Snapshot};
+use crate::agent::snapshot::{BindingView, DiscoverReport, EventView, Snapshot, VisitorView};
 use crate::agent::vpn::VpnCommand;
 use crate::net::IpNet;
 use serde::de::DeserializeOwned;
@@ -39,6 +39,8 @@ pub enum Request {
     Vpn(VpnCommand),
     /// Of the agent's own home agent.
     Bindings,
+    /// Of the agent's own foreign agent.
+    Visitors,
     /// Withdraws the bindings of this home address.
     Revoke(Ipv4Addr),
     /// Answered by [`Response::Event`] for as long as the connection lasts.
@@ -51,6 +53,7 @@ impl Request {
         match self {
             Self::Status
             | Self::Bindings
+            | Self::Visitors
             | Self::Events
             | Self::Presence(PresenceCommand::List | PresenceCommand::Show(_))
             | Self::Policy(PolicyCommand::List | PolicyCommand::Propose(_)) => Access::Look,
@@ -85,6 +88,7 @@ impl Request {
             Self::Vpn(VpnCommand::Down) => "vpn down",
             Self::Vpn(VpnCommand::Warm) => "vpn warm",
             Self::Bindings => "bindings",
+            Self::Visitors => "visitors",
             Self::Revoke(_) => "revoke",
             Self::Events => "events",
         }
@@ -137,6 +141,7 @@ pub enum Response {
     Registered(u64),
     Asked(AskReport),
     Bindings(Vec<BindingView>),
+    Visitors(Vec<VisitorView>),
     /// What was to be done is, and nothing is to be told.
     Done,
     Event(EventView),
@@ -391,6 +396,7 @@ mod tests {
             Response::Presence(Vec::new()),
             Response::Policies(Vec::new()),
             Response::Bindings(Vec::new()),
+            Response::Visitors(Vec::new()),
             Response::Registered(3),
             Response::Asked(AskReport {
                 address: "192.0.2.7".parse().unwrap(),
@@ -433,6 +439,7 @@ mod tests {
         assert_eq!(Request::Status.access(), Access::Look);
         assert_eq!(Request::Events.access(), Access::Look);
         assert_eq!(Request::Bindings.access(), Access::Look);
+        assert_eq!(Request::Visitors.access(), Access::Look);
         let revoke = Request::Revoke(Ipv4Addr::new(198, 51, 100, 5));
         assert_eq!(revoke.access(), Access::Change);
         assert_eq!(discover().access(), Access::Change);

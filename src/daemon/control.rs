@@ -58,6 +58,7 @@ impl Calls {
             Request::Ask(ask) => Command::Ask(ask),
             Request::Vpn(command) => Command::Vpn(command),
             Request::Bindings => Command::Bindings,
+            Request::Visitors => Command::Visitors,
             Request::Revoke(home) => Command::Revoke(home),
             // The server serves these itself.
             Request::Events => return Meaning::Done,
@@ -81,6 +82,7 @@ impl Calls {
             Reply::Registered(number) => Response::Registered(number),
             Reply::Asked(Ok(report)) => Response::Asked(report),
             Reply::Bindings(bindings) => Response::Bindings(bindings),
+            Reply::Visitors(visitors) => Response::Visitors(visitors),
             Reply::Done => Response::Done,
             Reply::Asked(Err(message)) | Reply::Failed(message) => {
                 Response::failed(FailureKind::Refused, message)

@@ -1,7 +1,7 @@
 //! The agent's sockets, read by its own loop: a reply leaves before it is asked whether more has
 //! come, and no task has to be woken for it.
 
-use super::sockets::{Received, RegistrationSockets, UdpSocket};
+use super::sockets::{OnLinkSockets, Received, RegistrationSockets, UdpSocket};
 use crate::agent::event::Event;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,6 +28,7 @@ pub(super) struct Datagrams {
     /// The one that has waited longest comes first.
     sockets: VecDeque<(Source, Rc<UdpSocket>)>,
     registration: Rc<RegistrationSockets>,
+    on_link: Rc<OnLinkSockets>,
     /// Whether those of registrations are asked before the others.
     registration_first: bool,
     buffer: Box<[u8]>,
@@ -37,10 +38,12 @@ impl Datagrams {
     pub(super) fn new(
         sockets: impl IntoIterator<Item = (Source, Rc<UdpSocket>)>,
         registration: Rc<RegistrationSockets>,
+        on_link: Rc<OnLinkSockets>,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().collect(),
             registration,
+            on_link,
             registration_first: false,
             buffer: vec![0; BUFFER].into(),
         }
@@ -68,8 +71,11 @@ impl Datagrams {
     }
 
     fn poll_registration(&mut self, context: &mut Context<'_>) -> Option<Event> {
-        match self.registration.poll_receive(context, &mut self.buffer) {
-            Poll::Ready(datagram) => Some(Event::Registration(datagram)),
+        if let Poll::Ready(datagram) = self.registration.poll_receive(context, &mut self.buffer) {
+            return Some(Event::Registration(datagram));
+        }
+        match self.on_link.poll_receive(context, &mut self.buffer) {
+            Poll::Ready(overheard) => Some(Event::OnLink(overheard)),
             Poll::Pending => None,
         }
     }
@@ -159,7 +165,7 @@ mod tests {
     fn reading(sockets: &[(Rc<UdpSocket>, Sender); 2]) -> Datagrams {
         let registration = Rc::new(RegistrationSockets::new(0));
         let sockets = sockets.each_ref().map(|(s, _)| (Source::Ike, s.clone()));
-        Datagrams::new(sockets, registration)
+        Datagrams::new(sockets, registration, Rc::default())
     }
 
     /// What comes next, if it is there.

@@ -21,6 +21,7 @@ use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Doubt, Event};
+use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
 use crate::agent::{Agent, left_behind};
@@ -29,6 +30,7 @@ use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::ike::crypto;
 use crate::kernel::adapters::{self, Adapter};
+use crate::kernel::desired::LinkName;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
@@ -245,17 +247,38 @@ impl Daemon {
 
     /// Where the configuration lets this machine move.
     fn look_at_adapters(&mut self) {
-        if self.loaded.agent.mobility.is_none() {
+        if !self.loaded.agent.has_mobile_ip_role() {
             return;
         }
         match adapters::adapters() {
             Ok(adapters) if adapters == self.adapters => {}
             Ok(adapters) => {
+                self.sockets.listen_on(&self.listened_on(&adapters));
                 self.adapters.clone_from(&adapters);
                 self.handle(Event::Adapters(adapters));
             }
             Err(error) => tracing::warn!(%error, "cannot tell which adapters there are"),
         }
+    }
+
+    /// Where mobility agents, and those who look for them, are heard.
+    fn listened_on(&self, adapters: &[Adapter]) -> Vec<(LinkName, u32)> {
+        let settings = &self.loaded.agent;
+        let looks = settings
+            .mobility
+            .as_ref()
+            .is_some_and(MobilitySettings::looks_for_agents);
+        let visited = settings.foreign_agent.as_ref().map(|agent| agent.link);
+        if let Some(link) = visited
+            && adapters.iter().all(|adapter| adapter.name != link)
+        {
+            tracing::warn!(%link, "[foreign-agent]: there is no such Ethernet, so nobody can visit");
+        }
+        let wanted = |adapter: &&Adapter| looks || visited == Some(adapter.name);
+        let adapters = adapters.iter().filter(wanted);
+        adapters
+            .map(|adapter| (adapter.name, adapter.index))
+            .collect()
     }
 
     /// What the tunnels that were found have carried since.
@@ -342,6 +365,12 @@ impl Daemon {
             Effect::Announce { link, address } => {
                 if let Err(error) = sockets::announce(link, address) {
                     tracing::warn!(%error, %link, %address, "hosts learn late who is away");
+                }
+                return;
+            }
+            Effect::OnLink(frame) => {
+                if let Err(error) = self.sockets.send_on_link(&frame) {
+                    tracing::debug!(%error, link = %frame.link, "not sent; it is sent again in time");
                 }
                 return;
             }
@@ -601,10 +630,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         calls,
         lines,
     };
+    daemon.look_at_adapters();
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
-    daemon.look_at_adapters();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await

@@ -2,14 +2,17 @@
 
 use super::carrying::Carrying;
 use super::datagrams::{Datagrams, NON_ESP_MARKER, Source};
-use super::sockets::{self, Datagram, Purpose, RawSockets, RegistrationSockets, UdpSocket};
+use super::sockets::{
+    self, Datagram, OnLinkSockets, Purpose, RawSockets, RegistrationSockets, UdpSocket,
+};
 use crate::agent::effect::Routes;
-use crate::kernel::desired::TransparentPorts;
+use crate::agent::on_link::Frame;
+use crate::kernel::desired::{LinkName, TransparentPorts};
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::mobile_ip;
 use crate::net::{Family, Random};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -19,6 +22,7 @@ pub(super) struct Sockets {
     transparent: [Rc<UdpSocket>; 2],
     raw: RawSockets,
     registration: Rc<RegistrationSockets>,
+    on_link: Rc<OnLinkSockets>,
 }
 
 impl Sockets {
@@ -34,6 +38,7 @@ impl Sockets {
             transparent: open(Purpose::Transparent)?,
             raw: RawSockets::open(mark)?,
             registration: Rc::new(RegistrationSockets::new(mark)),
+            on_link: Rc::default(),
         })
     }
 
@@ -54,7 +59,8 @@ impl Sockets {
             sockets.clone().map(|socket| (source, socket))
         };
         let registration = self.registration.clone();
-        Datagrams::new(kinds.into_iter().flat_map(of_kind), registration)
+        let sockets = kinds.into_iter().flat_map(of_kind);
+        Datagrams::new(sockets, registration, self.on_link.clone())
     }
 
     pub(super) fn send_as(
@@ -95,6 +101,15 @@ impl Sockets {
         datagram: &mobile_ip::Datagram,
     ) -> Result<(), sockets::Error> {
         self.registration.send(datagram)
+    }
+
+    /// Of these links, and of no others, mobility agents are heard.
+    pub(super) fn listen_on(&self, links: &[(LinkName, u32)]) {
+        self.on_link.links(links);
+    }
+
+    pub(super) fn send_on_link(&self, frame: &Frame) -> io::Result<()> {
+        self.on_link.send(frame)
     }
 
     /// From now on registrations are heard through it.

@@ -3,6 +3,7 @@
 //! ```text
 //!  input ── IP in IP, to one of `ends` ── outer addresses in `peers` ─────────────────→ accept
 //!                                     ├── those and the inner source in `bindings` ───→ accept
+//!                                     ├── those and the inner destination in `visitors` → accept
 //!                                     └── otherwise ──────────────────────→ counted and dropped
 //! ```
 //!
@@ -15,12 +16,14 @@ use super::ownership::DECAPSULATION_TABLE;
 
 /// In one transaction; elements that are there stay.
 fn script() -> String {
-    // The inner header is where a transport header would be, its source 12 octets into it.
+    // The inner header is where a transport header would be, its source 12 octets into it and its
+    // destination 16.
     format!(
         "table ip {DECAPSULATION_TABLE} {{
   set ends {{ type ipv4_addr; }}
   set peers {{ type ipv4_addr . ipv4_addr; }}
   set bindings {{ typeof ip saddr . ip daddr . @th,96,32; }}
+  set visitors {{ typeof ip saddr . ip daddr . @th,128,32; }}
   counter refused {{}}
   chain input {{ type filter hook input priority filter; policy accept; }}
 }}
@@ -31,6 +34,7 @@ table ip {DECAPSULATION_TABLE} {{
     ip daddr != @ends accept
     ip saddr . ip daddr @peers accept
     ip saddr . ip daddr . @th,96,32 @bindings accept
+    ip saddr . ip daddr . @th,128,32 @visitors accept
     counter name refused drop
   }}
 }}

@@ -10,7 +10,10 @@ mod route;
 mod sysctl;
 
 pub use decapsulation::DecapsulationEntry;
-pub use link::{AddressKey, InvalidLinkName, Link, LinkKind, LinkName, Offload, ProxyKey};
+pub use link::{
+    AddressKey, InvalidLinkName, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Offload,
+    ProxyKey,
+};
 pub use route::{Encapsulation, Fragmenting, Route, RouteKey, RuleKey, Way};
 pub use sysctl::{LinkSetting, Sysctl};
 
@@ -47,6 +50,7 @@ pub enum Key {
     Rule(RuleKey),
     Address(AddressKey),
     Proxy(ProxyKey),
+    Neighbour(NeighbourKey),
     /// The nftables table that diverts and passes packets.
     Interception,
     /// The nftables table that judges what is decapsulated.
@@ -67,6 +71,7 @@ pub enum Object {
     Address(AddressKey),
     /// ARP, or neighbour discovery, is answered for this address there.
     Proxy(ProxyKey),
+    Neighbour(Neighbour),
     Interception(Interception),
     /// Packets of IP in IP to the ends that its entries name are decapsulated only where another
     /// entry allows it (RFC 3024 §4.3.2).
@@ -88,6 +93,7 @@ impl Object {
             Self::Rule(key) => Key::Rule(*key),
             Self::Address(key) => Key::Address(*key),
             Self::Proxy(key) => Key::Proxy(*key),
+            Self::Neighbour(neighbour) => Key::Neighbour(neighbour.key),
             Self::Interception(_) => Key::Interception,
             Self::Decapsulation => Key::Decapsulation,
             Self::DecapsulationEntry(entry) => Key::DecapsulationEntry(*entry),

@@ -5,8 +5,8 @@ pub(super) mod links;
 pub use links::{LinkState, Links, ObservedKind, ObservedLink};
 
 use super::desired::{
-    AddressKey, DecapsulationEntry, Interception, Lifetime, Mode, Policy, PolicyKey, ProxyKey,
-    RouteKey, RuleKey, SaKey, Sysctl, UdpEncapsulation, Way,
+    AddressKey, DecapsulationEntry, Interception, Lifetime, Mode, NeighbourKey, Policy, PolicyKey,
+    ProxyKey, RouteKey, RuleKey, SaKey, Sysctl, UdpEncapsulation, Way,
 };
 use super::ownership;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +92,8 @@ pub struct Observed {
     pub rules: BTreeSet<RuleKey>,
     /// Everybody's, and whether each is ours.
     pub proxies: BTreeMap<ProxyKey, Whose>,
+    /// Permanent ones: ours, and `None` for those of others.
+    pub neighbours: BTreeMap<NeighbourKey, Option<[u8; 6]>>,
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Sysctls that we have changed and whose earlier value is remembered.
     pub altered: BTreeSet<Sysctl>,

@@ -243,6 +243,7 @@ impl Display for Key {
             Self::Route(key) => write!(f, "ip route {key}"),
             Self::Rule(key) => write!(f, "ip rule {key}"),
             Self::Proxy(key) => write!(f, "ip neigh {key}"),
+            Self::Neighbour(key) => write!(f, "ip neigh {key}"),
             Self::Interception => write!(f, "nft table inet {NFT_TABLE}"),
             Self::Decapsulation => write!(f, "nft table ip {DECAPSULATION_TABLE}"),
             Self::DecapsulationEntry(entry) => {

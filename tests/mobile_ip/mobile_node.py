@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--field", metavar="ADDRESS", help="another Home Agent field than the destination")
     parser.add_argument("--bind", default="", metavar="ADDRESS", help="sends from this address")
     parser.add_argument("--device", help="sends by this interface")
+    parser.add_argument("--ttl", type=int, help="of requests; a foreign agent wants 255 for a reverse tunnel (RFC 3024 §4.2.1)")
     parser.add_argument("--key", required=True, metavar="HEX")
     parser.add_argument("--spi", type=lambda text: int(text, 0), default=0x100)
     parser.add_argument("--port", type=int, default=mip.PORT)
@@ -117,6 +118,8 @@ def main():
         if settings.device:
             port.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.device.encode())
         port.bind(own)
+    if settings.ttl:
+        port.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, settings.ttl)
     care_of = settings.care_of or port.getsockname()[0]
 
     identification = int(settings.identification, 16) if settings.identification else mip.timestamp(time.time() - settings.age)

@@ -67,6 +67,7 @@ pub fn settings(
         presence: None,
         vpn: VpnSettings::default(),
         home_agent: None,
+        foreign_agent: None,
         mobility: None,
     }
 }

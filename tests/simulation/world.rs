@@ -413,6 +413,7 @@ impl World {
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
+                | Effect::OnLink(_)
                 | Effect::Reply { .. } => {}
             }
         }

@@ -216,9 +216,10 @@ impl Agent {
 
     pub(super) fn registration(&mut self, now: Instant, datagram: Datagram) {
         match &mut self.home {
-            // The configuration has one of the two roles.
+            // The configuration has one of the roles.
             _ if self.mobility.is_some() => self.registration_heard(now, datagram),
             Some(own) => own.room.handle(now, Input::Datagram(datagram)),
+            None if self.foreign.is_some() => self.foreign_agent_answered(now, datagram),
             None => self.count("registrations-ignored"),
         }
     }

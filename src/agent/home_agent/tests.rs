@@ -65,6 +65,7 @@ fn bare() -> Settings {
         presence: None,
         vpn: VpnSettings::default(),
         home_agent: None,
+        foreign_agent: None,
         mobility: None,
     }
 }

@@ -1,16 +1,20 @@
 //! What mobility and the rest of the agent say to each other.
 
-use super::Carrying;
 use super::layout::is_carried;
+use super::{Carrying, Heard};
 use crate::agent::Agent;
 use crate::agent::effect::Effect;
 use crate::agent::event::Doubt;
+use crate::agent::on_link::{ALL_ROUTERS, Frame, Payload, Receiver};
 use crate::agent::vpn::VpnState;
 use crate::kernel::adapters::Adapter;
 use crate::mobile_ip::dual_client::station::Effect as Wish;
 use crate::mobile_ip::dual_client::{Tell, Vpn, VpnCommand};
-use crate::mobile_ip::{Arrangement, Datagram, Via};
+use crate::mobile_ip::wire::advertisement::Discovery;
+use crate::mobile_ip::{Arrangement, Datagram, LinkId};
+use crate::net::Ipv4Net;
 use crate::tun::tunnels::Side;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 impl Agent {
@@ -55,6 +59,30 @@ impl Agent {
         }
     }
 
+    pub(in crate::agent) fn mobility_advertised(&mut self, now: Instant, heard: Heard) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.advertised(now, heard);
+        }
+    }
+
+    /// From an address of that link, or from nowhere (RFC 1256 §4.2).
+    fn solicit(&mut self, link: LinkId) {
+        let adapters = self.mobility.iter().flat_map(|m| &m.adapters);
+        let Some(adapter) = adapters.clone().find(|adapter| adapter.index == link.0) else {
+            return;
+        };
+        let address = adapter.addresses.first().map(Ipv4Net::addr);
+        let effect = Effect::OnLink(Frame {
+            link: adapter.name,
+            to: Receiver::Everybody,
+            source: address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            destination: ALL_ROUTERS,
+            ttl: 1,
+            payload: Payload::Icmp(Discovery::Solicitation.encode()),
+        });
+        self.effects.push_back(effect);
+    }
+
     pub(in crate::agent) fn mobility_vpn(&mut self, now: Instant, state: &VpnState) {
         if let Some(mobility) = &mut self.mobility {
             mobility.vpn_is(now, state, &mut self.wishes);
@@ -89,8 +117,9 @@ impl Agent {
                 self.count("registrations-suspicious");
                 self.publish(now, "mobility-suspicious", format!("{slot}: {what:?}"));
             }
-            // Networks are learnt anew by each run, and agents are heard when they advertise.
-            Wish::Remember(_) | Wish::Solicit(_) => {}
+            Wish::Solicit(link) => self.solicit(link),
+            // Networks are learnt anew by each run.
+            Wish::Remember(_) => {}
         }
     }
 
@@ -138,13 +167,11 @@ impl Agent {
     /// it, and so does what comes from a home address: the kernel drops the answer where it finds no way back
     /// for that address. What is bound to an adapter and comes from its address needs neither.
     pub(in crate::agent) fn register(&mut self, datagram: Datagram) {
-        let local = *datagram.local.ip();
-        let mobility = self.settings.mobility.as_ref();
-        let is_home = mobility.is_some_and(|m| {
-            let mut systems = m.dual.outer_systems().chain([&m.dual.inner]);
-            systems.any(|system| system.home == local)
-        });
-        let waits = is_home || datagram.via == Via::Routed;
+        let Some(mobility) = &mut self.mobility else {
+            return;
+        };
+        let waits = mobility.asks(&datagram, &mut self.wishes);
+        self.wait_for_ways();
         let effect = Effect::SendRegistration(datagram);
         match self.barrier {
             Some(revision) if waits => self.awaiting.push_back((revision, effect)),
@@ -153,7 +180,7 @@ impl Agent {
     }
 
     /// IKE messages from T, and registrations over the VPN, are lost where their way is not there yet.
-    fn wait_for_ways(&mut self) {
+    pub(in crate::agent) fn wait_for_ways(&mut self) {
         if self.wishes.is_dirty() {
             self.barrier = Some(self.wishes.revision());
         }

@@ -20,7 +20,8 @@ use super::settings::MobilitySettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation as Outer, Fragmenting, Key, Link, LinkKind,
-    LinkName, LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
+    LinkName, LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey,
+    Sysctl, Way,
 };
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
@@ -52,6 +53,19 @@ pub struct Around<'a> {
     pub adapters: &'a [Adapter],
     /// V, as long as the VPN is wanted.
     pub vpn: Option<Ipv4Addr>,
+    /// Whom we ask from a home address, on the link itself.
+    pub agents: &'a [Agent],
+}
+
+/// A foreign agent as the way to it has to be known before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The home address that it is asked from.
+    pub home: Ipv4Addr,
+    pub link: LinkId,
+    pub address: Ipv4Addr,
+    /// As it advertised itself, since nobody may ask for it (RFC 5944 §4.6).
+    pub mac: Option<[u8; 6]>,
 }
 
 /// Everything that should be there; an object a key.
@@ -87,6 +101,7 @@ pub fn lay_out(
     layout.vpn();
     layout.intranet(arrangement);
     layout.mobility(arrangement);
+    layout.agents();
     (layout.objects, layout.carried)
 }
 
@@ -249,6 +264,56 @@ impl Layout<'_> {
         }
     }
 
+    // --- foreign agents ---------------------------------------------------------------------------
+
+    /// Requests go to them from home addresses, whose tables end before one is accepted.
+    fn agents(&mut self) {
+        for agent in self.around.agents {
+            let Some(name) = self.adapter(agent.link).map(|adapter| adapter.name) else {
+                continue;
+            };
+            let Some(table) = self.table_of(agent.home) else {
+                continue;
+            };
+            self.way_to_agent(table, name, agent.address);
+            if let Some(mac) = agent.mac {
+                self.want(Object::Neighbour(Neighbour {
+                    key: NeighbourKey {
+                        link: name,
+                        address: agent.address.into(),
+                    },
+                    mac,
+                }));
+            }
+        }
+    }
+
+    fn way_to_agent(&mut self, table: u32, link: LinkName, agent: Ipv4Addr) {
+        let key = RouteKey {
+            table,
+            dst: host(agent.into()),
+            metric: 0,
+        };
+        let way = Way::Link {
+            link,
+            gateway: None,
+            source: None,
+        };
+        self.route(key, way);
+    }
+
+    fn table_of(&self, home: Ipv4Addr) -> Option<u32> {
+        let tables = self.settings.tables;
+        if home == self.settings.dual.inner.home {
+            return Some(tables.intranet());
+        }
+        let sites = self.settings.dual.sites.iter().zip(0..);
+        let mut outer =
+            sites.filter_map(|(site, number)| Some((site.outer.as_ref()?.home, number)));
+        let (_, number) = outer.find(|(at, _)| *at == home)?;
+        Some(tables.mobility(number))
+    }
+
     // --- V ----------------------------------------------------------------------------------------
 
     /// Its packets meet the policies of the VPN on their way to the adapter; those that none takes end
@@ -292,11 +357,16 @@ impl Layout<'_> {
                 encapsulation: Encapsulation::Minimal | Encapsulation::Gre,
                 ..
             } => {}
-            Path::Native { link, gateway } => {
-                let agent = self.home_agent(carriage.home);
-                self.native(table, (link, gateway), source);
-                self.receive(agent, link);
-            }
+            Path::Native { link, gateway } => match gateway {
+                Some(agent) if self.is_agent(carriage.home, link, agent) => {
+                    self.over_agent(table, (link, agent), source);
+                }
+                _ => {
+                    let agent = self.home_agent(carriage.home);
+                    self.native(table, (link, gateway), source);
+                    self.receive(agent, link);
+                }
+            },
             Path::Tunnel {
                 local,
                 remote,
@@ -428,6 +498,32 @@ impl Layout<'_> {
         outer.unwrap_or(&dual.inner).home_agent
     }
 
+    /// Rather than the router of a home network.
+    fn is_agent(&self, home: Ipv4Addr, link: LinkId, address: Ipv4Addr) -> bool {
+        let mut agents = self.around.agents.iter();
+        agents.any(|agent| (agent.home, agent.link, agent.address) == (home, link, address))
+    }
+
+    /// Through a foreign agent: everything, since neighbours would have to be asked for their MAC with an
+    /// address of elsewhere (RFC 5944 §4.2.1).
+    fn over_agent(
+        &mut self,
+        table: u32,
+        (link, agent): (LinkId, Ipv4Addr),
+        source: Option<Ipv4Addr>,
+    ) {
+        let Some(name) = self.adapter(link).map(|adapter| adapter.name) else {
+            return;
+        };
+        self.way_to_agent(table, name, agent);
+        let way = Way::Link {
+            link: name,
+            gateway: Some(agent.into()),
+            source: source.map(IpAddr::V4),
+        };
+        self.default_route(table, way);
+    }
+
     /// In the clear over an adapter: neighbours directly, others through its gateway.
     fn native(
         &mut self,
@@ -511,17 +607,27 @@ fn is_on_home_network(settings: &MobilitySettings, adapters: &[Adapter]) -> bool
 }
 
 /// While a network looks like the home network and is not proved to be inside, nothing goes from S to its
-/// home agent; registrations pass, since their sockets pass all policies.
+/// home agent, and never to a foreign agent; registrations pass, since their sockets pass all policies.
 pub fn kept_in(
     settings: &MobilitySettings,
     arrangement: &Arrangement,
     around: Around<'_>,
-) -> Option<Selector> {
+) -> Vec<Selector> {
     let may_be_clear = matches!(arrangement.place, Place::Inside | Place::WithoutVpn);
     let inner = &settings.dual.inner;
-    let is_kept = !may_be_clear && is_on_home_network(settings, around.adapters);
-    let agent = IpNet::from(IpAddr::V4(inner.home_agent));
-    is_kept.then(|| Selector::between(host(inner.home.into()), agent))
+    if may_be_clear {
+        return Vec::new();
+    }
+    let home_agent = is_on_home_network(settings, around.adapters).then_some(inner.home_agent);
+    let agents = around
+        .agents
+        .iter()
+        .filter(|agent| agent.home == inner.home);
+    let to = home_agent
+        .into_iter()
+        .chain(agents.map(|agent| agent.address));
+    to.map(|to| Selector::between(host(inner.home.into()), host(to.into())))
+        .collect()
 }
 
 /// Outside, S goes into the VPN or nowhere, whatever the path says.

@@ -23,10 +23,11 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
-use crate::mobile_ip::dual_client;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
+use crate::mobile_ip::dual_client::{self, ForeignAgents};
 use crate::mobile_ip::replay::Clock;
-use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place};
+use crate::mobile_ip::wire::advertisement::Advertisement;
+use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place, Via};
 use crate::net::{Random, Selector};
 use crate::tun::tunnels::Binding;
 use layout::{Around, Carried, Objects};
@@ -38,6 +39,9 @@ use std::time::{Duration, Instant};
 /// The address of a network comes before its gateway. A request that leaves between the two is lost,
 /// and the next one has to wait; so for this long an address alone is none.
 const SETTLING: Duration = Duration::from_millis(250);
+
+/// Agents whose MACs are kept; beyond them a stranger is making them up.
+const MOST_MACS: usize = 64;
 
 /// Of an adapter without a default route: the last choice.
 const NO_METRIC: u32 = u32::MAX;
@@ -60,7 +64,20 @@ pub struct Mobility {
     carrying: VecDeque<Carrying>,
     outgoing: VecDeque<Datagram>,
     /// What does not leave although a rule leads past the table of S.
-    kept_in: Option<Selector>,
+    kept_in: Vec<Selector>,
+    /// Whom we ask on the link itself; one for each home address.
+    agents: Vec<layout::Agent>,
+    /// From which MAC agents advertise themselves.
+    macs: BTreeMap<(LinkId, Ipv4Addr), [u8; 6]>,
+}
+
+/// An advertisement, and from where it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub link: LinkId,
+    pub source: Ipv4Addr,
+    pub mac: [u8; 6],
+    pub advertisement: Advertisement,
 }
 
 /// What user space should do for a home address of ours.
@@ -101,7 +118,9 @@ impl Mobility {
             carried: Carried::new(),
             carrying: VecDeque::new(),
             outgoing: VecDeque::new(),
-            kept_in: None,
+            kept_in: Vec::new(),
+            agents: Vec::new(),
+            macs: BTreeMap::new(),
         };
         mobility.lay_out(wishes);
         mobility
@@ -177,6 +196,68 @@ impl Mobility {
 
     pub fn datagram(&mut self, now: Instant, datagram: Datagram) {
         self.input(now, Input::Datagram(datagram));
+    }
+
+    pub fn advertised(&mut self, now: Instant, heard: Heard) {
+        let Heard {
+            link,
+            source,
+            mac,
+            advertisement,
+        } = heard;
+        // Of others nobody is asked.
+        let known = &self.settings.inner.foreign_agents;
+        let may_be_asked = self.settings.dual.foreign_agents == ForeignAgents::Any
+            || known.iter().any(|(agent, _)| *agent == source);
+        if may_be_asked {
+            let key = (link, source);
+            if self.macs.len() >= MOST_MACS && !self.macs.contains_key(&key) {
+                self.macs.pop_first();
+            }
+            self.macs.insert(key, mac);
+        }
+        let input = Input::Advertisement {
+            link,
+            source,
+            advertisement,
+        };
+        self.input(now, input);
+    }
+
+    /// What leaves from a home address to somebody on the link needs a way there first. Whether it has to
+    /// wait for the kernel.
+    pub fn asks(&mut self, datagram: &Datagram, wishes: &mut Wishes) -> bool {
+        let from = *datagram.local.ip();
+        let dual = &self.settings.dual;
+        let systems = || dual.outer_systems().chain([&dual.inner]);
+        let is_from_home = systems().any(|system| system.home == from);
+        let asked_for = home_of(&datagram.payload);
+        let system = systems().find(|system| Some(system.home) == asked_for);
+        let waits = is_from_home || datagram.via == Via::Routed;
+        let Some((home, home_agent)) = system.map(|system| (system.home, system.home_agent)) else {
+            return waits;
+        };
+        let address = *datagram.remote.ip();
+        let agent = match datagram.via {
+            Via::Link(link) if from == home && address != home_agent => Some(layout::Agent {
+                home,
+                link,
+                address,
+                mac: self.macs.get(&(link, address)).copied(),
+            }),
+            Via::Link(_) | Via::Routed => None,
+        };
+        let before = self
+            .agents
+            .iter()
+            .find(|before| before.home == home)
+            .copied();
+        if before != agent {
+            self.agents.retain(|before| before.home != home);
+            self.agents.extend(agent);
+            self.lay_out(wishes);
+        }
+        waits
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -259,16 +340,19 @@ impl Mobility {
         let around = Around {
             adapters: &self.adapters,
             vpn: self.vpn,
+            agents: &self.agents,
         };
         let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
         let (wanted, carried) = layout::lay_out(&self.settings, &self.arrangement, around);
-        if let Some(selector) = kept_in {
-            wishes.want_policy(Owner::Vpn, held_back(selector));
+        for selector in &kept_in {
+            wishes.want_policy(Owner::Vpn, held_back(*selector));
         }
-        let unkept = std::mem::replace(&mut self.kept_in, kept_in);
-        if let Some(selector) = unkept.filter(|_| unkept != kept_in) {
-            wishes.withdraw_policy(Owner::Vpn, held_back(selector).key);
+        for selector in &self.kept_in {
+            if !kept_in.contains(selector) {
+                wishes.withdraw_policy(Owner::Vpn, held_back(*selector).key);
+            }
         }
+        self.kept_in = kept_in;
         let before = std::mem::replace(&mut self.wanted, wanted);
         for (key, object) in &self.wanted {
             if !before.get(key).is_some_and(|there| is_same(there, object)) {
@@ -294,6 +378,14 @@ impl Mobility {
     }
 }
 
+/// Of a registration request (RFC 5944 §3.3).
+fn home_of(payload: &[u8]) -> Option<Ipv4Addr> {
+    let [1, _, _, _, a, b, c, d, ..] = *payload else {
+        return None;
+    };
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
 fn held_back(selector: Selector) -> Policy {
     let (mark, block) = (Mark::default(), Action::Block);
     verdict(Direction::Out, selector, mark, Band::Bypass, block)
@@ -304,6 +396,7 @@ fn is_same(a: &Object, b: &Object) -> bool {
     match (a, b) {
         (Object::Route(a), Object::Route(b)) => a == b,
         (Object::Link(a), Object::Link(b)) => a == b,
+        (Object::Neighbour(a), Object::Neighbour(b)) => a == b,
         (Object::Sysctl(_, a), Object::Sysctl(_, b)) => a == b,
         // Their key is all of them.
         _ => true,

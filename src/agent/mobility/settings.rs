@@ -1,8 +1,10 @@
 //! `[mobility]` and its `[[mobility-site]]`s, validated.
 
+use crate::agent::foreign_agent::settings::same_keys;
 use crate::kernel::desired::LinkName;
+use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
-use crate::mobile_ip::dual_client::{self, Tunnelling};
+use crate::mobile_ip::dual_client::{self, ForeignAgents, Tunnelling};
 use crate::net::Ipv4Net;
 use std::collections::BTreeMap;
 
@@ -102,6 +104,19 @@ impl MobilitySettings {
             && pairs.all(|pair| pair.is_some_and(|(a, b)| is_agreed_alike(a, b)))
     }
 
+    /// Whether anything is made of what agents advertise.
+    pub fn looks_for_agents(&self) -> bool {
+        let Ranges {
+            inside_agents,
+            outside_agents,
+            ..
+        } = &self.dual.ranges;
+        self.dual.foreign_agents == ForeignAgents::Any
+            || !self.inner.foreign_agents.is_empty()
+            || !inside_agents.is_empty()
+            || !outside_agents.is_empty()
+    }
+
     /// Where applications speak from S unless they say otherwise.
     pub fn destinations(&self) -> Vec<Ipv4Net> {
         match &self.dual.tunnelling {
@@ -113,6 +128,9 @@ impl MobilitySettings {
 
 /// Exposed to be compared with each other: both come from files that only root can choose.
 fn is_agreed_alike(a: &Agreement, b: &Agreement) -> bool {
+    if !same_keys(&a.foreign_agents, &b.foreign_agents) {
+        return false;
+    }
     let (a, b) = (&a.association, &b.association);
     (a.spi, a.algorithm, a.key.expose()) == (b.spi, b.algorithm, b.key.expose())
 }

@@ -56,6 +56,7 @@ fn agent_settings(mobility: MobilitySettings) -> Settings {
         presence: None,
         vpn: VpnSettings::default(),
         home_agent: None,
+        foreign_agent: None,
         mobility: Some(mobility),
     }
 }

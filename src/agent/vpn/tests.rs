@@ -76,6 +76,7 @@ fn settings(of: usize, start: Start) -> Settings {
         mobility: None,
         vpn,
         home_agent: None,
+        foreign_agent: None,
     }
 }
 
@@ -203,6 +204,7 @@ impl World {
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
+                | Effect::OnLink(_)
                 | Effect::KeepBinding { .. }
                 | Effect::Keep(_) => {}
             }

@@ -4,6 +4,7 @@
 //! its last column goes on below.
 
 pub mod escape;
+mod foreign_agent;
 mod home_agent;
 mod lists;
 mod mobility;
@@ -13,6 +14,7 @@ mod table;
 mod time;
 mod vpn;
 
+pub use foreign_agent::{foreign_agent, visitors};
 pub use home_agent::{bindings, home_agent};
 pub use lists::{discovery, event, forgotten, lost, policies, reloaded, sas, tunnels, withdrawn};
 pub use mobility::mobility;

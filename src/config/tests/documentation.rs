@@ -84,9 +84,19 @@ fn the_example_file_passes_and_so_it_does_with_every_comment_of_a_key_taken_away
         at.unwrap_or_else(|| panic!("the example lacks {heading}"))
     };
     let (moving, serving) = (begins("[mobility]"), begins("[home-agent]"));
+    let (visited, keys) = (begins("[foreign-agent]"), begins("[[agent-key]]"));
+    let but = |with: &[&str]| {
+        let mut lines = uncommented[keys..].to_vec();
+        lines.retain(|line| !with.iter().any(|with| line.starts_with(with)));
+        lines
+    };
+    let of_visitors = but(&["foreign-agent", "mobile-node"]);
+    let with_agents = but(&["mobile-node", "home-agent"]);
+    let alone = &uncommented[..moving];
     let with_one_role = [
-        uncommented[..serving].to_vec(),
-        [&uncommented[..moving], &uncommented[serving..]].concat(),
+        [&uncommented[..serving], &with_agents].concat(),
+        [alone, &uncommented[serving..visited], &with_agents].concat(),
+        [alone, &uncommented[visited..keys], &of_visitors].concat(),
     ];
     for lines in with_one_role {
         assert_eq!(load_text(&lines.join("\n")).warnings, []);

@@ -3,6 +3,7 @@
 mod any_input;
 mod documentation;
 mod files;
+mod foreign_agent;
 mod home_agent;
 mod mobility;
 mod presence;

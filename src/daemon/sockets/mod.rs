@@ -2,12 +2,14 @@
 //! whose registrations go where the routing table leads.
 
 mod arp;
+mod on_link;
 mod options;
 mod raw;
 mod registration;
 mod udp;
 
 pub use arp::announce;
+pub use on_link::OnLinkSockets;
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};
 pub use registration::RegistrationSockets;

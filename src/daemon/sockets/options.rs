@@ -62,25 +62,120 @@ pub(super) fn bind_to_link(socket: BorrowedFd<'_>, index: u32) -> io::Result<()>
 /// For a packet socket: what it sends leaves by this link, as the frame that it is. It receives
 /// nothing.
 pub(super) fn bind_to_frames(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
+    bind_packets(socket, &packets_of(index, 0))
+}
+
+/// For a packet socket: it receives what comes in by this link and is IPv4.
+pub(super) fn bind_to_packets(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    let index = i32::try_from(index).unwrap_or(-1);
+    bind_packets(socket, &packets_of(index, IPV4_FRAMES))
+}
+
+/// In network order.
+const IPV4_FRAMES: u16 = (libc::ETH_P_IP as u16).to_be();
+
+fn packets_of(index: i32, protocol: u16) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: 0,
+        sll_protocol: protocol,
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,
         sll_addr: [0; 8],
-    };
+    }
+}
+
+fn bind_packets(socket: BorrowedFd<'_>, address: &libc::sockaddr_ll) -> io::Result<()> {
     // SAFETY: `address` is valid for reads of its own size for the whole call, and the kernel copies
     // it before it returns.
     let result = unsafe {
         libc::bind(
             socket.as_raw_fd(),
-            std::ptr::from_ref(&address).cast(),
-            size_of_val(&address) as libc::socklen_t,
+            std::ptr::from_ref(address).cast(),
+            size_of_val(address) as libc::socklen_t,
         )
     };
     outcome(result)
+}
+
+/// Only what passes is ever copied (classic BPF).
+pub(super) fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(0),
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut(),
+    };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// For a packet socket: frames to this group are received too.
+pub(super) fn join(socket: BorrowedFd<'_>, index: u32, group: [u8; 6]) -> io::Result<()> {
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&group);
+    let membership = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).unwrap_or(-1),
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: address,
+    };
+    let name = libc::PACKET_ADD_MEMBERSHIP;
+    set(socket, libc::SOL_PACKET, name, &membership)
+}
+
+/// An IPv4 packet, in a frame to `mac`.
+pub(super) fn send_packet(
+    socket: BorrowedFd<'_>,
+    index: u32,
+    mac: [u8; 6],
+    packet: &[u8],
+) -> io::Result<()> {
+    let mut to = packets_of(i32::try_from(index).unwrap_or(-1), IPV4_FRAMES);
+    to.sll_halen = 6;
+    to.sll_addr[..6].copy_from_slice(&mac);
+    // SAFETY: `packet` and `to` are valid for reads of the sizes given for the whole call, and the
+    // kernel copies both before it returns.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            std::ptr::from_ref(&to).cast(),
+            size_of_val(&to) as libc::socklen_t,
+        )
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// How long the next packet is, to whom its frame was addressed (`PACKET_HOST` and so on) and from whom.
+/// What does not fit into `buffer` is cut.
+pub(super) fn receive_packet(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, u8, [u8; 6])> {
+    let mut from = packets_of(0, 0);
+    let mut len = size_of_val(&from) as libc::socklen_t;
+    // SAFETY: `buffer`, `from` and `len` are valid for writes of the sizes given for the whole call, and
+    // nobody else has them.
+    let received = unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            0,
+            std::ptr::from_mut(&mut from).cast(),
+            &raw mut len,
+        )
+    };
+    // Negative where it failed.
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&from.sll_addr[..6]);
+    Ok((received, from.sll_pkttype, mac))
 }
 
 /// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that
@@ -93,7 +188,8 @@ pub(in crate::daemon) fn awaiting_input(socket: OwnedFd) -> io::Result<AsyncFd<O
 
 fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
     // SAFETY: `value` is valid for reads of its own size for the whole call, and the kernel copies
-    // it before it returns. The types passed here are plain octets without padding.
+    // it before it returns. The types passed here are plain octets, or
+    // structures of the kernel's whose pointers are valid for as long.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

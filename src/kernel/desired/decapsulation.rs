@@ -17,6 +17,13 @@ pub enum DecapsulationEntry {
         dst: Ipv4Addr,
         inner: Ipv4Addr,
     },
+    /// What comes from there to here is let through where the inner packet is to `inner`: from the home
+    /// agent of somebody who visits us (RFC 5944 §4.2.2).
+    Visitor {
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        inner: Ipv4Addr,
+    },
 }
 
 impl DecapsulationEntry {

@@ -125,6 +125,19 @@ pub struct ProxyKey {
     pub address: IpAddr,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NeighbourKey {
+    pub link: LinkName,
+    pub address: IpAddr,
+}
+
+/// Somebody on a link, whosever the link is, whom nobody has to ask for: a permanent entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    pub key: NeighbourKey,
+    pub mac: [u8; 6],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
-//! Who the default gateways are, on the link.
+//! Who is who on a link: the default gateways, and whom we say ourselves.
 
 use super::error::KernelError;
 use super::fields;
-use super::message::{Message, attributes_after};
+use super::message::{Batch, Message, Payload, attributes_after, flags};
 use super::socket::Requests;
 use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::Family;
@@ -16,6 +16,8 @@ const NDA_LLADDR: u16 = 2;
 const NUD_INCOMPLETE: u16 = 0x01;
 const NUD_FAILED: u16 = 0x20;
 const NUD_NOARP: u16 = 0x40;
+const NUD_PERMANENT: u16 = 0x80;
+const NDA_PROTOCOL: u16 = 12;
 
 /// A neighbour: its interface and its address.
 pub type Neighbour = (u32, IpAddr);
@@ -101,6 +103,80 @@ pub fn neighbour(message: &Message<'_>) -> Option<(Neighbour, [u8; 6])> {
     let address = address(family, attributes.find(NDA_DST)?)?;
     let mac = attributes.find(NDA_LLADDR)?.try_into().ok()?;
     Some(((u32::from_ne_bytes([i0, i1, i2, i3]), address), mac))
+}
+
+/// A permanent neighbour where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermanentAt {
+    /// Of its link.
+    pub index: u32,
+    pub address: IpAddr,
+    /// Its MAC, where we have said so. A kernel that does not keep who did says that others have.
+    pub ours: Option<[u8; 6]>,
+}
+
+/// In place of whatever is known of it.
+pub fn put(batch: &mut Batch, index: u32, address: IpAddr, mac: [u8; 6]) {
+    let flags = flags::CREATE | flags::REPLACE;
+    batch.message(libc::RTM_NEWNEIGH, flags, |payload| {
+        put_key(payload, index, address, NUD_PERMANENT);
+        payload.attribute_bytes(NDA_LLADDR, &[&mac]);
+        payload.attribute_bytes(NDA_PROTOCOL, &[&[ROUTE_PROTOCOL]]);
+    });
+}
+
+pub fn delete(batch: &mut Batch, index: u32, address: IpAddr) {
+    batch.message(libc::RTM_DELNEIGH, 0, |payload| {
+        put_key(payload, index, address, 0);
+    });
+}
+
+/// Everybody's.
+pub fn permanent(requests: &mut Requests) -> Result<Vec<PermanentAt>, KernelError> {
+    requests.dump(libc::RTM_GETNEIGH, &[0; HEADER_LEN], read_permanent)
+}
+
+/// `None` for one that is not permanent.
+///
+/// # Errors
+/// `ENOENT` where there is none.
+pub fn fetch(
+    requests: &mut Requests,
+    index: u32,
+    address: IpAddr,
+) -> Result<Option<PermanentAt>, KernelError> {
+    let write = |payload: &mut Payload<'_>| put_key(payload, index, address, 0);
+    requests.fetch(libc::RTM_GETNEIGH, write, |message| {
+        Some(read_permanent(message))
+    })
+}
+
+fn put_key(payload: &mut Payload<'_>, index: u32, address: IpAddr, state: u16) {
+    let mut header = [0; HEADER_LEN];
+    header[0] = fields::family_code(Family::of(address)) as u8;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&state.to_ne_bytes());
+    payload.put_bytes(&header);
+    fields::with_octets(address, |octets| {
+        payload.attribute_bytes(NDA_DST, &[octets]);
+    });
+}
+
+fn read_permanent(message: &Message<'_>) -> Option<PermanentAt> {
+    let ((index, address), mac) = neighbour(message)?;
+    let &[_, _, _, _, _, _, _, _, s0, s1, ..] = message.payload else {
+        return None;
+    };
+    if u16::from_ne_bytes([s0, s1]) & NUD_PERMANENT == 0 {
+        return None;
+    }
+    let attributes = attributes_after(message.payload, HEADER_LEN);
+    let is_ours = attributes.find_u8(NDA_PROTOCOL) == Some(ROUTE_PROTOCOL);
+    Some(PermanentAt {
+        index,
+        address,
+        ours: is_ours.then_some(mac),
+    })
 }
 
 fn address(family: Family, octets: &[u8]) -> Option<IpAddr> {

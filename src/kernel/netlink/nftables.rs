@@ -36,7 +36,7 @@ const KEY: u16 = 1;
 const VALUE: u16 = 1;
 
 /// In the table [`DECAPSULATION_TABLE`].
-pub const SETS: [&str; 3] = ["ends", "peers", "bindings"];
+pub const SETS: [&str; 4] = ["ends", "peers", "bindings", "visitors"];
 
 /// In family `inet` of the calling thread's network namespace.
 pub fn has_inet_table(name: &str) -> Result<bool, KernelError> {
@@ -111,6 +111,7 @@ fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>) {
         DecapsulationEntry::End(end) => (SETS[0], octets(&[end])),
         DecapsulationEntry::Peer { src, dst } => (SETS[1], octets(&[src, dst])),
         DecapsulationEntry::Binding { src, dst, inner } => (SETS[2], octets(&[src, dst, inner])),
+        DecapsulationEntry::Visitor { src, dst, inner } => (SETS[3], octets(&[src, dst, inner])),
     }
 }
 
@@ -178,6 +179,11 @@ fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
     }
     let address = |at: usize| Ipv4Addr::from(addresses[at]);
     match addresses.len() {
+        3 if set == SETS[3] => Some(DecapsulationEntry::Visitor {
+            src: address(0),
+            dst: address(1),
+            inner: address(2),
+        }),
         1 => Some(DecapsulationEntry::End(address(0))),
         2 => Some(DecapsulationEntry::Peer {
             src: address(0),
@@ -198,13 +204,14 @@ mod tests {
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
-    fn all() -> [DecapsulationEntry; 3] {
+    fn all() -> [DecapsulationEntry; 4] {
         let [src, dst, inner] =
             ["203.0.113.10", "192.0.2.2", "10.20.0.5"].map(|a| a.parse().unwrap());
         [
             DecapsulationEntry::End(dst),
             DecapsulationEntry::Peer { src, dst },
             DecapsulationEntry::Binding { src, dst, inner },
+            DecapsulationEntry::Visitor { src, dst, inner },
         ]
     }
 
@@ -219,8 +226,8 @@ mod tests {
         end(&mut batch);
         let said: Vec<_> = Messages(batch.bytes()).filter_map(|m| read(&m)).collect();
         let added = all().map(|entry| Happened::Added(vec![entry]));
-        assert_eq!(said[..3], added);
-        assert_eq!(said[3..], [Happened::Deleted(vec![all()[0]])]);
+        assert_eq!(said[..4], added);
+        assert_eq!(said[4..], [Happened::Deleted(vec![all()[0]])]);
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
     let judging = observed.decapsulation != ObservedDecapsulation::Absent;
     let proxies = observed.proxies.iter();
     let proxies = proxies.filter(|(_, whose)| **whose == Whose::Ours);
+    let neighbours = observed.neighbours.iter().filter(|(_, mac)| mac.is_some());
     let entries = observed.decapsulation_entries.iter();
     sas.chain(intercepting.then_some(Key::Interception))
         .chain(judging.then_some(Key::Decapsulation))
@@ -171,6 +172,7 @@ fn own_keys(observed: &Observed) -> impl Iterator<Item = Key> {
         .chain(observed.rules.iter().map(|key| Key::Rule(*key)))
         .chain(observed.routes.keys().map(|key| Key::Route(*key)))
         .chain(proxies.map(|(key, _)| Key::Proxy(*key)))
+        .chain(neighbours.map(|(key, _)| Key::Neighbour(*key)))
         .chain(observed.altered.iter().map(|name| Key::Sysctl(*name)))
 }
 
@@ -218,6 +220,7 @@ impl<'a> Plan<'a> {
             | Object::Route(_)
             | Object::Rule(_)
             | Object::Proxy(_)
+            | Object::Neighbour(_)
             | Object::Decapsulation
             | Object::DecapsulationEntry(_) => self.wanted_path(object, desired, observed),
             Object::Interception(wanted) => {

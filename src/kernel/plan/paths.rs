@@ -34,6 +34,13 @@ impl<'a> Plan<'a> {
                 Some(Whose::Ours) => {}
                 Some(Whose::Others) => self.clashes.push(Clash::Proxy(*key)),
             },
+            Object::Neighbour(wanted) => match observed.neighbours.get(&wanted.key) {
+                Some(Some(mac)) if *mac == wanted.mac => {}
+                // Somebody else has said where it is.
+                Some(None) => {}
+                // Before the first packet could ask for it.
+                Some(Some(_)) | None => self.push(Stage::Addresses, Step::PutNeighbour(*wanted)),
+            },
             Object::Decapsulation if observed.decapsulation != ObservedDecapsulation::AsWritten => {
                 self.push(Stage::Prepare, Step::Judge);
             }
@@ -108,6 +115,9 @@ impl<'a> Plan<'a> {
             }
             Key::Proxy(key) if observed.proxies.get(&key) == Some(&Whose::Ours) => {
                 self.push(Stage::Close, Step::DeleteProxy(key));
+            }
+            Key::Neighbour(key) if observed.neighbours.get(&key).is_some_and(Option::is_some) => {
+                self.push(Stage::CleanUp, Step::DeleteNeighbour(key));
             }
             Key::Decapsulation if observed.decapsulation != ObservedDecapsulation::Absent => {
                 self.push(Stage::CleanUp, Step::StopJudging);

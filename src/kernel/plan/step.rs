@@ -1,8 +1,8 @@
 //! One change to the kernel, and what it is called.
 
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Interception, Key, Link, LinkKind, LinkName, Policy, PolicyKey,
-    ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey, Sysctl, Way,
+    AddressKey, DecapsulationEntry, Interception, Key, Link, LinkKind, LinkName, Neighbour,
+    NeighbourKey, Policy, PolicyKey, ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey, Sysctl, Way,
 };
 use crate::kernel::observed::ObservedWay;
 use crate::kernel::ownership;
@@ -21,6 +21,8 @@ pub enum Step<'a> {
     ReplaceRoute(&'a Route),
     AddRule(RuleKey),
     AddProxy(ProxyKey),
+    /// In place of whatever was known of it.
+    PutNeighbour(Neighbour),
     Intercept(&'a Interception),
     Judge,
     AddEntry(DecapsulationEntry),
@@ -43,6 +45,7 @@ pub enum Step<'a> {
     StopJudging,
     RemoveInterception,
     DeleteProxy(ProxyKey),
+    DeleteNeighbour(NeighbourKey),
     DeleteAddress(AddressKey),
     DeleteRule(RuleKey),
     DeleteRoute {
@@ -67,6 +70,9 @@ impl Step<'_> {
             Self::DeleteRoute { key, .. } => Key::Route(key),
             Self::AddRule(key) | Self::DeleteRule(key) => Key::Rule(key),
             Self::AddProxy(key) | Self::DeleteProxy(key) => Key::Proxy(key),
+            Self::PutNeighbour(Neighbour { key, .. }) | Self::DeleteNeighbour(key) => {
+                Key::Neighbour(key)
+            }
             Self::Intercept(_) | Self::RemoveInterception => Key::Interception,
             Self::Judge | Self::StopJudging => Key::Decapsulation,
             Self::AddEntry(entry) | Self::DeleteEntry(entry) => Key::DecapsulationEntry(entry),
@@ -85,6 +91,7 @@ impl Step<'_> {
                 | Self::DeleteSa { .. }
                 | Self::DeleteEntry(_)
                 | Self::DeleteProxy(_)
+                | Self::DeleteNeighbour(_)
                 | Self::DeleteAddress(_)
                 | Self::DeleteRule(_)
                 | Self::DeleteRoute { .. }
@@ -119,6 +126,8 @@ impl Display for Step<'_> {
             Self::DeleteRule(key) => write!(f, "ip rule del {key}"),
             Self::AddProxy(key) => write!(f, "ip neigh add {key}"),
             Self::DeleteProxy(key) => write!(f, "ip neigh del {key}"),
+            Self::PutNeighbour(neighbour) => write!(f, "ip neigh replace {neighbour}"),
+            Self::DeleteNeighbour(key) => write!(f, "ip neigh del {key}"),
             Self::Intercept(_) => write!(f, "nft table inet {}", ownership::NFT_TABLE),
             Self::RemoveInterception => {
                 write!(f, "nft delete table inet {}", ownership::NFT_TABLE)

@@ -1,8 +1,8 @@
 //! Links, addresses, routes, rules and what else decides where packets go, in the words of `ip`.
 
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, Offload, ProxyKey,
-    Route, RouteKey, RuleKey, Way,
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, Neighbour,
+    NeighbourKey, Offload, ProxyKey, Route, RouteKey, RuleKey, Way,
 };
 use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::{Family, IpNet};
@@ -36,6 +36,21 @@ impl Display for ProxyKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { link, address } = self;
         write!(f, "proxy {address} dev {link} protocol {ROUTE_PROTOCOL}")
+    }
+}
+
+impl Display for NeighbourKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { link, address } = self;
+        write!(f, "{address} dev {link}")
+    }
+}
+
+impl Display for Neighbour {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let octets = self.mac.map(|octet| format!("{octet:02x}"));
+        write!(f, "{} lladdr {}", self.key, octets.join(":"))?;
+        write!(f, " nud permanent protocol {ROUTE_PROTOCOL}")
     }
 }
 
@@ -139,6 +154,9 @@ impl Display for DecapsulationEntry {
             Self::Peer { src, dst } => write!(f, "peers {{ {src} . {dst} }}"),
             Self::Binding { src, dst, inner } => {
                 write!(f, "bindings {{ {src} . {dst} . {:#x} }}", u32::from(*inner))
+            }
+            Self::Visitor { src, dst, inner } => {
+                write!(f, "visitors {{ {src} . {dst} . {:#x} }}", u32::from(*inner))
             }
         }
     }

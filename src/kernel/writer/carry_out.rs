@@ -5,13 +5,13 @@ use super::kernel_state::{Sockets, Table, read_sysctl, write_sysctl};
 use super::links;
 use super::room::Room;
 use crate::kernel::desired::{
-    Direction, Key, LinkName, PolicyKey, ProxyKey, RouteKey, Sysctl, Way,
+    Direction, Key, LinkName, Neighbour, NeighbourKey, PolicyKey, ProxyKey, RouteKey, Sysctl, Way,
 };
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::message::Batch;
 use crate::kernel::netlink::policy::Write;
 use crate::kernel::netlink::socket::Requests;
-use crate::kernel::netlink::{address, nftables, policy, proxy, route, rule, sa};
+use crate::kernel::netlink::{address, neighbour, nftables, policy, proxy, route, rule, sa};
 use crate::kernel::observed::Observed;
 use crate::kernel::ownership::Indices;
 use crate::kernel::plan::{Clash, Plan, Stage, Step};
@@ -38,6 +38,7 @@ pub(super) struct Looks {
     pub tables: bool,
     pub sysctls: bool,
     pub proxies: Vec<ProxyKey>,
+    pub neighbours: Vec<NeighbourKey>,
     /// Routes that the kernel says are not there.
     pub gone: Vec<RouteKey>,
 }
@@ -240,6 +241,14 @@ impl<'a> Run<'a, '_> {
                 proxy::delete(batch, index_of(key.link)?, key.address);
                 self.outcome.looks.proxies.push(*key);
             }
+            Step::PutNeighbour(Neighbour { key, mac }) => {
+                neighbour::put(batch, index_of(key.link)?, key.address, *mac);
+                self.outcome.looks.neighbours.push(*key);
+            }
+            Step::DeleteNeighbour(key) => {
+                neighbour::delete(batch, index_of(key.link)?, key.address);
+                self.outcome.looks.neighbours.push(*key);
+            }
             _ => {}
         }
         Ok(())
@@ -355,7 +364,9 @@ impl Lane {
     fn of(step: &Step<'_>) -> Option<Self> {
         match step.key() {
             Key::Sa(_) | Key::Policy(_) => Some(Self::Xfrm),
-            Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::Proxy(_) => Some(Self::Route),
+            Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_) => {
+                Some(Self::Route)
+            }
             Key::DecapsulationEntry(_) => Some(Self::Nftables),
             Key::Sysctl(_) | Key::Link(_) | Key::Interception | Key::Decapsulation => None,
         }

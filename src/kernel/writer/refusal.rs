@@ -135,9 +135,10 @@ fn advice(key: &Key, errno: Errno) -> String {
         (Key::Link(_), Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV) => {
             "the kernel lacks it: `modprobe -a tun ipip`"
         }
-        (Key::Route(_) | Key::Address(_) | Key::Proxy(_), Errno::ENODEV | Errno::ENETDOWN) => {
-            "it follows when the interface is there and up"
-        }
+        (
+            Key::Route(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_),
+            Errno::ENODEV | Errno::ENETDOWN,
+        ) => "it follows when the interface is there and up",
         (Key::Route(_), Errno::EINVAL | Errno::ENETUNREACH) => {
             "it follows when its source address is there"
         }
@@ -193,7 +194,12 @@ impl Refused {
     /// What may be accepted when a link or an address has come.
     pub(super) fn paths(&self) -> impl Iterator<Item = Key> {
         let refused = self.standing.keys().copied();
-        refused.filter(|key| matches!(key, Key::Route(_) | Key::Address(_) | Key::Proxy(_)))
+        refused.filter(|key| {
+            matches!(
+                key,
+                Key::Route(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_)
+            )
+        })
     }
 
     /// Takes in what came of a plan of this scope, whose keys are sorted.

@@ -33,11 +33,38 @@ impl DualClient {
             }
             _ => {}
         }
+        // Outside, the inner home agent does not answer in the clear, whoever asks it.
+        let says_of_agent = matches!(slot, Slot::Outer(_)) || self.is_single();
+        if says_of_agent && self.does_without_agent(now, heard) {
+            return;
+        }
         match slot {
             Slot::Clear(link) => self.clear(now, link, heard),
             Slot::Outer(site) => self.outer(now, site, heard),
             Slot::Inner => {}
         }
+    }
+
+    /// What becomes of registrations through a foreign agent says something of the agent first. Where it
+    /// fails and the link has an address of its own, that is tried next.
+    fn does_without_agent(&mut self, now: Instant, heard: Heard) -> bool {
+        let (attachment, is_good) = match heard {
+            Heard::Accepted { bound, .. } => (bound.attachment, true),
+            Heard::Refused { attachment, .. } | Heard::Silent { attachment, .. } => {
+                (attachment, false)
+            }
+            Heard::Expired => return false,
+        };
+        if let (Point::ForeignAgent { .. }, Via::Link(link)) = (attachment.point, attachment.via)
+            && let Some(tracked) = self.links.get_mut(&link)
+        {
+            if is_good {
+                tracked.agent_works();
+            } else {
+                return tracked.agent_fails(now);
+            }
+        }
+        false
     }
 
     fn clear(&mut self, now: Instant, link: LinkId, heard: Heard) {

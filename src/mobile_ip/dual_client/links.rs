@@ -58,6 +58,9 @@ pub struct Tracked {
     /// It looks like a home network and did not turn out to be one.
     away: Away,
     advertisement: Option<(Advertisement, Instant)>,
+    /// Nobody has answered through the agent; with an address of its own, it is left out until then.
+    agent_fails_until: Option<Instant>,
+    agent_failures: u32,
 }
 
 impl Tracked {
@@ -75,6 +78,8 @@ impl Tracked {
             failures: 0,
             away: Away::Unknown,
             advertisement: None,
+            agent_fails_until: None,
+            agent_failures: 0,
         }
     }
 
@@ -88,14 +93,20 @@ impl Tracked {
     }
 
     pub fn advertised(&mut self, now: Instant, advertisement: Advertisement) {
-        // The first one stays as long as it lives: a stranger cannot take its place by being louder.
         let agent = advertisement.agent;
-        if self
-            .advertisement(now)
-            .is_none_or(|known| known.agent == agent)
-        {
-            let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
-            self.advertisement = Some((advertisement, until));
+        let until = now + advertisement.lifetime.min(Duration::from_secs(9000));
+        let offers = !advertisement.care_of.is_empty();
+        match self.advertisement(now).map(|known| known.agent) {
+            // The first one stays as long as it lives: a stranger cannot take its place by being louder.
+            Some(known) if known != agent => {}
+            None if !offers => {}
+            // RFC 5944 §2.1.1: one that takes no further nodes keeps those that it has.
+            Some(_) if !offers && until > now => {
+                if let Some((_, lives)) = &mut self.advertisement {
+                    *lives = until;
+                }
+            }
+            _ => self.advertisement = Some((advertisement, until)),
         }
     }
 
@@ -117,7 +128,8 @@ impl Tracked {
         }
         let agent = self.advertisement(now).and_then(|advertisement| {
             let care_of = *advertisement.care_of.first()?;
-            let is_wanted = advertisement.registration_required || own.is_none();
+            let is_failing = self.agent_fails_until.is_some_and(|until| now < until);
+            let is_wanted = advertisement.registration_required && !is_failing || own.is_none();
             is_wanted.then_some(Point::ForeignAgent {
                 agent: advertisement.agent,
                 care_of,
@@ -170,6 +182,19 @@ impl Tracked {
         (self.failing_until, self.failures) = (None, 0);
     }
 
+    /// Nobody answers through the agent of this link, or it does not want us: with an address of its own
+    /// the link does without for a while, longer each time. Whether there is one.
+    pub fn agent_fails(&mut self, now: Instant) -> bool {
+        let pause = FAILING.saturating_mul(1 << self.agent_failures.min(8));
+        self.agent_failures = self.agent_failures.saturating_add(1);
+        self.agent_fails_until = Some(now + pause.min(FAILING_MOST));
+        self.link.usable_address().is_some()
+    }
+
+    pub fn agent_works(&mut self) {
+        (self.agent_fails_until, self.agent_failures) = (None, 0);
+    }
+
     /// Whether nobody has answered here before either.
     pub fn has_failed(&self) -> bool {
         self.failures > 0
@@ -211,11 +236,109 @@ impl Tracked {
             away,
             self.damping.held_until(now),
             self.failing_until,
+            self.agent_fails_until,
             Some(self.ask_from),
             Some(self.began + conjecture.outer_delay()),
             Some(self.began + conjecture.vpn_delay()),
             advertisement,
         ];
         all.into_iter().flatten().filter(move |at| *at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mobile_ip::LinkId;
+    use crate::mobile_ip::dual_client::Reverse;
+    use std::net::Ipv4Addr;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+    const AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+    const THROUGH: Point = Point::ForeignAgent {
+        agent: AGENT,
+        care_of: AGENT,
+    };
+
+    fn tracked(now: Instant, addresses: &[&str]) -> Tracked {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        let link = crate::mobile_ip::Link {
+            id: LinkId(1),
+            name: "eth0".into(),
+            carrier: true,
+            addresses: addresses.collect(),
+            gateway: None,
+            gateway_mac: None,
+            access_point: None,
+            metric: 100,
+        };
+        Tracked::new(now, link)
+    }
+
+    fn advertisement(agent: Ipv4Addr, care_of: &[Ipv4Addr]) -> Advertisement {
+        Advertisement {
+            link: LinkId(1),
+            agent,
+            care_of: care_of.to_vec(),
+            registration_required: true,
+            lifetime: Duration::from_secs(30),
+        }
+    }
+
+    fn system() -> System {
+        System {
+            home: Ipv4Addr::new(198, 51, 100, 5),
+            home_agent: Ipv4Addr::new(192, 0, 2, 2),
+            home_network: None,
+            lifetime: Duration::from_secs(600),
+            reverse: Reverse::Always,
+        }
+    }
+
+    #[test]
+    fn an_agent_through_which_nobody_answers_is_done_without_for_a_while() {
+        let now = Instant::now();
+        let mut link = tracked(now, &["203.0.113.10/25"]);
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        assert_eq!(link.point(now, &system()), Some(THROUGH));
+        assert!(link.agent_fails(now));
+        assert_eq!(link.point(now, &system()), Some(Point::CoLocated(OWN)));
+        let again = now + FAILING;
+        assert!(link.deadlines(now).any(|at| at == again));
+        assert_eq!(link.point(again, &system()), Some(THROUGH));
+        link.agent_fails(again);
+        let later = again + FAILING;
+        assert_eq!(link.point(later, &system()), Some(Point::CoLocated(OWN)));
+        link.agent_works();
+        assert_eq!(link.point(later, &system()), Some(THROUGH));
+    }
+
+    #[test]
+    fn without_an_address_there_is_nobody_else() {
+        let now = Instant::now();
+        let mut link = tracked(now, &[]);
+        assert_eq!(link.point(now, &system()), None);
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        assert!(!link.agent_fails(now));
+        assert_eq!(link.point(now, &system()), Some(THROUGH));
+    }
+
+    #[test]
+    fn who_offers_nothing_takes_nobodys_place_and_a_busy_agent_keeps_us() {
+        let now = Instant::now();
+        let mut link = tracked(now, &["203.0.113.10/25"]);
+        link.advertised(now, advertisement(STRANGER, &[]));
+        link.advertised(now, advertisement(AGENT, &[AGENT]));
+        let later = now + Duration::from_secs(20);
+        link.advertised(later, advertisement(AGENT, &[]));
+        let later = now + Duration::from_secs(40);
+        assert_eq!(link.point(later, &system()), Some(THROUGH));
+        let gone = Advertisement {
+            lifetime: Duration::ZERO,
+            ..advertisement(AGENT, &[])
+        };
+        link.advertised(later, gone);
+        assert_eq!(link.point(later, &system()), Some(Point::CoLocated(OWN)));
     }
 }

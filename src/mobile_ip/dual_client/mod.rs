@@ -30,8 +30,8 @@ pub use registration::{
     Accepted, Attachment, Carried, Generation, NatTraversal, Order, Outcome, Point, Slot,
 };
 pub use settings::{
-    ClearProbes, InsideProtection, Reverse, Settings, SettingsError, Site, System, T_MONITOR,
-    T_MONITOR_LEAST, Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, SettingsError, Site, System,
+    T_MONITOR, T_MONITOR_LEAST, Tunnelling, Vpn,
 };
 pub use switch::{Open, Stopped, Tunnelled};
 pub use view::{LinkView, RegistrationView, View};

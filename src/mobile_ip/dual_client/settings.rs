@@ -98,6 +98,17 @@ pub struct Settings {
     /// Networks behind us that move along (RFC 5177): we are a mobile router, and what comes from them has
     /// the ways of S.
     pub mobile_networks: Vec<Ipv4Net>,
+    pub foreign_agents: ForeignAgents,
+}
+
+/// Whom we register through. An advertisement is not authenticated, so whoever is not known is anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForeignAgents {
+    /// Those with whom a key is agreed.
+    #[default]
+    Known,
+    /// Whoever advertises itself. It can do what any router of that link can.
+    Any,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

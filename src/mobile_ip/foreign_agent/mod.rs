@@ -173,6 +173,11 @@ impl ForeignAgent {
         agent
     }
 
+    /// Every address of this machine, whenever they change.
+    pub fn own_addresses(&mut self, own: Vec<Ipv4Addr>) {
+        self.settings.own = own;
+    }
+
     /// Afterwards drain [`ForeignAgent::poll_effect`] and look at [`ForeignAgent::poll_timeout`].
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {

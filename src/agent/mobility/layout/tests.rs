@@ -73,6 +73,7 @@ pub fn settings() -> MobilitySettings {
             clear_probes: ClearProbes::Everywhere,
             t_monitor: T_MONITOR,
             mobile_networks: Vec::new(),
+            foreign_agents: crate::mobile_ip::dual_client::ForeignAgents::Known,
         },
         inner: agreement(),
         outer: BTreeMap::from([(0, agreement())]),
@@ -138,6 +139,7 @@ fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
 
 fn laid_out(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Objects {
     let around = Around {
+        agents: &[],
         adapters: &adapters(),
         vpn,
     };
@@ -232,6 +234,57 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     assert_eq!(open, [peer(S_HA, V), peer(T_HA, X)], "and nothing else");
 }
 
+/// At an agent of the link, which is asked before it answers.
+#[test]
+fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s() {
+    const AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+    let asked = |home| Agent {
+        home,
+        link: ETH0,
+        address: AGENT,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+    };
+    let adapters = adapters();
+    let agents = [asked(S), asked(T)];
+    let around = Around {
+        agents: &agents,
+        adapters: &adapters,
+        vpn: None,
+    };
+    let asking = arrangement(Place::Blocked, Path::Blocked, Some(Path::Blocked));
+    let objects = lay_out(&settings(), &asking, around).0;
+    let to_agent = |table| format!("203.0.113.2/32 table {table} proto 88 dev eth0");
+    let end = |table| format!("unreachable 0.0.0.0/0 table {table} proto 88 metric 4294967295");
+    assert_eq!(text(&objects, 7380), [end(7380), to_agent(7380)]);
+    assert_eq!(text(&objects, 7383), [end(7383), to_agent(7383)]);
+    let neighbours: Vec<_> = objects
+        .values()
+        .filter_map(|object| match object {
+            Object::Neighbour(neighbour) => Some(neighbour.to_string()),
+            _ => None,
+        })
+        .collect();
+    let said = "203.0.113.2 dev eth0 lladdr 02:00:00:00:00:01 nud permanent protocol 88";
+    assert_eq!(neighbours, [said]);
+    // Only requests, whose sockets pass policies.
+    let kept = kept_in(&settings(), &asking, around);
+    assert_eq!(
+        kept,
+        [Selector::between(host(S.into()), host(AGENT.into()))]
+    );
+    let native = Path::Native {
+        link: ETH0,
+        gateway: Some(AGENT),
+    };
+    let registered = arrangement(Place::Blocked, Path::Blocked, Some(native));
+    let objects = lay_out(&settings(), &registered, around).0;
+    let through = "0.0.0.0/0 table 7383 proto 88 via 203.0.113.2 dev eth0 onlink".to_owned();
+    assert_eq!(text(&objects, 7383), [through, end(7383), to_agent(7383)]);
+    let of_t_ha =
+        |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src: T_HA, .. });
+    assert!(!entries(&objects).iter().any(of_t_ha), "the agent unwraps");
+}
+
 #[test]
 fn figure_11_leaves_s_on_the_link_and_blocks_t() {
     let native = Path::Native {
@@ -289,7 +342,16 @@ fn in_udp(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
 
 fn carried(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Carried {
     let adapters = &adapters();
-    lay_out(&settings(), arrangement, Around { adapters, vpn }).1
+    lay_out(
+        &settings(),
+        arrangement,
+        Around {
+            agents: &[],
+            adapters,
+            vpn,
+        },
+    )
+    .1
 }
 
 #[test]
@@ -365,6 +427,7 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
     let mut settings = settings();
     settings.dual.mobile_networks = vec!["10.60.0.0/24".parse().unwrap()];
     let around = Around {
+        agents: &[],
         adapters: &adapters(),
         vpn: None,
     };
@@ -385,6 +448,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let with = |adapters: &[Adapter]| {
         let around = Around {
+            agents: &[],
             adapters,
             vpn: None,
         };
@@ -393,17 +457,18 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
     let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
     let kept = |place, adapters: &[Adapter]| {
         let around = Around {
+            agents: &[],
             adapters,
             vpn: None,
         };
         let arrangement = arrangement(place, Path::Blocked, None);
         kept_in(&settings, &arrangement, around)
     };
-    let from_s = Some(Selector::between(host(S.into()), host(S_HA.into())));
+    let from_s = [Selector::between(host(S.into()), host(S_HA.into()))];
     assert_eq!(kept(Place::Blocked, &home), from_s);
     assert_eq!(kept(Place::OutsideWithAdapter, &home), from_s);
-    assert_eq!(kept(Place::Inside, &home), None);
-    assert_eq!(kept(Place::Blocked, &adapters()), None);
+    assert_eq!(kept(Place::Inside, &home), []);
+    assert_eq!(kept(Place::Blocked, &adapters()), []);
     let at_home = with(&home);
     assert!(rules(&at_home).contains(&registering.to_owned()));
     assert_eq!(text(&at_home, 7380), [END_OF_S]);

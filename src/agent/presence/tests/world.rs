@@ -445,6 +445,7 @@ impl World {
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
+                | Effect::OnLink(_)
                 | Effect::KeepBinding { .. }
                 | Effect::Remember(_) => {}
             }

@@ -28,6 +28,7 @@ impl Task {
                 self.tables_altered = false;
                 self.look_at_tables()?;
             }
+            self.look_at_neighbours(&looks.neighbours)?;
             self.look_at_proxies(&looks.proxies)
         };
         if let Err(error) = look() {

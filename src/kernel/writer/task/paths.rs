@@ -5,12 +5,12 @@
 //! then.
 
 use super::Task;
-use crate::kernel::desired::{AddressKey, Key, LinkName, Object, ProxyKey, RouteKey};
+use crate::kernel::desired::{AddressKey, Key, LinkName, NeighbourKey, Object, ProxyKey, RouteKey};
 use crate::kernel::netlink::address::AddressAt;
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::nftables::{self, Happened};
 use crate::kernel::netlink::route::AnyRoute;
-use crate::kernel::netlink::{address, link, proxy, route, rule};
+use crate::kernel::netlink::{address, link, neighbour, proxy, route, rule};
 use crate::kernel::observed::{ObservedDecapsulation, ObservedLink};
 use crate::kernel::writer::kernel_state::By;
 use crate::kernel::writer::paths::PathSeen;
@@ -33,6 +33,7 @@ impl Task {
             self.observed.addresses.extend(self.on_ours(&at));
         }
         self.list_proxies()?;
+        self.list_neighbours()?;
         self.list_entries()
     }
 
@@ -44,6 +45,37 @@ impl Task {
         };
         let all = proxy::list(&mut self.sockets.route)?;
         self.observed.proxies = all.into_iter().filter_map(named).collect();
+        Ok(())
+    }
+
+    fn list_neighbours(&mut self) -> Result<(), KernelError> {
+        let links = &self.observed.links;
+        let named = |at: neighbour::PermanentAt| {
+            let link = links.at(at.index)?.name;
+            let address = at.address;
+            Some((NeighbourKey { link, address }, at.ours))
+        };
+        let all = neighbour::permanent(&mut self.sockets.route)?;
+        self.observed.neighbours = all.into_iter().filter_map(named).collect();
+        Ok(())
+    }
+
+    /// Events of neighbours are not listened for: a LAN has many of others.
+    pub(super) fn look_at_neighbours(&mut self, keys: &[NeighbourKey]) -> Result<(), KernelError> {
+        if keys.len() > MANY {
+            return self.list_neighbours();
+        }
+        for key in keys {
+            let Some(index) = self.observed.links.index(key.link) else {
+                continue;
+            };
+            match neighbour::fetch(&mut self.sockets.route, index, key.address) {
+                Ok(Some(there)) => drop(self.observed.neighbours.insert(*key, there.ours)),
+                Ok(None) => drop(self.observed.neighbours.remove(key)),
+                Err(error) if error.is_gone() => drop(self.observed.neighbours.remove(key)),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -209,6 +241,10 @@ impl Task {
         if ways.any(|way| way.source() == from_it) {
             self.look_at_routes(None, |_, source| source == from_it);
         }
+        // With its last address a link loses its routes and neighbours, without a word.
+        if let Some(name) = self.observed.links.at(at.index).map(|link| link.name) {
+            self.look_at_what_went_with(at.index, name);
+        }
     }
 
     fn look_at_what_went_with(&mut self, index: u32, name: LinkName) {
@@ -225,6 +261,16 @@ impl Task {
             let there = &self.observed.proxies;
             let gone = before.into_keys().filter(|key| !there.contains_key(key));
             self.pending.keys.extend(gone.map(Key::Proxy));
+        }
+        let mut neighbours = self.observed.neighbours.keys();
+        if neighbours.any(|key| key.link == name) {
+            let before = std::mem::take(&mut self.observed.neighbours);
+            if let Err(error) = self.list_neighbours() {
+                tracing::error!(%error, "neighbours cannot be listed");
+            }
+            let there = &self.observed.neighbours;
+            let gone = before.into_keys().filter(|key| !there.contains_key(key));
+            self.pending.keys.extend(gone.map(Key::Neighbour));
         }
     }
 
@@ -269,6 +315,7 @@ impl Task {
             Object::Route(route) => route.way.link() == Some(name),
             Object::Address(key) => key.link == name,
             Object::Proxy(key) => key.link == name,
+            Object::Neighbour(neighbour) => neighbour.key.link == name,
             _ => false,
         };
         let concerned = self.desired.iter().filter(|(_, object)| over(object));

@@ -7,6 +7,7 @@
 //!                     └──── Outcome ────────┘ └────── datagrams
 //! ```
 
+mod agents;
 mod derived;
 mod translation;
 
@@ -17,14 +18,15 @@ use super::effect::{self, Effect as Wish, VpnCommand};
 use super::registration::{Attachment, Generation, NatTraversal, Order, Point, Slot};
 use super::settings::{Settings, SettingsError};
 use super::{DualClient, Tell, View};
-use crate::mobile_ip::client::{self, Client, ForeignAgent, ReverseTunnel, UdpTunnel};
+use crate::mobile_ip::client::{self, Client, ReverseTunnel, UdpTunnel};
 use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::TunnelKind;
-use crate::mobile_ip::wire::advertisement::{Advertisement, AgentFlags};
+use crate::mobile_ip::wire::advertisement::Advertisement;
 use crate::mobile_ip::{Arrangement, Datagram, LinkId, Via};
 use crate::net::Random;
+use agents::Agents;
 use derived::Derived;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -33,9 +35,6 @@ use translation::{attachment_of, home_input, translate};
 
 /// A stale request that nobody has refused by then says that nobody is there.
 const SMOKE_OUT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Foreign agents that are kept, over all adapters.
-const MAX_AGENTS: usize = 64;
 
 /// What is agreed with the home agent of one system.
 #[derive(Clone, Debug)]
@@ -97,7 +96,7 @@ pub struct Station {
     /// One a site that has an outer system, by its place in the settings.
     outer: BTreeMap<usize, Agreement>,
     registrars: BTreeMap<Slot, Registrar>,
-    agents: BTreeMap<(LinkId, Ipv4Addr), ForeignAgent>,
+    agents: Agents,
     smoke_outs: BTreeMap<LinkId, Instant>,
     clock: Clock,
     random: Box<dyn Random>,
@@ -127,13 +126,16 @@ impl Station {
             }
         }
         let dual = DualClient::new(settings.clone())?;
+        let agreements = outer.values().chain([&inner]);
+        let known = agreements.flat_map(|agreed| agreed.foreign_agents.iter().map(|(at, _)| *at));
+        let agents = Agents::new(&settings, known);
         let mut station = Self {
             dual,
             settings,
             inner,
             outer,
             registrars: BTreeMap::new(),
-            agents: BTreeMap::new(),
+            agents,
             smoke_outs: BTreeMap::new(),
             clock,
             random,
@@ -145,7 +147,12 @@ impl Station {
 
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Dual(input) => self.dual.handle(now, input),
+            Input::Dual(input) => {
+                if let effect::Input::Links(links) = &input {
+                    self.agents.links_are(now, links, &mut *self.random);
+                }
+                self.dual.handle(now, input);
+            }
             Input::Datagram(datagram) => self.received(now, &datagram),
             Input::Advertisement {
                 link,
@@ -164,6 +171,7 @@ impl Station {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.agents.handle_timeout(now);
         let unanswered: Vec<_> = self
             .smoke_outs
             .iter()
@@ -194,6 +202,7 @@ impl Station {
         clients
             .chain(smoke_outs)
             .chain(self.dual.poll_timeout())
+            .chain(self.agents.poll_timeout())
             .min()
     }
 
@@ -239,26 +248,18 @@ impl Station {
         source: Ipv4Addr,
         advertisement: &Advertisement,
     ) {
-        let agent = ForeignAgent::from_advertisement(source, advertisement);
-        let flags = advertisement.agent.as_ref().map(|agent| agent.flags);
-        let required = AgentFlags::REGISTRATION_REQUIRED;
-        let heard = effect::Advertisement {
-            link,
-            agent: source,
-            care_of: agent
-                .as_ref()
-                .map(|agent| agent.care_of.clone())
-                .unwrap_or_default(),
-            registration_required: flags.is_some_and(|flags| flags.has(required)),
-            lifetime: Duration::from_secs(advertisement.lifetime.into()),
-        };
-        if let Some(agent) = agent {
-            if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&(link, source)) {
-                self.agents.pop_first();
-            }
-            self.agents.insert((link, source), agent);
-        }
+        let heard = self.agents.hear(now, link, source, advertisement);
         self.dual.handle(now, effect::Input::Advertisement(heard));
+        while let Some((link, agent)) = self.agents.poll_restarted() {
+            // RFC 5944 §2.4.4: it has forgotten us.
+            for registrar in self.registrars.values_mut() {
+                if registrar.attachment.via == Via::Link(link)
+                    && matches!(registrar.attachment.point, Point::ForeignAgent { agent: ours, .. } if ours == agent)
+                {
+                    registrar.client.handle(now, client::Input::Renew);
+                }
+            }
+        }
     }
 
     fn smoke_out(&mut self, now: Instant, link: LinkId) {
@@ -317,6 +318,9 @@ impl Station {
                 }
             }
             is_quiet &= !self.drain_clients(now);
+            while let Some(link) = self.agents.poll_solicit() {
+                self.effects.push_back(Effect::Solicit(link));
+            }
             if is_quiet {
                 return;
             }
@@ -342,7 +346,7 @@ impl Station {
                 registrar.client.handle(now, input);
             }
             Order::Detach { slot, release } => {
-                let agents = &self.agents;
+                let agents = self.agents.offers();
                 let Some(registrar) = self.registrars.get_mut(&slot) else {
                     return;
                 };
@@ -370,7 +374,8 @@ impl Station {
         self.equip(now, slot, generation, attachment);
         let input = match attachment.point {
             Point::AtHome(_) => Some(home_input(generation, &attachment)),
-            _ => attachment_of(generation, &attachment, &self.agents).map(client::Input::Attach),
+            _ => attachment_of(generation, &attachment, self.agents.offers())
+                .map(client::Input::Attach),
         };
         if let (Some(registrar), Some(input)) = (self.registrars.get_mut(&slot), input) {
             registrar.client.handle(now, input);

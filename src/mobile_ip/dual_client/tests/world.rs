@@ -47,6 +47,7 @@ pub fn settings() -> Settings {
         clear_probes: ClearProbes::Everywhere,
         t_monitor: T_MONITOR,
         mobile_networks: Vec::new(),
+        foreign_agents: crate::mobile_ip::dual_client::ForeignAgents::Known,
     }
 }
 

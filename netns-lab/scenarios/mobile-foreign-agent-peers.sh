@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# Our foreign agent between a mobile node and a home agent that share no code with it: what it passes on they believe, what
+# it must not offer it denies with the right code, and packets go both ways for as long as the registration lasts.
+#
+# topology: mip-agents
+# needs: agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+correspondent=192.0.2.101
+care_of=203.0.112.1
+mobile_node=${repository:?}/tests/mobile_ip/mobile_node.py
+
+share_secret mobile.key 102o
+key=$(tr -d '\n' <"$(agent_folder 102o)/mobile.key" | od -An -v -tx1 | tr -d ' \n')
+start_scapy_agent 102o "$outer_agent" "$(agent_folder 102o)/mobile.key" --home 198.51.100.0/24 --lifetime 300
+configure 109 <<END
+[identity]
+id = "fa.example"
+
+[foreign-agent]
+link = "to-x3"
+address = "$care_of"
+lifetime = "5m"
+END
+start_agent 109
+
+# The mobile node's end, by hand: its packets and requests leave by the card, from the home address.
+move 103 x3
+on 103 ip address add "$mobility/32" dev lo
+on 103 ip route add "$correspondent" via "$care_of" dev eth0 src "$mobility"
+
+# registers STATUS WORD...: the lines of what was said are in $said.
+registers() {
+    local status=0
+    said=$(on 103 "$mobile_node" "$care_of" --field "$outer_agent" --home "$mobility" --bind "$mobility" --device eth0 \
+        --care-of "$care_of" --key "$key" --ttl 255 --flags T "${@:2}") || status=$?
+    [[ $status == "$1" ]] || fail "exit status $status, not $1, of $* $said $(tail -n 4 "$(agent_log 109)")"
+}
+# What a foreign agent denies is not signed: the mobile node does not believe it, and prints it.
+denied() {
+    local code
+    code=$(jq -sr 'last(.[] | select(.event == "received")) | .code' <<<"$said")
+    [[ $code == "$1" ]] || fail "code $code, not $1: $said"
+}
+visitors() { agent 109 visitors --json | jq -c '[.[] | [.home, .home_agent, .care_of, .reverse, .left_seconds > 0]]'; }
+has_left() { [[ $(visitors) == '[]' ]]; }
+reached_both_ways() {
+    local answers
+    answers=$(on 103 ping -c 3 -i 0.2 -W 5 -I "$mobility" "$correspondent") || true
+    [[ $(received "$answers") == 3 ]] || fail "from the mobile node: $answers"
+    answers=$(on 101 ping -c 3 -i 0.2 -W 5 "$mobility") || true
+    [[ $(received "$answers") == 3 ]] || fail "to the mobile node: $answers"
+}
+
+# Denied by the agent itself: too long, another's care-of address, from behind a router (RFC 3024), itself as home agent.
+registers 2 --lifetime 600 --wait 1
+denied 69
+sleep 1.1
+registers 2 --care-of 203.0.112.9 --wait 1
+denied 77
+sleep 1.1
+registers 2 --ttl 64 --wait 1
+denied 76
+sleep 1.1
+registers 2 --field "$care_of" --wait 1
+denied 194
+[[ $(visitors) == '[]' ]] || fail "a visitor: $(visitors)"
+
+# Denied by the home agent: passed on as it is, and no visitor of it.
+sleep 1.1
+registers 0 --spoil authenticator --expect 131 --lifetime 300
+[[ $(visitors) == '[]' ]] || fail "a visitor: $(visitors)"
+
+capture 109 to-isp "$mobility_trace/between.pcap" ip
+registers 0 --lifetime 300
+[[ $(visitors) == "[[\"$mobility\",\"$outer_agent\",\"$care_of\",\"direct\",true]]" ]] || fail "visitors: $(visitors)"
+reached_both_ways
+stop_capture 109 to-isp
+letters[$care_of]=FA letters[$correspondent]=CN
+nested=$(headers "$mobility_trace/between.pcap" | grep -F FA)
+expected="FA>T_HA (4) T>CN
+T_HA>FA (4) CN>T"
+[[ $nested == "$expected" ]] || fail "between the agents: $nested"
+agent 109 visitors | has "$mobility" || fail "$(agent 109 visitors)"
+
+# Without a reverse tunnel its packets are routed as everybody's.
+capture 109 to-isp "$mobility_trace/routed.pcap" ip
+registers 0 --lifetime 300 --flags ''
+reached_both_ways
+stop_capture 109 to-isp
+nested=$(headers "$mobility_trace/routed.pcap")
+[[ $nested == *"T_HA>FA (4) CN>T"* && $nested == *"T>CN"* && $nested != *"FA>T_HA (4)"* ]] || fail "without a reverse tunnel: $nested"
+
+# It goes home, or wherever: nothing of it stays.
+registers 0 --lifetime 0
+[[ $(visitors) == '[]' ]] || fail "still a visitor: $(visitors)"
+left=$(on 109 ip route show table all proto 88 "$mobility"; on 109 ip rule | grep -F "$mobility" || true)
+[[ -z $left ]] || fail "left behind: $left"
+! on 109 nft list ruleset | grep -F "$outer_agent" || fail "an entry stayed"
+
+# A lifetime that ends ends it as well.
+registers 0 --lifetime 3
+[[ $(visitors) != '[]' ]] || fail "no visitor"
+eventually 8 has_left || fail "it stays for ever: $(visitors)"

@@ -1,0 +1,147 @@
+//! What the kernel should hold for a foreign agent, and for each who visits it.
+//!
+//! ```text
+//!  to S    ←── table of visitors: S/32 dev LINK, its MAC ←── rule: by xa-ipip ←── let through: (HOME AGENT, CARE-OF, to S) ←── IP in IP
+//!  from S  ──→ rule: from S, by LINK ──→ table of its home agent: encap ip dst HOME AGENT src CARE-OF
+//! ```
+//! Nobody has to prove to us whose address S is, so only what comes out of a tunnel finds S here.
+//!
+//! Only the packets of visitors that asked for a reverse tunnel take it (RFC 3024 §5.1); those that are
+//! wrapped for us, where that was agreed, come by `xa-ipip` instead (§5.2).
+
+use super::settings::ForeignAgentSettings;
+use crate::kernel::desired::{
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
+    LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, Way,
+};
+use crate::mobile_ip::foreign_agent::{Reverse, Visit};
+use crate::mobile_ip::wire::TunnelKind;
+use crate::net::{Family, host};
+use std::net::Ipv4Addr;
+
+/// All tunnels of IP in IP.
+const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// Ethernet's, less the outer header.
+const MTU: u32 = 1480;
+
+/// As long as there is a foreign agent.
+pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
+    let protocol = &settings.protocol;
+    let of_link =
+        |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
+    let mut objects = vec![
+        Object::Link(Link {
+            name: TUNNELS,
+            kind: LinkKind::IpInIp,
+            mtu: MTU,
+        }),
+        Object::Decapsulation,
+        of_link(TUNNELS, LinkSetting::Forwarding, "1"),
+        // What comes out of a tunnel is from anybody; to whom it may go is judged before. The kernel is as
+        // loose only with a link that has an address.
+        Object::Address(AddressKey {
+            link: TUNNELS,
+            address: host(DUMMY.into()),
+        }),
+        of_link(TUNNELS, LinkSetting::RpFilter, "2"),
+        of_link(settings.link, LinkSetting::Forwarding, "1"),
+        // They come from addresses of elsewhere.
+        of_link(settings.link, LinkSetting::RpFilter, "2"),
+        // Visitors have nobody else.
+        of_link(settings.link, LinkSetting::SendRedirects, "0"),
+    ];
+    let visitors = settings.tables.visitors();
+    objects.extend([
+        Object::Route(Route {
+            key: RouteKey::end_of(visitors, Family::V4),
+            way: Way::Unreachable,
+        }),
+        // Behind those for what a visitor has wrapped for us.
+        Object::Rule(RuleKey {
+            iif: Some(TUNNELS),
+            ..RuleKey::new(Family::V4, settings.tables.rule_priority + 1, visitors)
+        }),
+    ]);
+    let mut ends = vec![protocol.care_of, protocol.address];
+    ends.dedup();
+    let ends = ends.into_iter().map(DecapsulationEntry::End);
+    objects.extend(ends.map(Object::DecapsulationEntry));
+    objects
+}
+
+/// Of one visitor; `table` is that of its home agent.
+pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u32) -> Vec<Object> {
+    let link = settings.link;
+    let Visit {
+        home,
+        home_agent,
+        care_of,
+        ..
+    } = *visit;
+    let mut objects = vec![Object::Route(Route {
+        key: RouteKey::to_host(settings.tables.visitors(), home),
+        way: Way::Link {
+            link,
+            gateway: None,
+            source: None,
+        },
+    })];
+    // Nobody may ask everybody for it (RFC 5944 §4.2.2).
+    objects.extend(visit.mac.map(|mac| {
+        let address = home.into();
+        let key = NeighbourKey { link, address };
+        Object::Neighbour(Neighbour { key, mac })
+    }));
+    if visit.tunnel != TunnelKind::IpIp {
+        return objects;
+    }
+    let entry = DecapsulationEntry::Visitor {
+        src: home_agent,
+        dst: care_of,
+        inner: home,
+    };
+    objects.push(Object::DecapsulationEntry(entry));
+    let iif = match visit.reverse {
+        Reverse::None => return objects,
+        Reverse::Direct => link,
+        Reverse::Encapsulating => {
+            let entry = DecapsulationEntry::Binding {
+                src: home,
+                dst: settings.protocol.address,
+                inner: home,
+            };
+            objects.push(Object::DecapsulationEntry(entry));
+            TUNNELS
+        }
+    };
+    let way = Way::Encapsulated {
+        link: TUNNELS,
+        encapsulation: Encapsulation {
+            src: care_of,
+            dst: home_agent,
+            ttl: 0,
+            fragmenting: Fragmenting::Allowed,
+        },
+        source: None,
+    };
+    let key = RouteKey {
+        table,
+        dst: Family::V4.any(),
+        metric: 0,
+    };
+    objects.extend([
+        Object::Route(Route {
+            key: RouteKey::end_of(table, Family::V4),
+            way: Way::Unreachable,
+        }),
+        Object::Route(Route { key, way }),
+        Object::Rule(RuleKey {
+            from: Some(host(home.into())),
+            iif: Some(iif),
+            ..RuleKey::new(Family::V4, settings.tables.rule_priority, table)
+        }),
+    ]);
+    objects
+}
