@@ -210,6 +210,9 @@ impl Agent {
             }
             Event::Addresses(own) => self.addresses(now, own),
             Event::Adapters(adapters) => self.adapters(now, adapters),
+            Event::VpnInterfaces(interfaces) => self.vpn_interfaces(now, interfaces),
+            Event::OutboundPolicies(policies) => self.vpn_outbound(now, policies),
+            Event::CommandEnded { run, ended } => self.vpn_command_ended(now, run, ended),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,

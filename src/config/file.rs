@@ -124,7 +124,7 @@ impl<'r, 't> File<'r, 't> {
                 sites: self.tables(&keys::MOBILITY_SITE),
             },
             &mobility::Surroundings {
-                vpns: &vpn.gateways,
+                vpns: &vpn,
                 interception_table: interception.table,
             },
             read_secret,

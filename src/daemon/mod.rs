@@ -2,6 +2,7 @@
 
 mod carrying;
 mod clock;
+mod commands;
 mod control;
 mod datagrams;
 mod events;
@@ -11,6 +12,7 @@ mod memory;
 pub mod privileges;
 mod run;
 pub mod sockets;
+mod vpns;
 mod wiring;
 mod withdraw;
 

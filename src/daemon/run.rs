@@ -11,12 +11,14 @@
 
 use super::carrying::{self, Carrying};
 use super::clock::{self, ClockWatch, WallClock};
+use super::commands::Commands;
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events::{self, Link};
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::sockets;
+use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::{Effect, Reply};
@@ -124,6 +126,8 @@ struct Daemon {
     keeper: Keeper,
     /// Once something has to be carried in user space.
     carrying: Option<Rc<Carrying>>,
+    commands: Commands,
+    vpns: Vpns,
     clock: WallClock,
     /// When the last event came.
     now: Instant,
@@ -160,6 +164,7 @@ impl Daemon {
                         self.handle(event);
                     }
                     if moved {
+                        self.look_at_vpns();
                         self.look_at_adapters();
                     }
                 }
@@ -172,6 +177,7 @@ impl Daemon {
                     self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
                 }
+                Some(event) = inputs.told.recv() => self.handle(event),
                 Some(number) = inputs.kept.recv() => {
                     self.handle(Event::BindingsKept { number });
                 }
@@ -258,6 +264,13 @@ impl Daemon {
         }
     }
 
+    /// Where other software makes them.
+    fn look_at_vpns(&mut self) {
+        if let Some(event) = self.vpns.interfaces(&self.loaded.agent.vpn) {
+            self.handle(event);
+        }
+    }
+
     /// What the tunnels that were found have carried since.
     fn count_carried(&mut self) {
         match listing::own_sas() {
@@ -323,6 +336,8 @@ impl Daemon {
                 // Nobody follows: nobody is told.
                 return drop(self.lines.send(line));
             }
+            Effect::RunCommand { run, command } => return self.commands.run(run, command),
+            Effect::StopCommand(run) => return self.commands.stop(run),
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::KeepBinding { number, kept } => {
@@ -405,6 +420,8 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
+                self.vpns.watch(&self.loaded.agent.vpn);
+                self.look_at_vpns();
                 self.look_at_gateways();
                 self.keeper.try_again();
             }
@@ -444,6 +461,8 @@ struct Inputs {
     datagrams: Datagrams,
     /// How far bindings are kept.
     kept: UnboundedReceiver<u64>,
+    /// By tasks of ours.
+    told: UnboundedReceiver<Event>,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -550,8 +569,9 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     }
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
-    let (told, kept) = mpsc::unbounded_channel();
-    let bindings = bindings.map(|store| KeptBindings::new(store, told));
+    let (sender, kept) = mpsc::unbounded_channel();
+    let bindings = bindings.map(|store| KeptBindings::new(store, sender));
+    let (tell, told) = mpsc::unbounded_channel();
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
@@ -560,6 +580,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         proof,
         datagrams: sockets.datagrams(),
         kept,
+        told,
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -594,6 +615,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         sockets,
         keeper,
         carrying: None,
+        commands: Commands::new(tell.clone()),
+        vpns: Vpns::new(tell),
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
         links: events::links(),
@@ -604,6 +627,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
+    daemon.vpns.watch(&daemon.loaded.agent.vpn);
+    daemon.look_at_vpns();
     daemon.look_at_adapters();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);

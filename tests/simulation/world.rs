@@ -413,6 +413,8 @@ impl World {
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
+                | Effect::RunCommand { .. }
+                | Effect::StopCommand(_)
                 | Effect::Reply { .. } => {}
             }
         }

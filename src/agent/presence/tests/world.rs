@@ -445,6 +445,8 @@ impl World {
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
+                | Effect::RunCommand { .. }
+                | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
                 | Effect::Remember(_) => {}
             }
