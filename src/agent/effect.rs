@@ -40,7 +40,8 @@ pub enum Effect {
         side: Side,
         home: Ipv4Addr,
     },
-    /// Answered with [`super::event::Event::CommandEnded`].
+    /// Answered with [`super::event::Event::CommandEnded`], and [`super::event::Event::VpnSays`] where there is more
+    /// to say.
     RunCommand {
         run: Run,
         command: Command,

@@ -38,6 +38,11 @@ pub enum Event {
         run: Run,
         ended: Ended,
     },
+    /// What such a run has brought up is not what it was; after an error it has gone.
+    VpnSays {
+        run: Run,
+        says: Ended,
+    },
     /// The MAC addresses of the default gateways that are known now: when links or addresses
     /// change, and now and then.
     Gateways(Vec<[u8; 6]>),

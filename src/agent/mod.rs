@@ -213,6 +213,7 @@ impl Agent {
             Event::VpnInterfaces(interfaces) => self.vpn_interfaces(now, interfaces),
             Event::OutboundPolicies(policies) => self.vpn_outbound(now, policies),
             Event::CommandEnded { run, ended } => self.vpn_command_ended(now, run, ended),
+            Event::VpnSays { run, says } => self.vpn_says(now, run, says),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,

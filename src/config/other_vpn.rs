@@ -1,10 +1,10 @@
-//! A `[[vpn]]` of other software, which the commands `up` and `down` bring about and end.
+//! A `[[vpn]]` of other software, which the commands `up` and `down` bring about and end, or strongSwan's charon.
 
 use super::report::Report;
 use super::section::Section;
 use super::values::{self, Reason};
 use super::vpn;
-use crate::agent::vpn::settings::{Commands, OtherVpn, Shape};
+use crate::agent::vpn::settings::{Driver, OtherVpn, Shape};
 use crate::kernel::desired::{InvalidLinkName, LinkName};
 use std::path::Path;
 use std::time::Duration;
@@ -15,17 +15,28 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What says how other software's VPN is run.
-const ITS_KEYS: [&str; 5] = ["up", "down", "command-patience", "interface", "address"];
+const ITS_KEYS: [&str; 8] = [
+    "up",
+    "down",
+    "vici",
+    "connection",
+    "child",
+    "command-patience",
+    "interface",
+    "address",
+];
+const OF_PROGRAMS: [&str; 2] = ["up", "down"];
+const OF_CHARON: [&str; 3] = ["vici", "connection", "child"];
 /// What only our own needs.
 const OUR_KEYS: [&str; 4] = ["peer", "local", "subnets", "start"];
 
 pub(super) fn is_other(section: &Section<'_, '_>) -> bool {
-    section.has("up") || section.has("down")
+    ["up", "down", "vici"].iter().any(|key| section.has(key))
 }
 
 /// In a `[[vpn]]` of our own.
 pub(super) fn refuse(report: &Report<'_>, section: &Section<'_, '_>) {
-    let reason = "it is of a VPN of other software, which has the commands `up` and `down`";
+    let reason = "it is of a VPN of other software, which has `up` and `down`, or `vici`";
     refuse_all(report, section, &ITS_KEYS, reason);
 }
 
@@ -37,12 +48,15 @@ fn refuse_all(report: &Report<'_>, section: &Section<'_, '_>, keys: &[&'static s
 }
 
 pub(super) fn read(report: &Report<'_>, section: &Section<'_, '_>) -> Option<OtherVpn> {
-    let reason = "other software decides that: leave it out beside `up` and `down`";
+    let reason = "other software decides that: leave it out";
     refuse_all(report, section, &OUR_KEYS, reason);
     let name = section.required("name", vpn::name);
     let gateway = section.optional("gateway", values::address);
-    let up = command(report, section, "up");
-    let down = command(report, section, "down");
+    let driver = if section.has("vici") {
+        charon(report, section)
+    } else {
+        programs(report, section)
+    };
     let mut patience = PATIENCE;
     section.set("command-patience", &mut patience, |v| {
         values::duration(v, SECOND..=600 * SECOND)
@@ -64,12 +78,34 @@ pub(super) fn read(report: &Report<'_>, section: &Section<'_, '_>) -> Option<Oth
     Some(OtherVpn {
         name: name?,
         gateway,
-        commands: Commands {
-            up: up?,
-            down: down?,
-            patience,
-        },
+        driver: driver?,
+        patience,
         shape,
+    })
+}
+
+fn programs(report: &Report<'_>, section: &Section<'_, '_>) -> Option<Driver> {
+    let reason = "it belongs to `vici`, which is not there";
+    refuse_all(report, section, &OF_CHARON, reason);
+    let up = command(report, section, "up");
+    let down = command(report, section, "down");
+    Some(Driver::Programs {
+        up: up?,
+        down: down?,
+    })
+}
+
+fn charon(report: &Report<'_>, section: &Section<'_, '_>) -> Option<Driver> {
+    let reason = "charon brings this VPN up: leave out either this or `vici`";
+    refuse_all(report, section, &OF_PROGRAMS, reason);
+    let socket = section.required("vici", values::absolute_path);
+    let connection = section.required("connection", vpn::name);
+    let child = section.optional("child", vpn::name);
+    let connection = connection?;
+    Some(Driver::Charon {
+        socket: socket?,
+        child: child.unwrap_or_else(|| connection.clone()),
+        connection,
     })
 }
 

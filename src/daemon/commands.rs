@@ -1,8 +1,9 @@
 //! Runs the commands that the agent wants run: never through a shell, each in a process group of its own and for
 //! a limited time.
 
+use super::charon;
 use crate::agent::event::Event;
-use crate::agent::vpn::commands::{Command, Ended, Run};
+use crate::agent::vpn::commands::{Charon, Command, Ended, Program, Run};
 use crate::config::trusted;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -49,7 +50,10 @@ impl Commands {
         self.running.retain(|_, task| !task.is_finished());
         let told = self.told.clone();
         let task = tokio::task::spawn_local(async move {
-            let ended = ended(&command).await;
+            let ended = match &command {
+                Command::Program(program) => ended(program).await,
+                Command::Charon(charon) => return follow(run, charon, &told).await,
+            };
             // The agent ends, where nobody hears it.
             let _ = told.send(Event::CommandEnded { run, ended });
         });
@@ -60,6 +64,23 @@ impl Commands {
         if let Some(task) = self.running.remove(&run) {
             task.abort();
         }
+    }
+}
+
+/// Until it has gone, or is stopped.
+async fn follow(run: Run, charon: &Charon, told: &UnboundedSender<Event>) {
+    let (ended, following) = match charon::run(charon).await {
+        Ok((said, following)) => (Ok(said), following),
+        Err(reason) => (Err(reason), None),
+    };
+    let mut is_heard = told.send(Event::CommandEnded { run, ended }).is_ok();
+    let Some(mut following) = following else {
+        return;
+    };
+    while is_heard {
+        let says = following.next().await;
+        let is_over = says.is_err();
+        is_heard = told.send(Event::VpnSays { run, says }).is_ok() && !is_over;
     }
 }
 
@@ -83,7 +104,7 @@ impl Drop for Group {
     }
 }
 
-async fn ended(command: &Command) -> Ended {
+async fn ended(command: &Program) -> Ended {
     let program = command.words.first().map_or("", String::as_str);
     trusted::check_program(Path::new(program)).map_err(|error| error.to_string())?;
     let mut child = process::Command::new(program)
@@ -187,8 +208,8 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
     use tokio::task::LocalSet;
 
-    fn shell(script: &str, limit: Duration) -> Command {
-        Command {
+    fn shell(script: &str, limit: Duration) -> Program {
+        Program {
             words: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             environment: vec![("XFRM_AGENT_LOCAL", "198.51.100.5".to_owned())],
             limit,
@@ -211,7 +232,7 @@ mod tests {
         assert_eq!(failed, Err("/bin/sh ended with status 3: busy".to_owned()));
         let killed = run("kill -9 $$").await;
         assert_eq!(killed, Err("/bin/sh was ended by signal 9".to_owned()));
-        let missing = Command {
+        let missing = Program {
             words: vec!["/nonexistent/up".to_owned()],
             ..shell("", Duration::from_secs(1))
         };
@@ -267,10 +288,16 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 let mut commands = Commands::new(told);
-                commands.run(Run(1), shell(&script, Duration::from_secs(20)));
+                commands.run(
+                    Run(1),
+                    Command::Program(shell(&script, Duration::from_secs(20))),
+                );
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 commands.stop(Run(1));
-                commands.run(Run(2), shell("true", Duration::from_secs(20)));
+                commands.run(
+                    Run(2),
+                    Command::Program(shell("true", Duration::from_secs(20))),
+                );
                 let ended = heard.recv().await;
                 let is_second = matches!(
                     ended,

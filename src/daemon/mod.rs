@@ -1,6 +1,7 @@
 //! Layer 4: connects the agent to sockets, the kernel, the clock and people.
 
 mod carrying;
+mod charon;
 mod clock;
 mod commands;
 mod control;

@@ -361,7 +361,8 @@ impl Layout<'_> {
                         };
                         self.below(system, &below);
                     }
-                    Through::Vpn if !self.is_protected(local) => return,
+                    // Without an adapter of the VPN it would have to be UDP.
+                    Through::Vpn if !self.is_v(local) => return,
                     Through::Vpn | Through::OuterHome => {
                         self.open(remote, local);
                         self.tunnel(NESTED, LinkKind::IpInIpBetween { local, remote });
@@ -446,6 +447,11 @@ impl Layout<'_> {
     /// Whether the VPN takes what comes from there.
     fn is_protected(&self, local: Ipv4Addr) -> bool {
         self.around.vpn.is_some_and(|vpn| vpn.address == local)
+    }
+
+    fn is_v(&self, local: Ipv4Addr) -> bool {
+        let has_adapter = |vpn: VpnEnd| vpn.adapter != VpnAdapter::None;
+        self.is_protected(local) && self.around.vpn.is_some_and(has_adapter)
     }
 
     fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {

@@ -1,17 +1,24 @@
 //! The commands that bring other software's VPN up and down: what they are told, and what they say.
 
-use super::settings::OtherVpn;
+use super::settings::{Driver, OtherVpn};
 use crate::kernel::desired::LinkName;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One run of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Run(pub u64);
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Program(Program),
+    Charon(Charon),
+}
+
 /// To be run as it is, with this environment and no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub struct Program {
     /// The program and its arguments; not empty.
     pub words: Vec<String>,
     pub environment: Vec<(&'static str, String)>,
@@ -19,11 +26,23 @@ pub struct Command {
     pub limit: Duration,
 }
 
+/// For strongSwan's charon. What it has brought up is followed until the run is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charon {
+    pub socket: PathBuf,
+    pub connection: String,
+    pub child: String,
+    pub direction: Direction,
+    /// Where it must begin.
+    pub local: Option<IpAddr>,
+    pub limit: Duration,
+}
+
 /// How it ended: with what it said, or why it did not work.
 pub type Ended = Result<String, String>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub enum Direction {
     Up,
     Down,
 }
@@ -38,28 +57,50 @@ pub(super) struct Below {
 }
 
 pub(super) fn command(vpn: &OtherVpn, direction: Direction, below: Below) -> Command {
-    let (words, name) = match direction {
-        Direction::Up => (&vpn.commands.up, "up"),
-        Direction::Down => (&vpn.commands.down, "down"),
+    let limit = vpn.patience;
+    match &vpn.driver {
+        Driver::Programs { up, down } => {
+            let words = match direction {
+                Direction::Up => up,
+                Direction::Down => down,
+            };
+            Command::Program(Program {
+                words: words.clone(),
+                environment: environment(vpn, direction, below),
+                limit,
+            })
+        }
+        Driver::Charon {
+            socket,
+            connection,
+            child,
+        } => Command::Charon(Charon {
+            socket: socket.clone(),
+            connection: connection.clone(),
+            child: child.clone(),
+            direction,
+            local: below.local,
+            limit,
+        }),
+    }
+}
+
+fn environment(vpn: &OtherVpn, direction: Direction, below: Below) -> Vec<(&'static str, String)> {
+    let action = match direction {
+        Direction::Up => "up",
+        Direction::Down => "down",
     };
-    let mut environment = vec![
-        ("XFRM_AGENT_ACTION", name.to_owned()),
-        ("XFRM_AGENT_VPN", vpn.name.clone()),
-    ];
-    let known = [
+    let all = [
+        ("XFRM_AGENT_ACTION", Some(action.to_owned())),
+        ("XFRM_AGENT_VPN", Some(vpn.name.clone())),
         ("XFRM_AGENT_GATEWAY", vpn.gateway.map(|it| it.to_string())),
         ("XFRM_AGENT_LOCAL", below.local.map(|it| it.to_string())),
         ("XFRM_AGENT_ADAPTER", below.adapter.map(|it| it.to_string())),
     ];
-    let known = known
+    let known = all
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
-    environment.extend(known);
-    Command {
-        words: words.clone(),
-        environment,
-        limit: vpn.commands.patience,
-    }
+    known.collect()
 }
 
 /// V, as `up` has said it on a line of its own: the last such line holds. `Ok(None)` is `no-address`.

@@ -8,6 +8,7 @@
 //!          Failed        Falling ←── down ── any          Falling ── ended ──→ gone
 //! ```
 //!
+//! strongSwan's charon tells of what it has brought up until it is stopped: another V, or that it has gone.
 //! Software that watches its VPN itself brings it back without a command: Waiting and Up follow what is seen.
 
 use super::commands::{self, Below, Command, Direction, Ended, Run};
@@ -32,16 +33,20 @@ enum Stage {
         run: Run,
     },
     Waiting {
+        run: Run,
         said: Option<Ipv4Addr>,
         lost: Lost,
     },
     Up {
+        run: Run,
         address: Option<Ipv4Addr>,
         said: Option<Ipv4Addr>,
     },
     Failed {
         reason: String,
     },
+    /// Whoever brought it up says so.
+    Gone,
     Falling {
         run: Run,
     },
@@ -78,11 +83,10 @@ impl Other {
 
     /// The command that ends it, and the run that it cuts short. `None` where it is ending already.
     pub(super) fn fall(&mut self, run: Run) -> Option<(Command, Option<Run>)> {
-        let cut_short = match self.stage {
-            Stage::Falling { .. } => return None,
-            Stage::Rising { run } => Some(run),
-            _ => None,
-        };
+        if matches!(self.stage, Stage::Falling { .. }) {
+            return None;
+        }
+        let cut_short = self.run();
         self.stage = Stage::Falling { run };
         let command = commands::command(&self.vpn, Direction::Down, self.below);
         Some((command, cut_short))
@@ -91,8 +95,16 @@ impl Other {
     /// Whether a command may bring it up now.
     pub(super) fn is_idle(&self) -> bool {
         let was_lost = Lost::Yes;
-        matches!(&self.stage, Stage::Failed { .. })
+        matches!(&self.stage, Stage::Failed { .. } | Stage::Gone)
             || matches!(&self.stage, Stage::Waiting { lost, .. } if *lost == was_lost)
+    }
+
+    /// Which may have more to say.
+    pub(super) fn run(&self) -> Option<Run> {
+        match self.stage {
+            Stage::Rising { run } | Stage::Waiting { run, .. } | Stage::Up { run, .. } => Some(run),
+            Stage::Failed { .. } | Stage::Gone | Stage::Falling { .. } => None,
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -113,6 +125,7 @@ impl Other {
                 });
                 self.stage = match said {
                     Ok(said) => Stage::Waiting {
+                        run,
                         said,
                         lost: Lost::No,
                     },
@@ -126,16 +139,34 @@ impl Other {
         }
     }
 
+    /// Of what this run has brought up, without having been asked.
+    pub(super) fn says(&mut self, run: Run, says: Ended) {
+        match &mut self.stage {
+            Stage::Waiting { run: it, said, .. } | Stage::Up { run: it, said, .. }
+                if *it == run =>
+            {
+                match (says, self.vpn.shape) {
+                    (Err(_), _) => self.stage = Stage::Gone,
+                    (Ok(output), Shape::Said) => {
+                        *said = commands::said(&output).unwrap_or(*said);
+                    }
+                    (Ok(_), Shape::Interface(_) | Shape::NoAddress) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// What is seen decides between Waiting and Up.
     pub(super) fn see(&mut self, sight: Sight<'_>) {
-        let (said, lost) = match self.stage {
-            Stage::Waiting { said, lost } => (said, lost),
-            Stage::Up { said, .. } => (said, Lost::Yes),
+        let (run, said, lost) = match self.stage {
+            Stage::Waiting { run, said, lost } => (run, said, lost),
+            Stage::Up { run, said, .. } => (run, said, Lost::Yes),
             _ => return,
         };
         self.stage = match self.address(said, sight) {
-            Ok(address) => Stage::Up { address, said },
-            Err(Unseen) => Stage::Waiting { said, lost },
+            Ok(address) => Stage::Up { run, address, said },
+            Err(Unseen) => Stage::Waiting { run, said, lost },
         };
     }
 
@@ -179,7 +210,8 @@ impl Other {
     pub(super) fn state(&self) -> VpnState {
         match &self.stage {
             Stage::Rising { .. } | Stage::Waiting { lost: Lost::No, .. } => VpnState::Connecting,
-            Stage::Waiting {
+            Stage::Gone
+            | Stage::Waiting {
                 lost: Lost::Yes, ..
             } => VpnState::Down,
             Stage::Up { address, .. } => VpnState::Up(self.connection(*address)),

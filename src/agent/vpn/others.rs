@@ -33,6 +33,14 @@ impl Agent {
         }
     }
 
+    pub(in crate::agent) fn vpn_says(&mut self, now: Instant, run: Run, says: Ended) {
+        if let Err(reason) = &says {
+            self.tell(now, "vpn-lost", reason.clone());
+        }
+        self.other_changes(now, |other| other.says(run, says));
+        self.other_seen(now);
+    }
+
     /// The commands are run in the order of the wishes: what ends is waited for.
     pub(super) fn other_rise(&mut self, now: Instant, vpn: OtherVpn) {
         if matches!(&self.vpn.phase, Phase::Other(other) if !other.is_idle()) {
@@ -47,6 +55,9 @@ impl Agent {
         };
         let run = self.vpn.next_run();
         let (other, command) = Other::rise(vpn, below, run);
+        if let Phase::Other(before) = &self.vpn.phase {
+            self.effects.extend(before.run().map(Effect::StopCommand));
+        }
         self.effects.push_back(Effect::RunCommand { run, command });
         self.vpn.enter(now, Phase::Other(Box::new(other)));
         self.other_rely();

@@ -4,6 +4,7 @@ use crate::ike::settings::Gateway;
 use crate::kernel::desired::LinkName;
 use crate::net::{Identity, IpNet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
@@ -35,17 +36,23 @@ pub struct OtherVpn {
     pub name: String,
     /// For the commands; we send nothing there.
     pub gateway: Option<IpAddr>,
-    pub commands: Commands,
+    pub driver: Driver,
+    /// How long bringing it up may take, and how long ending it.
+    pub patience: Duration,
     pub shape: Shape,
 }
 
-/// Programs with their arguments.
+/// How it is brought up and ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commands {
-    pub up: Vec<String>,
-    pub down: Vec<String>,
-    /// How long either may take.
-    pub patience: Duration,
+pub enum Driver {
+    /// By programs, each with its arguments.
+    Programs { up: Vec<String>, down: Vec<String> },
+    /// By strongSwan's charon, which has this connection and child, over its VICI socket.
+    Charon {
+        socket: PathBuf,
+        connection: String,
+        child: String,
+    },
 }
 
 /// How it shows itself, and so where V is found.
@@ -53,7 +60,7 @@ pub struct Commands {
 pub enum Shape {
     /// V is the address of this interface, and what is sent from V goes into it.
     Interface(LinkName),
-    /// Policies of the kernel protect what is sent from V; `up` says V, or that there is none.
+    /// Policies of the kernel protect what is sent from V; who brings it up says V, or that there is none.
     Said,
     /// Policies of the kernel protect what we send from our own address (FIG. 10).
     NoAddress,
@@ -92,8 +99,10 @@ impl VpnSettings {
 
     /// What may be run.
     pub fn programs(&self) -> impl Iterator<Item = &str> {
-        let commands = self.others.iter().map(|other| &other.commands);
-        let words = commands.flat_map(|commands| [commands.up.first(), commands.down.first()]);
+        let words = self.others.iter().flat_map(|other| match &other.driver {
+            Driver::Programs { up, down } => [up.first(), down.first()],
+            Driver::Charon { .. } => [None, None],
+        });
         words.flatten().map(String::as_str)
     }
 

@@ -1,7 +1,7 @@
 //! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`.
 
 use super::*;
-use crate::agent::vpn::settings::{Shape, Start};
+use crate::agent::vpn::settings::{Driver, Shape, Start};
 
 #[test]
 fn a_vpn_and_a_gateway_are_read() {
@@ -81,8 +81,11 @@ fn a_vpn_of_other_software_is_read_in_each_of_its_shapes() {
             whole()
         ));
         let other = loaded.agent.vpn.others[0].clone();
-        assert_eq!(other.commands.up, ["/bin/sh", "-c", "exit 0"]);
-        assert_eq!(other.commands.down, ["/bin/true"]);
+        let Driver::Programs { up, down } = other.driver else {
+            panic!("{:?}", other.driver);
+        };
+        assert_eq!(up, ["/bin/sh", "-c", "exit 0"]);
+        assert_eq!(down, ["/bin/true"]);
         other.shape
     };
     assert_eq!(shape(""), Shape::Said);
@@ -92,6 +95,23 @@ fn a_vpn_of_other_software_is_read_in_each_of_its_shapes() {
         shape("interface = \"tun0\"\ngateway = \"192.0.2.6\""),
         Shape::Interface(tun0)
     );
+}
+
+#[test]
+fn strongswan_is_read_with_the_child_of_its_connections_name() {
+    let charon = |child: &str| {
+        let table =
+            "[[vpn]]\nname = \"office\"\nvici = \"/run/charon.vici\"\nconnection = \"moving\"";
+        let loaded = load_text(&format!("{}\n{table}\n{child}\n", whole()));
+        loaded.agent.vpn.others[0].driver.clone()
+    };
+    let expected = |child: &str| Driver::Charon {
+        socket: "/run/charon.vici".into(),
+        connection: "moving".into(),
+        child: child.into(),
+    };
+    assert_eq!(charon(""), expected("moving"));
+    assert_eq!(charon("child = \"net\""), expected("net"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::agent::vpn::commands::Ended;
-use crate::agent::vpn::settings::{Commands, OtherVpn, Shape};
+use crate::agent::vpn::settings::{Driver, OtherVpn, Shape};
 use crate::kernel::desired::{
     Action, Direction, IpsecProtocol, Level as Needed, LinkName, Mark, Mode, Policy, PolicyKey,
     Template,
@@ -19,14 +19,21 @@ fn office(shape: Shape) -> VpnSettings {
         others: vec![OtherVpn {
             name: "office".into(),
             gateway: Some([192, 0, 2, 1].into()),
-            commands: Commands {
+            driver: Driver::Programs {
                 up: words("up"),
                 down: words("down"),
-                patience: Duration::from_secs(20),
             },
+            patience: Duration::from_secs(20),
             shape,
         }],
         ..VpnSettings::default()
+    }
+}
+
+fn program(command: &commands::Command) -> &commands::Program {
+    match command {
+        commands::Command::Program(program) => program,
+        commands::Command::Charon(charon) => panic!("{charon:?}"),
     }
 }
 
@@ -73,7 +80,7 @@ impl Laptop {
     fn ran(&self) -> Vec<&str> {
         self.commands
             .iter()
-            .map(|(_, command)| command.words[1].as_str())
+            .map(|(_, command)| program(command).words[1].as_str())
             .collect()
     }
 
@@ -137,7 +144,7 @@ fn the_command_is_told_what_to_bind_to_and_s_follows_the_interface() {
     let mut laptop = outside(Shape::Interface(tun0()));
     let (_, command) = &laptop.commands[0];
     let told = |name| {
-        let mut variables = command.environment.iter();
+        let mut variables = program(command).environment.iter();
         variables
             .find(|(it, _)| *it == name)
             .map(|(_, value)| value.as_str())
@@ -240,6 +247,24 @@ fn what_the_command_says_is_v_where_policies_protect_it() {
     laptop.ended(Ok("connected\n".into()));
     let view = laptop.agent.snapshot(laptop.now).vpn;
     assert!(view.reason.contains("neither"), "{view:?}");
+}
+
+#[test]
+fn what_was_brought_up_may_get_another_v_or_go() {
+    let mut laptop = outside(Shape::Said);
+    let run = laptop.commands[0].0;
+    laptop.ended(Ok("address 10.30.0.4".into()));
+    laptop.policies(Some(V));
+    assert_eq!(laptop.ways(), [END], "they protect another V");
+    let says = Ok("address 10.30.0.5".into());
+    laptop.hand(Event::VpnSays { run, says });
+    laptop.pass(Duration::from_millis(100));
+    assert!(laptop.is_nested(), "{:?}", laptop.ways());
+    let says = Err("charon has ended net of office".into());
+    laptop.hand(Event::VpnSays { run, says });
+    assert_eq!(laptop.ways(), [END], "whatever policies are there");
+    laptop.pass(Duration::from_millis(100));
+    assert_eq!(laptop.ran(), ["up", "up"]);
 }
 
 #[test]
