@@ -315,6 +315,8 @@ fn one_by_one(proxies: usize) -> Spread {
     Spread::of(times)
 }
 
+const SETTLING: Duration = Duration::from_millis(300);
+
 /// What the processor's caches hold when a round begins.
 #[derive(Clone, Copy)]
 enum Caches {
@@ -354,6 +356,8 @@ struct AllAtOnce {
 fn all_at_once(contacts: usize, caches: Caches) -> AllAtOnce {
     let mut machine = Machine::start(settings(contacts, 0));
     let mut round = |place: &str| {
+        // The kernel frees what the round before has replaced on its own time.
+        std::thread::sleep(SETTLING);
         caches.prepare();
         let (start, processor) = (Instant::now(), processor_time());
         (0..contacts).for_each(|n| machine.set(n, place));

@@ -171,10 +171,11 @@ start_own_agent() {
 }
 
 # configure_dual: 103 as a dual client whose VPN is our own, to the gateway 104, with home agents of ours on 102i and 102o. S has its
-# home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside.
+# home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside; T has its home in the network $4
+# behind the interface $5 of 102o, or nowhere.
 configure_dual() {
     share_secret vpn.psk 103 104
-    configure_dual_client "${1:-}" <<END
+    configure_dual_client "${1:-}" '' "${4:-}" <<END
 [[peer]]
 id = "gw.example"
 psk-file = "vpn.psk"
@@ -203,16 +204,17 @@ subnets = "10.10.0.0/16"
 peer = "laptop.example"
 addresses = "$vpn_address"
 END
-    start_dual_agents "${2:-}" "${3:-}"
+    start_dual_agents "${2:-}" "${3:-}" "${5:-}"
     start_agent 104
     start_agent 103
 }
 
-# configure_dual_client: 103 as a dual client with the VPN `enterprise` that standard input has, S in the network $1 or nowhere, and
-# the lines $2 in [mobility].
+# configure_dual_client: 103 as a dual client with the VPN `enterprise` that standard input has, S in the network $1 or nowhere, the
+# lines $2 in [mobility], and T in the network $3 or nowhere.
 configure_dual_client() {
-    local network=''
+    local network='' outer_network=''
     [[ -z ${1:-} ]] || network="home-network = \"$1\""
+    [[ -z ${3:-} ]] || outer_network="home-network = \"$3\""
     # The home agents go on with theirs.
     if [[ ! -e $(agent_folder 103)/inner.key ]]; then
         share_secret inner.key 103 102i
@@ -242,15 +244,17 @@ spi = 256
 algorithm = "hmac-sha256"
 key-file = "outer.key"
 vpn = "enterprise"
+$outer_network
 END
     } | configure 103
 }
 
-# start_dual_agents [NETWORKS [LINK]]: the home agents 102i, for which NETWORKS are inside, and 102o.
+# start_dual_agents [NETWORKS [LINK [OUTER-LINK]]]: the home agents 102i, for which NETWORKS are inside, and 102o, with physical home
+# networks on these links.
 start_dual_agents() {
     start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
         "${1:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${2:-}"
-    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key
+    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key '' "${3:-}"
 }
 
 # mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.

@@ -15,7 +15,7 @@
 #                                each prefix through the gateway of its own address family
 #   blackhole NODE PREFIX[,PREFIX...]
 #                                packets there vanish without an answer
-#   nat NODE PEER                what NODE forwards to PEER leaves in NODE's name, except towards 10.0.0.0/8, so that what is
+#   nat NODE PEER                what NODE forwards from private addresses to PEER leaves in its name, except towards 10.0.0.0/8, so that what is
 #                                about to enter a VPN stays as it is
 #   firewall NODE PEER[,PEER...] what comes from PEER is not forwarded to 10.0.0.0/8, except answers and what came by IPsec
 #   allow NODE FROM TO           that firewall lets packets from the one address to the other through
@@ -112,7 +112,7 @@ add_nat() {
 table ip lab-nat-$2 {
     chain leaving {
         type nat hook postrouting priority srcnat
-        oifname "to-$2" ip daddr != 10.0.0.0/8 masquerade
+        oifname "to-$2" ip saddr { 10.0.0.0/8, 192.168.0.0/16 } ip daddr != 10.0.0.0/8 masquerade
     }
 }
 END

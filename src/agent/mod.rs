@@ -408,21 +408,21 @@ impl Agent {
     }
 
     /// For whoever follows `events`, and for the log.
-    fn tell(&mut self, now: Instant, kind: &str, detail: String) {
+    fn tell(&mut self, now: Instant, kind: &'static str, detail: String) {
         self.line(now, Level::INFO, kind, detail);
     }
 
     /// For whoever follows `events`. Strangers can cause as many of these as the rate limits let
     /// them, so the log has them at `debug`.
-    fn publish(&mut self, now: Instant, kind: &str, detail: String) {
+    fn publish(&mut self, now: Instant, kind: &'static str, detail: String) {
         self.line(now, Level::DEBUG, kind, detail);
     }
 
-    fn line(&mut self, now: Instant, level: Level, kind: &str, detail: String) {
+    fn line(&mut self, now: Instant, level: Level, kind: &'static str, detail: String) {
         let at = now.saturating_duration_since(self.started).as_secs_f64();
         let line = EventView {
             at,
-            kind: kind.to_owned(),
+            kind: kind.into(),
             detail,
         };
         self.afterwards.push_back(Effect::Tell { line, level });

@@ -3,6 +3,7 @@
 
 use super::mobility::view::MobilityView;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Everything, as `status --json` prints it. Lists are in a stable order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -209,6 +210,6 @@ pub struct EventView {
     /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`,
     /// `kernel-accepted`, `mobile-registered`, `mobile-deregistered`, `mobile-expired`,
     /// `mobile-revoked`, `mobile-denied`, `revocation-acknowledged`, `revocation-unanswered`.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     pub detail: String,
 }

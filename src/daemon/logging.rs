@@ -27,7 +27,7 @@ pub(super) fn start(level: Level) {
 
 /// What the agent tells. A macro's level is fixed where it stands.
 pub(super) fn line(line: &EventView, level: Level) {
-    let EventView { kind, detail, .. } = line;
+    let (kind, detail) = (&*line.kind, &*line.detail);
     if level == Level::INFO {
         tracing::info!(kind, detail);
     } else {

@@ -46,9 +46,12 @@ impl FromStr for Entity {
             Some((user, domain))
                 if printable && !user.is_empty() && !domain.is_empty() && !domain.contains('@') =>
             {
-                Ok(Self(
-                    format!("{user}@{}", domain.to_ascii_lowercase()).into(),
-                ))
+                let mut name: Arc<str> = text.into();
+                let domain_at = user.len() + 1;
+                if let Some(name) = Arc::get_mut(&mut name) {
+                    name[domain_at..].make_ascii_lowercase();
+                }
+                Ok(Self(name))
             }
             _ => Err(InvalidName::Entity),
         }

@@ -169,7 +169,9 @@ impl Laptop {
                     }
                 }
                 Effect::Reply { reply, .. } => self.replies.push(reply),
-                Effect::Tell { line, level } if level == Level::INFO => self.told.push(line.kind),
+                Effect::Tell { line, level } if level == Level::INFO => {
+                    self.told.push(line.kind.into_owned());
+                }
                 Effect::RunCommand { run, command } => self.commands.push((run, command)),
                 Effect::StopCommand(run) => self.stopped.push(run),
                 _ => {}

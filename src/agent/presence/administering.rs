@@ -3,7 +3,7 @@
 use super::commands::{
     Ask, PolicyCommand, PolicyEntry, PresenceCommand, PresenceEntry, SetPresence,
 };
-use super::relations::{Effect, Inquiry, Relations};
+use super::relations::{Effect, Inquiry, Relations, detail};
 use super::rows;
 use crate::agent::effect::Reply;
 use crate::agent::event::Token;
@@ -161,7 +161,7 @@ impl Relations {
                 addresses,
                 ..
             } = &kept.presence;
-            let mut detail = format!("{entity}: {location}");
+            let mut detail = detail(format_args!("{entity}: {location}"));
             let mut before = " at ";
             for address in addresses {
                 write!(detail, "{before}{address}").expect("a String takes all text");

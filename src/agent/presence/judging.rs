@@ -1,7 +1,7 @@
 //! What follows from presence for each address of a contact.
 
 use super::relation::Relation;
-use super::relations::{FORMER, Relations, Timer};
+use super::relations::{FORMER, Relations, Timer, detail};
 use crate::agent::wishes::Wishes;
 use crate::net::Family;
 use crate::presence::rules::{Clause, Moment, Standing, Verdict, contradicts, judge};
@@ -164,7 +164,8 @@ impl Relations {
         };
         relation.install(wishes);
         let clause = relation.decision.applied().last();
-        let detail = clause.map(|c| format!("{address}: {} ({})", c.protection, c.because));
+        let detail =
+            clause.map(|c| detail(format_args!("{address}: {} ({})", c.protection, c.because)));
         let relaxed = relation.is_relaxed();
         self.tell("protection", detail.unwrap_or_default());
         if relaxed && self.timers.deadline(&Timer::Renew).is_none() {

@@ -18,7 +18,7 @@ use crate::kernel::desired::{Direction, Policy, PolicyKey};
 use crate::presence::decisions::Decision;
 use crate::presence::exchange::{Demanded, MAX_DEMANDS, Posture};
 use crate::presence::row::Mode;
-use crate::presence::rules::{Clause, Verdict, protection_of};
+use crate::presence::rules::{Clause, Verdict, classes, protection_of};
 use crate::presence::{Class, Demand, Entity, Protection, Protocols, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -362,27 +362,6 @@ fn satisfies(a: &[Clause], b: &[Clause]) -> bool {
     classes(a.iter().chain(b).map(|clause| clause.class))
         .into_iter()
         .all(|class| protection_of(a, class).satisfies(protection_of(b, class)))
-}
-
-/// The classes, and what any two have in common: the narrower first.
-fn classes(of: impl Iterator<Item = Class>) -> Vec<Class> {
-    let mut all: Vec<Class> = of.collect();
-    let pairs: Vec<Class> = all
-        .iter()
-        .enumerate()
-        .flat_map(|(at, a)| all[at + 1..].iter().filter_map(|b| a.intersect(*b)))
-        .collect();
-    all.extend(pairs);
-    all.push(Class::ANY);
-    all.sort_unstable();
-    all.dedup();
-    let breadth = |class: &Class| {
-        usize::from(class.protocol == Class::ANY.protocol)
-            + usize::from(class.own_port == Class::ANY.own_port)
-            + usize::from(class.peer_port == Class::ANY.peer_port)
-    };
-    all.sort_by_key(breadth);
-    all
 }
 
 fn joined<'a>(clauses: &'a [Clause], demanded: &[Demanded]) -> Cow<'a, [Clause]> {

@@ -23,6 +23,7 @@ use crate::presence::rules::{Clause, Moment, protection_of};
 use crate::presence::{Class, Entity, Keep, Location, Row, Timestamp};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -152,6 +153,14 @@ struct Wall {
     at: Instant,
     unix: Timestamp,
     offset: i32,
+}
+
+/// A line of `events`. `format!` begins small and grows, and each growth of memory whose neighbours the
+/// writer's thread frees waits for that thread.
+pub(super) fn detail(of: fmt::Arguments<'_>) -> String {
+    let mut line = String::with_capacity(96);
+    line.write_fmt(of).expect("a String takes all text");
+    line
 }
 
 impl Relations {

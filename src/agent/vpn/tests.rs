@@ -198,7 +198,7 @@ impl World {
                     }
                 }
                 Effect::Remember(selectors) => host.remembered = selectors,
-                Effect::Tell { line, .. } => host.told.push(line.kind),
+                Effect::Tell { line, .. } => host.told.push(line.kind.into_owned()),
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
                 Effect::SendAs { .. }
                 | Effect::SendRegistration(_)

@@ -7,7 +7,7 @@
 //! thread and back, and [`Writer::apply_at_once`] does it while the thread has nothing to do.
 //!
 //! ```text
-//! Writer::apply ─→ queue ─→ merge all that waits ─→ plan ─→ carry out ─→ Report
+//! Writer::apply ─→ inbox ─→ merge all that waits ─→ plan ─→ carry out ─→ Report
 //! Writer::apply_at_once, few and nothing waits ────↗   ↑       │
 //!                                              observed ←── SA, POLICY, EXPIRE, (the kernel's
 //!                                                 LINK, ADDR, ROUTE, RULE, nftables  own word)
@@ -15,6 +15,7 @@
 
 mod carry_out;
 mod grace_periods;
+mod inbox;
 mod kernel_state;
 mod links;
 mod paths;
@@ -30,11 +31,12 @@ use super::desired::{Change, Key, Revision};
 use super::events::KernelEvent;
 use super::netlink::error::KernelError;
 use super::observed::{ObservedPolicy, ObservedSa};
+use inbox::{Closed, Command, Inbox};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use task::Task;
 use thread::Thread;
@@ -95,20 +97,12 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-enum Command {
-    Apply(Change),
-    ForgetAcquires,
-    Stop(Stop, oneshot::Sender<Vec<Refusal>>),
-}
-
 /// Dropping it without [`Writer::stop`] leaves everything in the kernel, as `kill -9` does.
 #[derive(Debug)]
 pub struct Writer {
     /// The thread's, while it does anything.
     task: Arc<Mutex<Task>>,
-    commands: mpsc::Sender<Command>,
-    /// How many of them were not merged yet.
-    queued: Arc<AtomicUsize>,
+    inbox: Arc<Inbox>,
     wake: Wake,
 }
 
@@ -154,18 +148,17 @@ impl Writer {
     /// Sockets and the thread belong to the network namespace of the calling thread. The channel of
     /// reports closes when the thread has ended.
     pub fn start(options: Options) -> Result<(Self, Found, UnboundedReceiver<Report>), StartError> {
-        let (commands, queue) = mpsc::channel();
         let (reports, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (wake, woken) = Wake::pair().map_err(StartError::Thread)?;
         let task = Task::open(options)?;
         let found = task.found();
         let events = task.event_sockets().map_err(StartError::Thread)?;
         let task = Arc::new(Mutex::new(task));
-        let queued = Arc::default();
+        let inbox = Arc::<Inbox>::default();
         let thread = Thread {
             task: Arc::clone(&task),
-            queue,
-            queued: Arc::clone(&queued),
+            inbox: Arc::clone(&inbox),
+            taken: Vec::new(),
             wake: woken,
             events,
             reports,
@@ -174,19 +167,14 @@ impl Writer {
             .name("kernel-writer".into())
             .spawn(move || thread.run())
             .map_err(StartError::Thread)?;
-        let writer = Self {
-            task,
-            commands,
-            queued,
-            wake,
-        };
+        let writer = Self { task, inbox, wake };
         Ok((writer, found, receiver))
     }
 
     /// Queues a wish; never blocks. Answered with [`Report::Applied`] of its revision or a later
     /// one.
     pub fn apply(&self, change: Change) {
-        self.send(Command::Apply(change));
+        self.wake_unless_gone(self.inbox.apply(change));
     }
 
     /// Carries the wish out before it returns, where it is about a few policies and SAs and the
@@ -202,8 +190,8 @@ impl Writer {
         // Without the thread, which holds it too, nobody would listen to the kernel.
         let is_attended = Arc::strong_count(&self.task) > 1;
         let task = self.task.try_lock().ok();
-        // The thread takes nothing from the queue without the task.
-        let task = task.filter(|_| is_attended && self.queued.load(Ordering::Acquire) == 0);
+        // The thread takes nothing out of it without the task.
+        let task = task.filter(|_| is_attended && self.inbox.is_empty());
         let Some(mut task) = task else {
             self.apply(change);
             return Vec::new();
@@ -224,22 +212,28 @@ impl Writer {
     /// announce a pair of hosts again: set back by an hour, that is an hour longer, in which
     /// packets without a tunnel would be held and nobody would know.
     pub fn forget_acquires(&self) {
-        self.send(Command::ForgetAcquires);
+        self.wake_unless_gone(self.inbox.push([Command::ForgetAcquires]));
     }
 
     /// Finishes what is queued, then ends the thread. Returns what could not be removed or given
     /// back.
     pub async fn stop(self, how: Stop) -> Vec<Refusal> {
         let (done, answer) = oneshot::channel();
-        self.send(Command::Stop(how, done));
+        self.wake_unless_gone(self.inbox.push([Command::Stop((how, done))]));
         answer.await.unwrap_or_default()
     }
 
-    fn send(&self, command: Command) {
-        self.queued.fetch_add(1, Ordering::AcqRel);
-        // The thread ends only by `Stop`, after which nobody holds a `Writer`.
-        if self.commands.send(command).is_ok() {
+    /// The thread ends only by `Stop`, after which nobody holds a `Writer`.
+    fn wake_unless_gone(&self, put: Result<(), Closed>) {
+        if put.is_ok() {
             self.wake.wake();
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.wake.wake();
     }
 }

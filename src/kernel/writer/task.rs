@@ -12,7 +12,7 @@ use super::refusal::Refused;
 use super::thresholds;
 use super::{Found, Options, Refusal, Report, StartError, Stop};
 use crate::kernel::desired::{
-    Action, Change, Desired, Direction, Key, Policy, PolicyKey, Revision,
+    Action, Change, Desired, Direction, Key, Object, Policy, PolicyKey, Revision,
 };
 use crate::kernel::events::KernelEvent;
 use crate::kernel::netlink::larval::{self, Larval};
@@ -139,21 +139,38 @@ impl Task {
         }
     }
 
-    pub(super) fn merge(&mut self, change: Change) {
+    pub(super) fn revise(&mut self, revision: Revision) {
         if self.revision == Revision::default() {
             self.before_the_first_change();
         }
-        self.revision = self.revision.max(change.revision);
+        self.revision = self.revision.max(revision);
         self.pending.changed = true;
-        self.pending
-            .keys
-            .reserve(change.remove.len() + change.put.len());
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        self.desired.remove(&key);
+        if let Key::Sa(key) = &key {
+            self.observed.forget(key);
+        }
+        self.pending.keys.push(key);
+    }
+
+    pub(super) fn put(&mut self, object: Object) {
+        let key = object.key();
+        self.pending.keys.push(key);
+        self.desired.insert(key, object);
+    }
+
+    pub(super) fn release(&mut self, key: PolicyKey) {
+        self.pending.release.insert(key);
+    }
+
+    pub(super) fn merge(&mut self, change: Change) {
+        self.revise(change.revision);
+        let keys = &mut self.pending.keys;
+        keys.reserve(change.remove.len() + change.put.len());
         for key in change.remove {
-            self.desired.remove(&key);
-            if let Key::Sa(key) = &key {
-                self.observed.forget(key);
-            }
-            self.pending.keys.push(key);
+            self.remove(key);
         }
         if change.put.len() > self.desired.len() {
             // One walk along both, instead of a search for each.
@@ -163,8 +180,7 @@ impl Task {
             self.desired.append(&mut put);
         } else {
             for object in change.put {
-                self.pending.keys.push(object.key());
-                self.desired.insert(object.key(), object);
+                self.put(object);
             }
         }
         self.pending.release.extend(change.release);

@@ -1,44 +1,48 @@
 //! The writer's thread: takes what is queued, waits for events of the kernel, and has the task do
 //! what follows from either.
 
+use super::inbox::{Closed, Command, Inbox, StopRequest};
 use super::task::{Rest, Task};
-use super::{Command, Refusal, Report, Stop, Wake};
+use super::{Report, Wake};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
 
 /// A socket that fails again and again must not keep a processor busy.
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) struct Thread {
     pub task: Arc<Mutex<Task>>,
-    pub queue: Receiver<Command>,
-    /// How many are in the queue, or taken and not merged yet.
-    pub queued: Arc<AtomicUsize>,
+    pub inbox: Arc<Inbox>,
+    /// Empty while nothing is merged.
+    pub taken: Vec<Command>,
     pub wake: Wake,
     pub events: Vec<OwnedFd>,
     /// It ends with the thread.
     pub reports: UnboundedSender<Report>,
 }
 
-type StopRequest = (Stop, oneshot::Sender<Vec<Refusal>>);
+/// However the thread ends, nobody goes on waiting for it.
+struct Attendance(Arc<Inbox>);
 
-/// The [`super::Writer`] is gone.
-struct Disconnected;
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
 
 impl Thread {
     /// Until told to stop, or until nobody can tell any more.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
+        let _attendance = Attendance(Arc::clone(&self.inbox));
         disturb_nobody();
+        let task = Arc::clone(&self.task);
         loop {
             // Whoever held it has panicked, and nobody knows what it has left undone.
-            let Ok(mut task) = self.task.lock() else {
+            let Ok(mut task) = task.lock() else {
                 return;
             };
             let rest = match self.take_commands(&mut task) {
@@ -50,7 +54,7 @@ impl Thread {
                     let _ = done.send(refusals);
                     return;
                 }
-                Err(Disconnected) => return,
+                Err(Closed) => return,
             };
             drop(task);
             if !self.rest(rest) {
@@ -76,17 +80,20 @@ impl Thread {
     }
 
     /// Merges everything that waits; stops short of a `Stop`, so that wishes before it are done.
-    fn take_commands(&self, task: &mut Task) -> Result<Option<StopRequest>, Disconnected> {
-        loop {
-            match self.queue.try_recv() {
-                Ok(Command::Apply(change)) => task.merge(change),
-                Ok(Command::ForgetAcquires) => task.forget_acquires(),
-                Ok(Command::Stop(how, done)) => return Ok(Some((how, done))),
-                Err(TryRecvError::Empty) => return Ok(None),
-                Err(TryRecvError::Disconnected) => return Err(Disconnected),
+    fn take_commands(&mut self, task: &mut Task) -> Result<Option<StopRequest>, Closed> {
+        self.inbox.take(&mut self.taken)?;
+        for command in self.taken.drain(..) {
+            match command {
+                Command::Apply(change) => task.merge(change),
+                Command::Revise(revision) => task.revise(revision),
+                Command::Remove(key) => task.remove(key),
+                Command::Put(object) => task.put(object),
+                Command::Release(key) => task.release(key),
+                Command::ForgetAcquires => task.forget_acquires(),
+                Command::Stop(request) => return Ok(Some(request)),
             }
-            self.queued.fetch_sub(1, Ordering::AcqRel);
         }
+        Ok(None)
     }
 
     /// `false` where that cannot be done any more.

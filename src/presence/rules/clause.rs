@@ -148,7 +148,7 @@ pub(in crate::presence) fn compose<W: PartialEq>(
 
 /// The given classes, everything, and all that they have in common, so that the first that
 /// contains a packet lies in every other one that does. Sorted, the more specific first.
-fn classes(given: impl IntoIterator<Item = Class>) -> Vec<Class> {
+pub fn classes(given: impl IntoIterator<Item = Class>) -> Vec<Class> {
     let mut closed = vec![Class::ANY];
     for class in given {
         if closed.contains(&class) {

@@ -30,7 +30,7 @@ pub fn judge(
     let user = views[0].1.user;
     let mut valid_until = views.iter().filter_map(|(_, view)| view.until).min();
 
-    let mut rules: Vec<(usize, &Rule)> = Vec::new();
+    let mut rules: Vec<(usize, &Rule)> = Vec::with_capacity(book.rules.len());
     for (number, rule) in (1..).zip(&book.rules) {
         if !rule.when.concerns(peer) {
             continue;
@@ -53,7 +53,8 @@ pub fn judge(
 
     let classes = rules.iter().map(|(_, rule)| rule.class);
     let classes = classes.chain(rows.iter().map(|(_, class, _)| *class));
-    let mut parts = Vec::new();
+    // For each end all of its rules may count, and a doubt.
+    let mut parts = Vec::with_capacity(rows.len() + 2 * (rules.len() + 1) + 1);
     let composed = compose(classes, |class| {
         parts.clear();
         for (row, of_row, protection) in &rows {

@@ -23,7 +23,7 @@ mod properties;
 #[cfg(test)]
 pub(in crate::presence) mod universe;
 
-pub use clause::{Clause, Treatment, covers, protection_of, same_effect};
+pub use clause::{Clause, Treatment, classes, covers, protection_of, same_effect};
 pub(in crate::presence) use clause::{compose, deciding};
 pub use hours::{Hours, Moment, Weekdays};
 pub use judge::{Verdict, judge};
