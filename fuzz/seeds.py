@@ -6,6 +6,7 @@
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
   seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
   seeds.py mobile_ip FOLDER        registrations, packets in tunnels and a conversation, made by hand
+  seeds.py vici FOLDER             what strongSwan's charon says on its socket, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
   seeds.py vectors PAGE FOLDER     the vectors of a page of docs/
 """
@@ -223,6 +224,27 @@ def mobile_ip(folder):
     }
     for name, octets in datagrams.items():
         write(os.path.join(folder, "tun_datagrams"), name, octets)
+
+
+def vici(folder):
+    named = lambda name: bytes([len(name)]) + name.encode()
+    sized = lambda value: struct.pack("!H", len(value)) + value.encode()
+    value = lambda name, text: b"\x03" + named(name) + sized(text)
+    several = lambda name, items: b"\x04" + named(name) + b"".join(b"\x05" + sized(item) for item in items) + b"\x06"
+    section = lambda name, *elements: b"\x01" + named(name) + b"".join(elements) + b"\x02"
+    packet = lambda body: struct.pack("!I", len(body)) + body
+    child = section("intranet-1", value("name", "intranet"), value("state", "INSTALLED"), value("mode", "TUNNEL"))
+    sa = section("office", value("uniqueid", "1"), value("state", "ESTABLISHED"), value("local-host", "198.51.100.5"),
+                 several("local-vips", ["10.30.0.5"]), section("child-sas", child))
+    said = {
+        "listed": packet(b"\x07" + named("list-sa") + sa) + packet(b"\x01"),
+        "changed": packet(b"\x07" + named("child-updown") + value("up", "yes") + sa),
+        "confirmed": packet(b"\x05") + packet(b"\x06") + packet(b"\x02"),
+        "refused": packet(b"\x01" + value("success", "no") + value("errmsg", "CHILD_SA config 'net' not found")),
+        "asked": packet(b"\x00" + named("initiate") + value("ike", "office")) + packet(b"\x03" + named("list-sa")),
+    }
+    for name, octets in said.items():
+        write(folder, name, octets)
 
 
 def lines(path, folder):

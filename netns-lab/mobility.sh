@@ -174,16 +174,8 @@ start_own_agent() {
 # home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside; T has its home in the network $4
 # behind the interface $5 of 102o, or nowhere.
 configure_dual() {
-    local network='' outer_network=''
-    [[ -z ${1:-} ]] || network="home-network = \"$1\""
-    [[ -z ${4:-} ]] || outer_network="home-network = \"$4\""
     share_secret vpn.psk 103 104
-    share_secret inner.key 103 102i
-    share_secret outer.key 103 102o
-    configure 103 <<END
-[identity]
-id = "laptop.example"
-
+    configure_dual_client "${1:-}" '' "${4:-}" <<END
 [[peer]]
 id = "gw.example"
 psk-file = "vpn.psk"
@@ -194,26 +186,6 @@ name = "enterprise"
 peer = "gw.example"
 gateway = "$gateway"
 subnets = "10.10.0.0/16"
-
-[mobility]
-home = "$intranet"
-home-agent = "$inner_agent"
-spi = 256
-algorithm = "hmac-sha256"
-key-file = "inner.key"
-destinations = "10.0.0.0/8"
-inside-ranges = "10.0.0.0/8"
-$network
-
-[[mobility-site]]
-name = "enterprise"
-home = "$mobility"
-home-agent = "$outer_agent"
-spi = 256
-algorithm = "hmac-sha256"
-key-file = "outer.key"
-vpn = "enterprise"
-$outer_network
 END
     configure 104 <<END
 [identity]
@@ -232,11 +204,57 @@ subnets = "10.10.0.0/16"
 peer = "laptop.example"
 addresses = "$vpn_address"
 END
-    start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
-        "${2:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${3:-}"
-    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key '' "${5:-}"
+    start_dual_agents "${2:-}" "${3:-}" "${5:-}"
     start_agent 104
     start_agent 103
+}
+
+# configure_dual_client: 103 as a dual client with the VPN `enterprise` that standard input has, S in the network $1 or nowhere, the
+# lines $2 in [mobility], and T in the network $3 or nowhere.
+configure_dual_client() {
+    local network='' outer_network=''
+    [[ -z ${1:-} ]] || network="home-network = \"$1\""
+    [[ -z ${3:-} ]] || outer_network="home-network = \"$3\""
+    # The home agents go on with theirs.
+    if [[ ! -e $(agent_folder 103)/inner.key ]]; then
+        share_secret inner.key 103 102i
+        share_secret outer.key 103 102o
+    fi
+    {
+        printf '[identity]\nid = "laptop.example"\n\n'
+        cat
+        cat <<END
+
+[mobility]
+home = "$intranet"
+home-agent = "$inner_agent"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "inner.key"
+destinations = "10.0.0.0/8"
+inside-ranges = "10.0.0.0/8"
+$network
+${2:-}
+
+[[mobility-site]]
+name = "enterprise"
+home = "$mobility"
+home-agent = "$outer_agent"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "outer.key"
+vpn = "enterprise"
+$outer_network
+END
+    } | configure 103
+}
+
+# start_dual_agents [NETWORKS [LINK [OUTER-LINK]]]: the home agents 102i, for which NETWORKS are inside, and 102o, with physical home
+# networks on these links.
+start_dual_agents() {
+    start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
+        "${1:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${2:-}"
+    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key '' "${3:-}"
 }
 
 # mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.

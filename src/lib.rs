@@ -12,7 +12,7 @@
 //! | layer | rooms | know about |
 //! | --- | --- | --- |
 //! | 0 | [`net`] | addresses, selectors, secrets, timers: values only |
-//! | 1 | [`ted`], [`ike`], [`presence`], [`mobile_ip`] | one subject each; no clock, no sockets, no randomness of their own |
+//! | 1 | [`ted`], [`ike`], [`presence`], [`mobile_ip`], [`vici`] | one subject each; no clock, no sockets, no randomness of their own |
 //! | 2 | [`store`] | what survives a restart |
 //! | 2 | [`kernel`] | XFRM, routes, rules, sysctls, interception: what is wanted, what is there, how to get there |
 //! | 2 | [`tun`] | packets between TUN adapters and tunnels in UDP |
@@ -32,3 +32,4 @@ pub mod presence;
 pub mod store;
 pub mod ted;
 pub mod tun;
+pub mod vici;

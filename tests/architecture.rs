@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("ike", &["net"], "layer 1: one protocol, values only"),
     ("presence", &["net"], "layer 1: one subject, values only"),
     ("mobile_ip", &["net"], "layer 1: one protocol, values only"),
+    ("vici", &[], "layer 1: one protocol, values only"),
     (
         "store",
         &["net", "presence", "mobile_ip"],
@@ -72,6 +73,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
             "ike",
             "presence",
             "mobile_ip",
+            "vici",
             "store",
             "kernel",
             "tun",
@@ -93,7 +95,15 @@ const IO_CRATES: &[&str] = &[
     "clap",
     "libc",
 ];
-const PURE_ROOMS: &[&str] = &["net", "ted", "ike", "presence", "mobile_ip", "agent"];
+const PURE_ROOMS: &[&str] = &[
+    "net",
+    "ted",
+    "ike",
+    "presence",
+    "mobile_ip",
+    "vici",
+    "agent",
+];
 
 /// Clocks and generators of the environment, which a repeatable run cannot have.
 const AMBIENT: &[&str] = &[

@@ -40,12 +40,14 @@ use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
 use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 use xfrm_agent::tun::forwarder::Forwarder;
 use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Side, Tunnel};
+use xfrm_agent::vici::packet::{Packet, Packets};
+use xfrm_agent::vici::sas::sas as vici_sas;
 
 /// Takes any octets.
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -64,6 +66,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("mobile_ip_datagrams", mobile_ip_datagrams),
     ("tun_frame", tun_frame),
     ("tun_datagrams", tun_datagrams),
+    ("vici", vici),
 ];
 
 const US: &str = "192.0.2.104";
@@ -691,5 +694,21 @@ pub fn tun_datagrams(octets: &[u8]) {
         let total: usize = frame.parts.iter().map(std::ops::Range::len).sum();
         let first = &slab[frame.parts[0].clone()];
         assert_eq!(usize::from(u16::from_be_bytes([first[2], first[3]])), total);
+    }
+}
+
+/// What comes from the socket of strongSwan's charon, in two pieces.
+pub fn vici(octets: &[u8]) {
+    let mut packets = Packets::default();
+    for piece in octets.chunks(octets.len().div_ceil(2).max(1)) {
+        packets.push(piece);
+        while let Ok(Some(packet)) = packets.take() {
+            let mut again = Packets::default();
+            again.push(&packet.encode());
+            assert!(matches!(again.take(), Ok(Some(_))));
+            if let Packet::Event { message, .. } = &packet {
+                assert!(vici_sas(message).len() <= octets.len());
+            }
+        }
     }
 }

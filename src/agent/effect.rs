@@ -4,6 +4,7 @@ use super::event::Token;
 use super::on_link::Frame;
 use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
 use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot, VisitorView};
+use super::vpn::commands::{Command, Run};
 use crate::kernel::desired::{Change, LinkName};
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
@@ -42,6 +43,14 @@ pub enum Effect {
         side: Side,
         home: Ipv4Addr,
     },
+    /// Answered with [`super::event::Event::CommandEnded`], and [`super::event::Event::VpnSays`] where there is more
+    /// to say.
+    RunCommand {
+        run: Run,
+        command: Command,
+    },
+    /// Kills it with what it has started; nothing is to be said of it any more.
+    StopCommand(Run),
     /// Gratuitous ARP: packets for this address come to us on that link from now on.
     Announce {
         link: LinkName,

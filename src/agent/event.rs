@@ -6,8 +6,11 @@ use super::settings::Settings;
 use super::snapshot::RefusalView;
 use super::tunnels::Found;
 use super::vpn::VpnCommand;
+use super::vpn::commands::{Ended, Run};
 use crate::kernel::adapters::Adapter;
-use crate::kernel::desired::{IpsecProtocol, Key, PolicyKey, Revision, SaKey, TransparentPorts};
+use crate::kernel::desired::{
+    IpsecProtocol, Key, Policy, PolicyKey, Revision, SaKey, TransparentPorts,
+};
 use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
@@ -27,6 +30,20 @@ pub enum Event {
     Addresses(Vec<IpAddr>),
     /// The adapters that lead out of this machine, whenever they change.
     Adapters(Vec<Adapter>),
+    /// The interfaces of VPNs of other software that are there, whenever they change.
+    VpnInterfaces(Vec<Adapter>),
+    /// The outbound policies of others, whenever they change, where a VPN relies on them.
+    OutboundPolicies(Vec<Policy>),
+    /// Of an [`super::effect::Effect::RunCommand`].
+    CommandEnded {
+        run: Run,
+        ended: Ended,
+    },
+    /// What such a run has brought up is not what it was; after an error it has gone.
+    VpnSays {
+        run: Run,
+        says: Ended,
+    },
     /// The MAC addresses of the default gateways that are known now: when links or addresses
     /// change, and now and then.
     Gateways(Vec<[u8; 6]>),

@@ -220,6 +220,10 @@ impl Agent {
                 self.addresses(now, own);
             }
             Event::Adapters(adapters) => self.adapters(now, adapters),
+            Event::VpnInterfaces(interfaces) => self.vpn_interfaces(now, interfaces),
+            Event::OutboundPolicies(policies) => self.vpn_outbound(now, policies),
+            Event::CommandEnded { run, ended } => self.vpn_command_ended(now, run, ended),
+            Event::VpnSays { run, says } => self.vpn_says(now, run, says),
             Event::Gateways(macs) => self.gateways(now, &macs),
             Event::Datagram {
                 local,

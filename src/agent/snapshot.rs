@@ -69,7 +69,7 @@ pub struct TunnelView {
 pub struct VpnView {
     /// Name of the `[[vpn]]` that is wanted; empty where none is.
     pub name: String,
-    /// `down`, `connecting`, `up`, `warm` or `failed`.
+    /// `down`, `connecting`, `up`, `warm`, `disconnecting` or `failed`.
     pub state: String,
     /// Why it failed.
     pub reason: String,

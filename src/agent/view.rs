@@ -218,6 +218,7 @@ fn policy_view(owner: Owner, policy: &Policy) -> PolicyView {
         Owner::NarrowTrap => "trap",
         Owner::Base => match Band::of(policy.priority) {
             Some(Band::Enforce) => "enforce",
+            Some(Band::Last) => "last",
             _ => "trap",
         },
     };

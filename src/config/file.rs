@@ -131,7 +131,7 @@ impl<'r, 't> File<'r, 't> {
                 agent_keys: &agent_keys,
             },
             &mobility::Surroundings {
-                vpns: &vpn.gateways,
+                vpns: &vpn,
                 interception_table: interception.table,
             },
             read_secret,

@@ -152,7 +152,22 @@ pub const RULE: Keys = Keys {
 pub const VPN: Keys = Keys {
     table: "vpn",
     shape: Shape::Repeated,
-    names: &["name", "peer", "gateway", "local", "subnets", "start"],
+    names: &[
+        "name",
+        "peer",
+        "gateway",
+        "local",
+        "subnets",
+        "start",
+        "up",
+        "down",
+        "vici",
+        "connection",
+        "child",
+        "command-patience",
+        "interface",
+        "address",
+    ],
 };
 
 pub const VPN_GATEWAY: Keys = Keys {

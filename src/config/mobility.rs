@@ -6,7 +6,7 @@ use super::report::Report;
 use super::section::Section;
 use super::values::{self, Reason};
 use crate::agent::mobility::settings::{AdapterNames, MobilitySettings, Tables as Numbers};
-use crate::agent::vpn::settings::{GatewaySettings, Start};
+use crate::agent::vpn::settings::{Start, VpnSettings};
 use crate::kernel::desired::LinkName;
 use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
@@ -44,7 +44,7 @@ pub(super) struct Tables<'r, 't> {
 
 /// What of the rest of the file it must fit to.
 pub(super) struct Surroundings<'s> {
-    pub(super) vpns: &'s [GatewaySettings],
+    pub(super) vpns: &'s VpnSettings,
     pub(super) interception_table: u32,
 }
 
@@ -97,6 +97,11 @@ pub(super) fn read(
         });
     }
     let names = adapter_names(report, section);
+    let is_ours = |name: &&LinkName| names.all().contains(name);
+    if let Some(name) = around.vpns.interfaces().iter().find(is_ours) {
+        let message = format!("{name} is an adapter of ours and the `interface` of a [[vpn]]");
+        report.error(section.at(), message);
+    }
     let numbers = numbers(report, section, around, sites.len());
     let rest = rest(section);
     let (system, mut agreement) = inner?;
@@ -294,12 +299,16 @@ fn site(
 fn check_vpn(
     report: &Report<'_>,
     section: &Section<'_, '_>,
-    vpns: &[GatewaySettings],
+    vpns: &VpnSettings,
     name: &str,
     home_agent: Option<Ipv4Addr>,
 ) {
     let at = section.span("vpn");
-    let Some(vpn) = vpns.iter().find(|vpn| vpn.name == name) else {
+    let Some(vpn) = vpns.gateway(name) else {
+        // Of other software nothing else can be wrong.
+        if vpns.names().contains(&name) {
+            return;
+        }
         return report.error(
             &at,
             format!("vpn: there is no [[vpn]] with the name `{name}`"),

@@ -20,6 +20,7 @@ mod file;
 mod foreign_agent;
 mod home_agent;
 mod mobility;
+mod other_vpn;
 mod peers;
 mod presence;
 mod proxies;
@@ -96,19 +97,24 @@ pub enum Error {
     },
 }
 
-/// Reads and validates a file and the secrets that it names.
+/// Reads and validates a file and the secrets that it names, and looks at its programs.
 ///
 /// # Errors
-/// The file or a secret could have been written by somebody else than its owner, or what they say
-/// is not allowed. Every problem of the file is reported, not only the first.
+/// The file, a secret or a program could have been written by somebody else than its owner, or what they
+/// say is not allowed. Every problem of the file is reported, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, Error> {
     let bytes = trusted::read(path, trusted::Readers::Anyone, MAX_FILE)?;
     let text = String::from_utf8(bytes.to_vec()).map_err(|_| Error::NotText(path.to_owned()))?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    parse(&text, &|name| secrets::read(&directory.join(name))).map_err(|problems| Error::Invalid {
+    let read_secret = |name: &Path| secrets::read(&directory.join(name));
+    let loaded = parse(&text, &read_secret).map_err(|problems| Error::Invalid {
         path: path.to_owned(),
         problems,
-    })
+    })?;
+    for program in loaded.agent.vpn.programs() {
+        trusted::check_program(Path::new(program))?;
+    }
+    Ok(loaded)
 }
 
 /// One line for each problem: `file:line:column: what is wrong`.

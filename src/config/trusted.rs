@@ -1,4 +1,4 @@
-//! Files that decide over keys and policies, read only where nobody but their owner could have
+//! Files that decide over keys and policies, read or run only where nobody but their owner could have
 //! written them.
 
 use nix::fcntl::OFlag;
@@ -48,6 +48,8 @@ pub enum Untrusted {
     Writable { path: PathBuf, mode: u32 },
     #[error("{p} can be read by others (mode {mode:04o}): chmod 600 {p}", p = path.display())]
     Readable { path: PathBuf, mode: u32 },
+    #[error("{p} is not executable: chmod u+x {p}", p = .0.display())]
+    NotExecutable(PathBuf),
     #[error("{} is larger than {limit} octets", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
 }
@@ -108,6 +110,27 @@ pub fn read(path: &Path, readers: Readers, limit: u64) -> Result<Zeroizing<Vec<u
         return Err(too_large());
     }
     Ok(bytes)
+}
+
+/// Whether only its owner decides what running it does. Who could exchange it between this and the run could
+/// write to its directory, which is looked at too.
+///
+/// # Errors
+/// It is no program, or it or its directory belongs to neither root nor this user, or others can write
+/// to it.
+pub fn check_program(path: &Path) -> Result<(), Untrusted> {
+    let metadata = path.metadata().map_err(|error| Untrusted::Open {
+        path: path.into(),
+        error,
+    })?;
+    if !metadata.is_file() {
+        return Err(Untrusted::NotAFile(path.into()));
+    }
+    check(path, &metadata)?;
+    if metadata.mode() & 0o111 == 0 {
+        return Err(Untrusted::NotExecutable(path.into()));
+    }
+    check_directory_of(path)
 }
 
 /// Makes a directory of the agent's own (mode 0755) where it is missing.
@@ -291,6 +314,21 @@ mod tests {
             check_values(path, 0, 1000, 0o600).unwrap_err().to_string(),
             "/etc/psk belongs to uid 1000: it must belong to root: chown root /etc/psk"
         );
+    }
+
+    #[test]
+    fn a_program_is_run_only_where_nobody_else_can_change_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_program(&file(&dir, "up", 0o700)).is_ok());
+        let refusal = |mode| {
+            let refused = check_program(&file(&dir, "up", mode));
+            refused.unwrap_err().to_string()
+        };
+        assert!(refusal(0o600).ends_with("up"), "not executable");
+        assert!(refusal(0o722).contains("chmod go-w"));
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(refusal(0o700).contains("chmod go-w"));
+        assert!(check_program(dir.path()).is_err());
     }
 
     #[test]

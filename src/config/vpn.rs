@@ -1,5 +1,6 @@
 //! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`: addresses that a gateway gives away.
 
+use super::other_vpn;
 use super::report::Report;
 use super::section::Section;
 use super::values::{self, Reason};
@@ -24,13 +25,21 @@ pub(super) struct Tables<'r, 't> {
 
 pub(super) fn read(report: &Report<'_>, tables: &Tables<'_, '_>, peers: &[&Peer]) -> VpnSettings {
     let mut names = HashSet::new();
-    let mut gateways = Vec::new();
+    let mut named = |section: &Section<'_, '_>, name: &str| {
+        if !names.insert(name.to_owned()) {
+            let message = format!("name: there is a VPN `{name}` already");
+            report.error(&section.span("name"), message);
+        }
+    };
+    let (mut gateways, mut others) = (Vec::new(), Vec::new());
     for section in &tables.gateways {
-        if let Some(gateway) = gateway(report, section, peers) {
-            if !names.insert(gateway.name.clone()) {
-                let message = format!("name: there is a VPN `{}` already", gateway.name);
-                report.error(&section.span("name"), message);
+        if other_vpn::is_other(section) {
+            if let Some(other) = other_vpn::read(report, section) {
+                named(section, &other.name);
+                others.push(other);
             }
+        } else if let Some(gateway) = gateway(report, section, peers) {
+            named(section, &gateway.name);
             gateways.push(gateway);
         }
     }
@@ -44,7 +53,11 @@ pub(super) fn read(report: &Report<'_>, tables: &Tables<'_, '_>, peers: &[&Peer]
         }
         (None, None) => None,
     };
-    VpnSettings { gateways, serves }
+    VpnSettings {
+        gateways,
+        others,
+        serves,
+    }
 }
 
 fn gateway(
@@ -52,13 +65,8 @@ fn gateway(
     section: &Section<'_, '_>,
     peers: &[&Peer],
 ) -> Option<GatewaySettings> {
-    let name = section.required("name", |v| {
-        let name = values::text(v, "a name")?;
-        let sound = !name.is_empty() && name.len() <= 64 && !name.contains(char::is_whitespace);
-        sound
-            .then(|| name.to_owned())
-            .ok_or_else(|| "a name has up to 64 octets and no blanks".to_owned())
-    });
+    other_vpn::refuse(report, section);
+    let name = section.required("name", name);
     let peer = section.required("peer", values::identity);
     let address = section.required("gateway", values::address);
     let local = section.optional("local", values::address);
@@ -92,6 +100,14 @@ fn gateway(
         subnets: subnets.into_iter().map(|(net, _)| net).collect(),
         start,
     })
+}
+
+pub(super) fn name(value: &DeValue<'_>) -> Result<String, Reason> {
+    let name = values::text(value, "a name")?;
+    let sound = !name.is_empty() && name.len() <= 64 && !name.contains(char::is_whitespace);
+    sound
+        .then(|| name.to_owned())
+        .ok_or_else(|| "a name has up to 64 octets and no blanks".to_owned())
 }
 
 fn net(value: &DeValue<'_>) -> Result<IpNet, Reason> {

@@ -1,7 +1,9 @@
 //! Layer 4: connects the agent to sockets, the kernel, the clock and people.
 
 mod carrying;
+mod charon;
 mod clock;
+mod commands;
 mod control;
 mod datagrams;
 mod events;
@@ -11,6 +13,7 @@ mod memory;
 pub mod privileges;
 mod run;
 pub mod sockets;
+mod vpns;
 mod wiring;
 mod withdraw;
 

@@ -25,8 +25,8 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-/// Gives up every capability but [`NEEDED`], and the way to get any back: `nft`, the one program
-/// that the agent starts, inherits no more than these.
+/// Gives up every capability but [`NEEDED`], and the way to get any back: `nft`, and the commands of a VPN
+/// of other software, inherit no more than these.
 pub fn reduce() -> Result<(), Error> {
     let held = sys::permitted()?;
     for (capability, name) in NEEDED {

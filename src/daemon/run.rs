@@ -11,12 +11,14 @@
 
 use super::carrying::{self, Carrying};
 use super::clock::{self, ClockWatch, WallClock};
+use super::commands::Commands;
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events::{self, Link};
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::sockets;
+use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::{Effect, Reply};
@@ -126,6 +128,8 @@ struct Daemon {
     keeper: Keeper,
     /// Once something has to be carried in user space.
     carrying: Option<Rc<Carrying>>,
+    commands: Commands,
+    vpns: Vpns,
     clock: WallClock,
     /// When the last event came.
     now: Instant,
@@ -162,6 +166,7 @@ impl Daemon {
                         self.handle(event);
                     }
                     if moved {
+                        self.look_at_vpns();
                         self.look_at_adapters();
                     }
                 }
@@ -174,6 +179,7 @@ impl Daemon {
                     self.look_at_clock();
                     self.handle(clock::reading(Some(doubt)));
                 }
+                Some(event) = inputs.told.recv() => self.handle(event),
                 Some(number) = inputs.kept.recv() => {
                     self.handle(Event::BindingsKept { number });
                 }
@@ -281,6 +287,13 @@ impl Daemon {
             .collect()
     }
 
+    /// Where other software makes them.
+    fn look_at_vpns(&mut self) {
+        if let Some(event) = self.vpns.interfaces(&self.loaded.agent.vpn) {
+            self.handle(event);
+        }
+    }
+
     /// What the tunnels that were found have carried since.
     fn count_carried(&mut self) {
         match listing::own_sas() {
@@ -346,6 +359,8 @@ impl Daemon {
                 // Nobody follows: nobody is told.
                 return drop(self.lines.send(line));
             }
+            Effect::RunCommand { run, command } => return self.commands.run(run, command),
+            Effect::StopCommand(run) => return self.commands.stop(run),
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::KeepBinding { number, kept } => {
@@ -434,6 +449,8 @@ impl Daemon {
                 let settings = Box::new(new.agent.clone());
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
+                self.vpns.watch(&self.loaded.agent.vpn);
+                self.look_at_vpns();
                 self.look_at_gateways();
                 self.keeper.try_again();
             }
@@ -473,6 +490,8 @@ struct Inputs {
     datagrams: Datagrams,
     /// How far bindings are kept.
     kept: UnboundedReceiver<u64>,
+    /// By tasks of ours.
+    told: UnboundedReceiver<Event>,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
     watchdog: Interval,
@@ -579,8 +598,9 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     }
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
-    let (told, kept) = mpsc::unbounded_channel();
-    let bindings = bindings.map(|store| KeptBindings::new(store, told));
+    let (sender, kept) = mpsc::unbounded_channel();
+    let bindings = bindings.map(|store| KeptBindings::new(store, sender));
+    let (tell, told) = mpsc::unbounded_channel();
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
@@ -589,6 +609,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         proof,
         datagrams: sockets.datagrams(),
         kept,
+        told,
         calls,
         clock: ClockWatch::open().map_err(|source| Error::Start {
             what: "watch the clock",
@@ -623,6 +644,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         sockets,
         keeper,
         carrying: None,
+        commands: Commands::new(tell.clone()),
+        vpns: Vpns::new(tell),
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
         links: events::links(),
@@ -634,6 +657,8 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
+    daemon.vpns.watch(&daemon.loaded.agent.vpn);
+    daemon.look_at_vpns();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await

@@ -34,13 +34,22 @@ pub struct Gateway {
 
 /// In the order of their indices, in the calling thread's network namespace.
 pub fn adapters() -> Result<Vec<Adapter>, KernelError> {
+    those_that(leads_out)
+}
+
+/// Those of these names, whatever they are; links of ours are not among them.
+pub fn named(names: &[LinkName]) -> Result<Vec<Adapter>, KernelError> {
+    those_that(|link| names.contains(&link.name) && !link.is_ours())
+}
+
+fn those_that(are_wanted: impl Fn(&ObservedLink) -> bool) -> Result<Vec<Adapter>, KernelError> {
     let requests = &mut Requests::open_strict(NETLINK_ROUTE)?;
     let links = link::list(requests)?;
     let addresses = address::list(requests)?;
     let routes = neighbour::default_routes(requests)?;
     let mut adapters: Vec<_> = links
         .iter()
-        .filter(|link| leads_out(link))
+        .filter(|link| are_wanted(link))
         .map(|link| Adapter {
             index: link.index,
             name: link.name,

@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod netlink;
 pub mod nft;
 pub mod observed;
+pub mod outbound;
 pub mod ownership;
 pub mod plan;
 pub mod remembered;

@@ -251,7 +251,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_policy_is_ours_only_where_index_and_priority_agree() {
-        let (index, priority) = (ownership::INDICES.start | 1, ownership::PRIORITIES.start);
+        let (index, priority) = (
+            ownership::INDICES.start | 1,
+            ownership::Band::Bypass.priority(u32::MAX),
+        );
         for (index, priority, own) in [
             (index, priority, 1),
             (index, 0, 0),

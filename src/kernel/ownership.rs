@@ -3,7 +3,7 @@
 //!
 //! | object | mark of ownership |
 //! | --- | --- |
-//! | policy | [`INDICES`] and [`PRIORITIES`], both |
+//! | policy | [`INDICES`] and a priority of a [`Band`], both |
 //! | SA | [`REQIDS`] |
 //! | link | [`LINK_ALIAS`] |
 //! | address | that of its link, where the kernel did not give it itself |
@@ -63,13 +63,17 @@ pub enum Band {
     Trap,
     /// Refuses clear packets that should have been protected.
     Enforce,
+    /// Refuses what nobody's policy has taken: behind those of all key daemons.
+    Last,
 }
 
 impl Band {
     const WIDTH: u32 = 1000;
     const FIRST: u32 = 8_000;
+    /// racoon counts down from 0x8000_0000.
+    const LAST: u32 = 0xffff_0000;
 
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bypass,
         Self::Presence,
         Self::PresenceStrict,
@@ -78,10 +82,14 @@ impl Band {
         Self::NarrowTrap,
         Self::Trap,
         Self::Enforce,
+        Self::Last,
     ];
 
     fn start(self) -> u32 {
-        Self::FIRST + self as u32 * Self::WIDTH
+        match self {
+            Self::Last => Self::LAST,
+            _ => Self::FIRST + self as u32 * Self::WIDTH,
+        }
     }
 
     /// Within a band the more specific selector wins: the more address, protocol and port bits are
@@ -92,16 +100,13 @@ impl Band {
 
     /// The band that a priority lies in.
     pub fn of(priority: u32) -> Option<Self> {
-        let band = priority.checked_sub(Self::FIRST)? / Self::WIDTH;
-        Self::ALL.get(band as usize).copied()
+        let of_band = |band: &Self| (band.start()..band.start() + Self::WIDTH).contains(&priority);
+        Self::ALL.into_iter().find(of_band)
     }
 }
 
-/// Every priority of ours.
-pub const PRIORITIES: Range<u32> = Band::FIRST..Band::FIRST + Band::ALL.len() as u32 * Band::WIDTH;
-
 pub fn owns_policy(policy: &ObservedPolicy) -> bool {
-    INDICES.contains(&policy.index) && PRIORITIES.contains(&policy.policy.priority)
+    INDICES.contains(&policy.index) && Band::of(policy.policy.priority).is_some()
 }
 
 pub fn owns_sa(sa: &ObservedSa) -> bool {
@@ -153,11 +158,11 @@ mod tests {
             assert!(band.priority(296) < band.priority(295));
             for specificity in [0, 296, u32::MAX] {
                 assert_eq!(Band::of(band.priority(specificity)), Some(band));
-                assert!(PRIORITIES.contains(&band.priority(specificity)));
             }
         }
         assert_eq!(Band::of(0), None);
-        assert_eq!(Band::of(PRIORITIES.end), None);
+        assert_eq!(Band::of(Band::Enforce.priority(0) + 1), None);
+        assert_eq!(Band::of(u32::MAX), None);
     }
 
     #[test]

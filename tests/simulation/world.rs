@@ -414,6 +414,8 @@ impl World {
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::OnLink(_)
+                | Effect::RunCommand { .. }
+                | Effect::StopCommand(_)
                 | Effect::Reply { .. } => {}
             }
         }

@@ -18,7 +18,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 impl Agent {
-    pub(in crate::agent) fn adapters(&mut self, now: Instant, adapters: Vec<Adapter>) {
+    pub(in crate::agent) fn adapters(&mut self, now: Instant, mut adapters: Vec<Adapter>) {
+        let vpns = self.settings.vpn.interfaces();
+        adapters.retain(|adapter| !vpns.contains(&adapter.name));
         if let Some(mobility) = &mut self.mobility {
             mobility.adapters_are(now, adapters, &mut self.wishes);
             self.wait_for_ways();

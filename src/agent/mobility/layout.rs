@@ -6,6 +6,7 @@
 //!                        from nobody yet to DESTINATION      "
 //!  mobility0   T/32      from T                       its way, then unreachable
 //!  vpn0        V/32      from V                       dev vpn0, then unreachable
+//!  (theirs)    V         from V                       dev of the VPN's interface, then unreachable
 //!  (physical)  X         from X to the home agent     the gateway of the adapter that X is of
 //! ```
 //!
@@ -51,8 +52,8 @@ const MAIN: u32 = 254;
 #[derive(Clone, Copy, Debug)]
 pub struct Around<'a> {
     pub adapters: &'a [Adapter],
-    /// V, as long as the VPN is wanted.
-    pub vpn: Option<Ipv4Addr>,
+    /// As long as the VPN is wanted.
+    pub vpn: Option<VpnEnd>,
     /// Whom we ask from a home address, on the link itself.
     pub agents: &'a [Agent],
 }
@@ -66,6 +67,23 @@ pub struct Agent {
     pub address: Ipv4Addr,
     /// As it advertised itself, since nobody may ask for it (RFC 5944 §4.6).
     pub mac: Option<[u8; 6]>,
+}
+
+/// The VPN protects what comes from this address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VpnEnd {
+    pub address: Ipv4Addr,
+    pub adapter: VpnAdapter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VpnAdapter {
+    /// The address is V, and we hold it.
+    Ours,
+    /// It is V, on the interface of other software.
+    Theirs(LinkName),
+    /// The address is T, or X where there is no outer system.
+    None,
 }
 
 /// Everything that should be there; an object a key.
@@ -93,7 +111,6 @@ pub fn lay_out(
     let mut layout = Layout {
         settings,
         around,
-        outer: arrangement.outer.as_ref().map(|outer| outer.home),
         objects: Objects::new(),
         carried: Carried::new(),
     };
@@ -108,8 +125,6 @@ pub fn lay_out(
 struct Layout<'a> {
     settings: &'a MobilitySettings,
     around: Around<'a>,
-    /// T, while it is in use.
-    outer: Option<Ipv4Addr>,
     objects: Objects,
     carried: Carried,
 }
@@ -179,7 +194,7 @@ impl Layout<'_> {
         let ends: Vec<Ipv4Addr> = homes
             .chain([self.settings.dual.inner.home])
             .chain(physical.map(Ipv4Net::addr))
-            .chain(self.around.vpn)
+            .chain(self.around.vpn.map(|vpn| vpn.address))
             .collect();
         for end in ends {
             self.want(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
@@ -316,14 +331,22 @@ impl Layout<'_> {
 
     // --- V ----------------------------------------------------------------------------------------
 
-    /// Its packets meet the policies of the VPN on their way to the adapter; those that none takes end
-    /// there, since nobody reads it.
+    /// Its packets meet the policies of the VPN on their way to our adapter; those that none takes end
+    /// there, since nobody reads it. What goes into the interface of other software is its to protect, and
+    /// nothing of V leaves by another one.
     fn vpn(&mut self) {
-        let Some(address) = self.around.vpn else {
+        let Some(VpnEnd { address, adapter }) = self.around.vpn else {
             return;
         };
-        let (name, table) = (self.settings.adapters.vpn, self.settings.tables.vpn());
-        self.anchor(name, address);
+        let name = match adapter {
+            VpnAdapter::Ours => self.settings.adapters.vpn,
+            VpnAdapter::Theirs(name) => name,
+            VpnAdapter::None => return,
+        };
+        if adapter == VpnAdapter::Ours {
+            self.anchor(name, address);
+        }
+        let table = self.settings.tables.vpn();
         self.end(table);
         self.rule(1, table, Some(host(address.into())), None);
         let way = Way::Link {
@@ -408,7 +431,8 @@ impl Layout<'_> {
                         };
                         self.below(system, &below);
                     }
-                    Through::Vpn if self.around.vpn != Some(local) => return,
+                    // Without an adapter of the VPN it would have to be UDP.
+                    Through::Vpn if !self.is_v(local) => return,
                     Through::Vpn | Through::OuterHome => {
                         self.open(remote, local);
                         self.tunnel(NESTED, LinkKind::IpInIpBetween { local, remote });
@@ -458,8 +482,7 @@ impl Layout<'_> {
                 self.below(system, &below);
                 Via::Link(link)
             }
-            // Without an adapter of its own, the VPN carries T.
-            Through::Vpn if self.around.vpn.or(self.outer) != Some(*local.ip()) => return,
+            Through::Vpn if !self.is_protected(*local.ip()) => return,
             Through::Vpn | Through::OuterHome => Via::Routed,
         };
         let dual = &self.settings.dual;
@@ -489,6 +512,16 @@ impl Layout<'_> {
             }],
         };
         self.carried.insert(home, (adapter, binding));
+    }
+
+    /// Whether the VPN takes what comes from there.
+    fn is_protected(&self, local: Ipv4Addr) -> bool {
+        self.around.vpn.is_some_and(|vpn| vpn.address == local)
+    }
+
+    fn is_v(&self, local: Ipv4Addr) -> bool {
+        let has_adapter = |vpn: VpnEnd| vpn.adapter != VpnAdapter::None;
+        self.is_protected(local) && self.around.vpn.is_some_and(has_adapter)
     }
 
     fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {

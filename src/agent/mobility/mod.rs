@@ -18,7 +18,7 @@ mod tests;
 pub mod view;
 
 use super::foundation::verdict;
-use super::vpn::VpnState;
+use super::vpn::{Connection, VpnState};
 use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
@@ -27,13 +27,13 @@ use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
 use crate::mobile_ip::dual_client::{self, ForeignAgents};
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::wire::advertisement::Advertisement;
-use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place, Via};
+use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place, Through, Via};
 use crate::net::{Random, Selector};
 use crate::tun::tunnels::Binding;
-use layout::{Around, Carried, Objects};
+use layout::{Around, Carried, Objects, VpnAdapter, VpnEnd};
 use settings::MobilitySettings;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 /// The address of a network comes before its gateway. A request that leaves between the two is lost,
@@ -55,8 +55,8 @@ pub struct Mobility {
     settling: BTreeMap<u32, Instant>,
     /// When the dual client was told of adapters last.
     told_at: Option<Instant>,
-    /// V, from when the VPN gives it until it is not wanted any more.
-    vpn: Option<Ipv4Addr>,
+    /// What the VPN protects, from when it is up first until it is not wanted any more.
+    vpn: Option<VpnEnd>,
     arrangement: Arrangement,
     wanted: Objects,
     carried: Carried,
@@ -176,14 +176,14 @@ impl Mobility {
                 self.vpn = None;
                 Told::Down
             }
+            // It goes on being what it was until it has gone.
+            VpnState::Disconnecting => return,
             VpnState::Connecting => Told::Connecting,
             VpnState::Up(connection) => {
-                self.vpn = connection.v4();
+                let address = connection.v4();
+                self.vpn = vpn_end(connection);
                 match self.vpn {
-                    Some(address) => Told::Up {
-                        address: Some(address),
-                    },
-                    // Nothing that T sends would be protected.
+                    Some(_) => Told::Up { address },
                     None => Told::Failed("the gateway gave no IPv4 address".to_owned()),
                 }
             }
@@ -192,6 +192,29 @@ impl Mobility {
         // V is there before anything is sent from it.
         self.lay_out(wishes);
         self.dual(now, dual_client::Input::Vpn(told));
+    }
+
+    /// The adapter that packets of this address leave the machine by.
+    pub fn leads_out_over(&self, local: Option<IpAddr>) -> Option<LinkName> {
+        let path = self.arrangement.outer.as_ref().map(|outer| &outer.path);
+        let link = match path {
+            Some(
+                Path::Native { link, .. }
+                | Path::Tunnel {
+                    through: Through::Link { link, .. },
+                    ..
+                },
+            ) => Some(*link),
+            _ => None,
+        };
+        let is_it = |adapter: &&Adapter| match link {
+            Some(link) => adapter.index == link.0,
+            None => {
+                let mut addresses = adapter.addresses.iter();
+                addresses.any(|net| Some(IpAddr::V4(net.addr())) == local)
+            }
+        };
+        self.adapters.iter().find(is_it).map(|adapter| adapter.name)
     }
 
     pub fn datagram(&mut self, now: Instant, datagram: Datagram) {
@@ -384,6 +407,22 @@ fn home_of(payload: &[u8]) -> Option<Ipv4Addr> {
         return None;
     };
     Some(Ipv4Addr::new(a, b, c, d))
+}
+
+/// `None` where nothing of IPv4 is protected.
+fn vpn_end(connection: &Connection) -> Option<VpnEnd> {
+    if let Some(address) = connection.v4() {
+        let theirs = connection.interface.map(VpnAdapter::Theirs);
+        let adapter = theirs.unwrap_or(VpnAdapter::Ours);
+        return Some(VpnEnd { address, adapter });
+    }
+    match connection.local {
+        Some(IpAddr::V4(address)) if connection.addresses.is_empty() => Some(VpnEnd {
+            address,
+            adapter: VpnAdapter::None,
+        }),
+        _ => None,
+    }
 }
 
 fn held_back(selector: Selector) -> Policy {

@@ -1,5 +1,7 @@
 //! A laptop's agent in virtual time, between the room of a home agent and a kernel that answers.
 
+mod others;
+
 use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};
 use super::settings::MobilitySettings;
 use crate::agent::Agent;
@@ -7,11 +9,11 @@ use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::agent::vpn::VpnCommand;
+use crate::agent::vpn::commands;
 use crate::agent::vpn::settings::VpnSettings;
 use crate::ike::settings::Timing;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, Key, Object, Route};
-use crate::mobile_ip::Datagram;
 use crate::mobile_ip::dual_client::{Site, Vpn};
 use crate::mobile_ip::home_agent::HomeAgent;
 use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
@@ -19,12 +21,14 @@ use crate::mobile_ip::home_agent::settings::{
     HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings as Serving,
 };
 use crate::mobile_ip::replay::Clock;
+use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
 use crate::net::random::Seeded;
 use crate::presence::Timestamp;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
+use tracing::Level;
 
 const UNIX: u64 = 1_700_000_000;
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 138);
@@ -43,7 +47,7 @@ fn single() -> MobilitySettings {
     settings
 }
 
-fn agent_settings(mobility: MobilitySettings) -> Settings {
+fn agent_settings(mobility: MobilitySettings, vpn: VpnSettings) -> Settings {
     Settings {
         identity: "laptop.example".parse().unwrap(),
         proxies: Vec::new(),
@@ -54,7 +58,7 @@ fn agent_settings(mobility: MobilitySettings) -> Settings {
         max_prefixes: 256,
         on_stop: OnStop::Keep,
         presence: None,
-        vpn: VpnSettings::default(),
+        vpn,
         home_agent: None,
         foreign_agent: None,
         mobility: Some(mobility),
@@ -100,20 +104,29 @@ struct Laptop {
     home_agent: HomeAgent,
     /// Whether requests get there.
     is_reached: bool,
+    /// Whether those do that follow the routing table.
+    is_reached_routed: bool,
     objects: BTreeMap<Key, Object>,
     replies: Vec<Reply>,
     told: Vec<String>,
+    /// In the order in which they were to run.
+    commands: Vec<(commands::Run, commands::Command)>,
+    stopped: Vec<commands::Run>,
 }
 
 impl Laptop {
     fn start(mobility: MobilitySettings) -> Self {
+        Self::with_vpn(mobility, VpnSettings::default())
+    }
+
+    fn with_vpn(mobility: MobilitySettings, vpn: VpnSettings) -> Self {
         let now = Instant::now();
         let mut seed = 0;
         let random = || {
             seed += 1;
             Box::new(Seeded(seed)) as Box<dyn Random>
         };
-        let settings = agent_settings(mobility);
+        let settings = agent_settings(mobility, vpn);
         let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), random).unwrap();
         let clock = Clock::new(now, Duration::from_secs(UNIX));
         let home_agent = HomeAgent::new(now, clock, serving(), Vec::new(), Box::new(Seeded(99)));
@@ -122,9 +135,12 @@ impl Laptop {
             now,
             home_agent,
             is_reached: true,
+            is_reached_routed: false,
             objects: BTreeMap::new(),
             replies: Vec::new(),
             told: Vec::new(),
+            commands: Vec::new(),
+            stopped: Vec::new(),
         };
         laptop.hand(Event::Found(Vec::new()));
         laptop
@@ -147,9 +163,18 @@ impl Laptop {
         while let Some(effect) = self.agent.poll_effect() {
             match effect {
                 Effect::Kernel(change) => self.write(change),
-                Effect::SendRegistration(datagram) if self.is_reached => self.deliver(&datagram),
+                Effect::SendRegistration(datagram) => {
+                    let is_routed = datagram.via == Via::Routed;
+                    if self.is_reached || (is_routed && self.is_reached_routed) {
+                        self.deliver(&datagram);
+                    }
+                }
                 Effect::Reply { reply, .. } => self.replies.push(reply),
-                Effect::Tell { line, .. } => self.told.push(line.kind.into_owned()),
+                Effect::Tell { line, level } if level == Level::INFO => {
+                    self.told.push(line.kind.into_owned());
+                }
+                Effect::RunCommand { run, command } => self.commands.push((run, command)),
+                Effect::StopCommand(run) => self.stopped.push(run),
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! What `mobility` and `status` say.
 
-use super::layout::is_carried;
+use super::layout::{VpnAdapter, VpnEnd, is_carried};
 use super::{Mobility, Standing};
 use crate::agent::Agent;
 use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
@@ -132,10 +132,16 @@ impl Mobility {
             adapter: names.mobility.to_string(),
             way: self.way(outer),
         }));
-        views.extend(self.vpn.map(|address| HomeView {
+        let adapter = |vpn: VpnEnd| match vpn.adapter {
+            VpnAdapter::Ours => Some(names.vpn),
+            VpnAdapter::Theirs(name) => Some(name),
+            VpnAdapter::None => None,
+        };
+        let vpn = self.vpn.and_then(|vpn| Some((vpn, adapter(vpn)?)));
+        views.extend(vpn.map(|(vpn, adapter)| HomeView {
             name: "V".to_owned(),
-            address,
-            adapter: names.vpn.to_string(),
+            address: vpn.address,
+            adapter: adapter.to_string(),
             way: "the VPN".to_owned(),
         }));
         views

@@ -30,13 +30,12 @@ impl Agent {
         name: Option<&str>,
         over: Option<IpAddr>,
     ) -> Result<(), String> {
-        let gateways = &self.settings.vpn.gateways;
-        let gateway = match name {
-            Some(name) => gateways.iter().find(|g| g.name == name),
-            None => gateways.first(),
+        let names = self.settings.vpn.names();
+        let found = match name {
+            Some(name) => names.iter().find(|known| **known == name),
+            None => names.first(),
         };
-        let Some(name) = gateway.map(|g| g.name.clone()) else {
-            let names: Vec<&str> = gateways.iter().map(|g| g.name.as_str()).collect();
+        let Some(name) = found.map(|name| (*name).to_owned()) else {
             return Err(match names[..] {
                 [] => "the configuration has no [[vpn]]".to_owned(),
                 _ => format!("there is no such VPN; there are {}", names.join(", ")),
@@ -48,7 +47,12 @@ impl Agent {
         self.vpn_rest(now, false);
         self.vpn.wanted = Wanted::Up { name };
         self.vpn.over = over;
-        if matches!(self.vpn.phase, Phase::Down | Phase::Failed { .. }) {
+        let is_idle = match &self.vpn.phase {
+            Phase::Down | Phase::Failed { .. } => true,
+            Phase::Other(other) => other.is_idle(),
+            Phase::Connecting { .. } | Phase::Up { .. } => false,
+        };
+        if is_idle {
             self.vpn.failures = 0;
             self.vpn_connect(now);
         }
@@ -73,10 +77,10 @@ impl Agent {
             return;
         };
         self.vpn.wanted = Wanted::Warm { name };
-        if matches!(self.vpn.phase, Phase::Up { .. }) {
-            self.vpn_rest(now, true);
-        } else {
-            self.vpn_end(now);
+        match &self.vpn.phase {
+            Phase::Up { .. } => self.vpn_rest(now, true),
+            Phase::Other(other) if other.is_up() => {}
+            _ => self.vpn_end(now),
         }
         self.drain(now);
     }
@@ -100,6 +104,15 @@ impl Agent {
         let Some(name) = self.vpn.name().map(str::to_owned) else {
             return;
         };
+        if let Some(other) = self.settings.vpn.other(&name) {
+            if !matches!(&self.vpn.phase, Phase::Other(running) if running.is_of(other)) {
+                self.vpn_end(now);
+                if matches!(self.vpn.wanted, Wanted::Up { .. }) {
+                    self.vpn_connect(now);
+                }
+            }
+            return;
+        }
         match self.settings.vpn.gateway(&name).cloned() {
             None => self.vpn_down(now),
             Some(gateway) if before.contains(&gateway) => {}
@@ -136,9 +149,15 @@ impl Agent {
         }
     }
 
-    fn vpn_connect(&mut self, now: Instant) {
+    pub(super) fn vpn_connect(&mut self, now: Instant) {
         self.vpn.retry = None;
         let name = self.vpn.name().unwrap_or_default().to_owned();
+        if let Some(other) = self.settings.vpn.other(&name).cloned() {
+            return self.other_rise(now, other);
+        }
+        if matches!(self.vpn.phase, Phase::Other(_)) {
+            return;
+        }
         let Some(gateway) = self.settings.vpn.gateway(&name).cloned() else {
             return;
         };
@@ -197,6 +216,7 @@ impl Agent {
                 self.ike.close(now, ike);
             }
             Phase::Down | Phase::Failed { .. } => self.vpn.enter(now, Phase::Down),
+            Phase::Other(_) => self.other_fall(now),
         }
     }
 
@@ -275,9 +295,10 @@ impl Agent {
                 subnets.dedup();
                 let connection = Connection {
                     name,
-                    gateway: child.remote,
-                    local: *local,
+                    gateway: Some(child.remote),
+                    local: Some(*local),
                     addresses: assigned.addresses.clone(),
+                    interface: None,
                     dns: assigned.dns.clone(),
                     subnets,
                 };
@@ -356,17 +377,24 @@ impl Agent {
                 let name = self.vpn.name().unwrap_or_default().to_owned();
                 ("vpn-connecting", name)
             }
-            VpnState::Up(c) => {
-                let addresses: Vec<String> = c.addresses.iter().map(ToString::to_string).collect();
-                let addresses = addresses.join(", ");
-                (
-                    "vpn-up",
-                    format!("{} at {}: {addresses}", c.name, c.gateway),
-                )
-            }
+            VpnState::Up(connection) => ("vpn-up", connection.to_string()),
+            VpnState::Disconnecting => ("vpn-disconnecting", String::new()),
             VpnState::Failed(reason) => ("vpn-failed", reason.clone()),
         };
-        self.tell(now, kind, detail);
+        // What fails over and over is told once.
+        let is_known = self.vpn.told.is_some();
+        match state {
+            VpnState::Failed(reason) if self.vpn.told.as_ref() != Some(reason) => {
+                self.vpn.told = Some(reason.clone());
+                self.tell(now, kind, detail);
+            }
+            VpnState::Up(_) => {
+                self.vpn.told = None;
+                self.tell(now, kind, detail);
+            }
+            _ if is_known => self.publish(now, kind, detail),
+            _ => self.tell(now, kind, detail),
+        }
         self.mobility_vpn(now, state);
     }
 }

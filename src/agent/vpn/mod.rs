@@ -12,8 +12,12 @@
 //! and what lies behind the gateway are carried by the tunnel or held, and clear ones from there
 //! are refused. The guard survives a restart, in what was once protected.
 
+pub mod commands;
 mod connecting;
 mod guard;
+mod other;
+mod others;
+mod protection;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,9 +26,13 @@ mod view;
 use crate::ike::configuration::Assigned;
 use crate::ike::effects::{ChildId, IkeId};
 use crate::ike::settings::RequestId;
+use crate::kernel::adapters::Adapter;
+use crate::kernel::desired::{LinkName, Policy};
 use crate::net::{IpNet, Selector};
+use other::Other;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -54,6 +62,7 @@ pub enum VpnState {
     Down,
     Connecting,
     Up(Connection),
+    Disconnecting,
     /// Why; it is tried again while it is wanted.
     Failed(String),
 }
@@ -62,10 +71,14 @@ pub enum VpnState {
 pub struct Connection {
     /// The name of its `[[vpn]]`.
     pub name: String,
-    pub gateway: IpAddr,
-    pub local: IpAddr,
-    /// V: at most one of each IP version, and at least one.
+    /// `None` where other software knows it.
+    pub gateway: Option<IpAddr>,
+    pub local: Option<IpAddr>,
+    /// V: at most one of each IP version. None where it protects what `local` sends.
     pub addresses: Vec<IpAddr>,
+    /// What V is sent from goes into this interface of other software; `None` where policies of the
+    /// kernel take it.
+    pub interface: Option<LinkName>,
     pub dns: Vec<IpAddr>,
     /// What the tunnel carries.
     pub subnets: Vec<IpNet>,
@@ -77,6 +90,22 @@ impl Connection {
             IpAddr::V4(addr) => Some(*addr),
             IpAddr::V6(_) => None,
         })
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " at {gateway}")?;
+        }
+        f.write_str(": ")?;
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        match (addresses.is_empty(), self.local) {
+            (false, _) => f.write_str(&addresses.join(", ")),
+            (true, Some(local)) => write!(f, "no address, it protects {local}"),
+            (true, None) => f.write_str("no address"),
+        }
     }
 }
 
@@ -108,6 +137,8 @@ enum Phase {
     Failed {
         reason: String,
     },
+    /// Of other software, until it is down.
+    Other(Box<Other>),
 }
 
 #[derive(Debug)]
@@ -119,9 +150,18 @@ pub(super) struct Vpn {
     over: Option<IpAddr>,
     /// Outbound selectors that packets never leave by in the clear.
     guarded: Vec<Selector>,
+    /// What else must not leave unprotected, where other software is to protect it.
+    relied_on: Vec<Selector>,
+    /// The interfaces of other software's VPNs.
+    interfaces: Vec<Adapter>,
+    /// Outbound policies of others.
+    outbound: Vec<Policy>,
     next_request: u64,
+    next_run: u64,
     failures: u32,
     retry: Option<Instant>,
+    /// The failure that was told last, since it was up.
+    told: Option<String>,
     changes: VecDeque<VpnState>,
 }
 
@@ -133,9 +173,14 @@ impl Vpn {
             since: now,
             over: None,
             guarded: Vec::new(),
+            relied_on: Vec::new(),
+            interfaces: Vec::new(),
+            outbound: Vec::new(),
             next_request: 0,
+            next_run: 0,
             failures: 0,
             retry: None,
+            told: None,
             changes: VecDeque::new(),
         }
     }
@@ -158,6 +203,7 @@ impl Vpn {
             Phase::Connecting { .. } => VpnState::Connecting,
             Phase::Up { connection, .. } => VpnState::Up(connection.clone()),
             Phase::Failed { reason } => VpnState::Failed(reason.clone()),
+            Phase::Other(other) => other.state(),
         }
     }
 
@@ -186,8 +232,12 @@ impl Vpn {
     fn enter(&mut self, now: Instant, phase: Phase) {
         let before = self.state();
         self.phase = phase;
+        self.changed(now, &before);
+    }
+
+    fn changed(&mut self, now: Instant, before: &VpnState) {
         let after = self.state();
-        if before != after {
+        if *before != after {
             self.since = now;
             self.changes.push_back(after);
         }

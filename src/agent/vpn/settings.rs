@@ -1,13 +1,18 @@
 //! `[[vpn]]` and `[vpn-gateway]`, validated.
 
 use crate::ike::settings::Gateway;
+use crate::kernel::desired::LinkName;
 use crate::net::{Identity, IpNet};
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
 pub struct VpnSettings {
     /// Gateways of which we may be a client; names are unique.
     pub gateways: Vec<GatewaySettings>,
+    /// VPNs of other software; none has the name of a gateway.
+    pub others: Vec<OtherVpn>,
     /// What we are to clients of our own.
     pub serves: Option<Served>,
 }
@@ -23,6 +28,42 @@ pub struct GatewaySettings {
     /// What is reached through it: prefixes of the intranet, or everything.
     pub subnets: Vec<IpNet>,
     pub start: Start,
+}
+
+/// One `[[vpn]]` that other software makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherVpn {
+    pub name: String,
+    /// For the commands; we send nothing there.
+    pub gateway: Option<IpAddr>,
+    pub driver: Driver,
+    /// How long bringing it up may take, and how long ending it.
+    pub patience: Duration,
+    pub shape: Shape,
+}
+
+/// How it is brought up and ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// By programs, each with its arguments.
+    Programs { up: Vec<String>, down: Vec<String> },
+    /// By strongSwan's charon, which has this connection and child, over its VICI socket.
+    Charon {
+        socket: PathBuf,
+        connection: String,
+        child: String,
+    },
+}
+
+/// How it shows itself, and so where V is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// V is the address of this interface, and what is sent from V goes into it.
+    Interface(LinkName),
+    /// Policies of the kernel protect what is sent from V; who brings it up says V, or that there is none.
+    Said,
+    /// Policies of the kernel protect what we send from our own address (FIG. 10).
+    NoAddress,
 }
 
 /// Whether it is wanted from the beginning.
@@ -43,6 +84,41 @@ pub struct Served {
 impl VpnSettings {
     pub fn gateway(&self, name: &str) -> Option<&GatewaySettings> {
         self.gateways.iter().find(|g| g.name == name)
+    }
+
+    /// In the order of preference.
+    pub fn names(&self) -> Vec<&str> {
+        let gateways = self.gateways.iter().map(|gateway| gateway.name.as_str());
+        let others = self.others.iter().map(|other| other.name.as_str());
+        gateways.chain(others).collect()
+    }
+
+    pub(in crate::agent) fn other(&self, name: &str) -> Option<&OtherVpn> {
+        self.others.iter().find(|other| other.name == name)
+    }
+
+    /// What may be run.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        let words = self.others.iter().flat_map(|other| match &other.driver {
+            Driver::Programs { up, down } => [up.first(), down.first()],
+            Driver::Charon { .. } => [None, None],
+        });
+        words.flatten().map(String::as_str)
+    }
+
+    /// Interfaces that carry VPNs, whatever their kind.
+    pub fn interfaces(&self) -> Vec<LinkName> {
+        let interface = |other: &OtherVpn| match other.shape {
+            Shape::Interface(name) => Some(name),
+            Shape::Said | Shape::NoAddress => None,
+        };
+        self.others.iter().filter_map(interface).collect()
+    }
+
+    /// Whether it matters what other policies the kernel has.
+    pub fn relies_on_policies(&self) -> bool {
+        let relies = |other: &OtherVpn| !matches!(other.shape, Shape::Interface(_));
+        self.others.iter().any(relies)
     }
 
     /// Whether the identity may be a client of ours.

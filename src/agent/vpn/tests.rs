@@ -31,6 +31,7 @@ fn settings(of: usize, start: Start) -> Settings {
     let intranet = "10.10.0.0/16".parse().unwrap();
     let vpn = match of {
         CLIENT => VpnSettings {
+            others: Vec::new(),
             gateways: vec![GatewaySettings {
                 name: "north".into(),
                 peer: names[GATEWAY].parse().unwrap(),
@@ -43,6 +44,7 @@ fn settings(of: usize, start: Start) -> Settings {
         },
         _ => VpnSettings {
             gateways: Vec::new(),
+            others: Vec::new(),
             serves: Some(Served {
                 gateway: Gateway {
                     clients: [(names[CLIENT].parse().unwrap(), Vec::new())].into(),
@@ -205,6 +207,8 @@ impl World {
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::OnLink(_)
+                | Effect::RunCommand { .. }
+                | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
                 | Effect::Keep(_) => {}
             }

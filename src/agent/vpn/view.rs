@@ -3,6 +3,7 @@
 use super::VpnState;
 use crate::agent::Agent;
 use crate::agent::snapshot::{VpnClientView, VpnView};
+use std::net::IpAddr;
 use std::time::Instant;
 
 impl Agent {
@@ -26,6 +27,7 @@ impl Agent {
         match self.vpn.state() {
             VpnState::Down => {}
             VpnState::Connecting => "connecting".clone_into(&mut view.state),
+            VpnState::Disconnecting => "disconnecting".clone_into(&mut view.state),
             VpnState::Failed(reason) => {
                 "failed".clone_into(&mut view.state);
                 view.reason = reason;
@@ -33,8 +35,9 @@ impl Agent {
             VpnState::Up(connection) => {
                 let state = if self.vpn.is_warm() { "warm" } else { "up" };
                 state.clone_into(&mut view.state);
-                view.local = connection.local.to_string();
-                view.gateway = connection.gateway.to_string();
+                let known = |address: Option<IpAddr>| address.map(|it| it.to_string());
+                view.local = known(connection.local).unwrap_or_default();
+                view.gateway = known(connection.gateway).unwrap_or_default();
                 view.addresses = text(&connection.addresses);
                 view.dns = text(&connection.dns);
                 view.subnets = text(&connection.subnets);

@@ -1,7 +1,7 @@
 //! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`.
 
 use super::*;
-use crate::agent::vpn::settings::Start;
+use crate::agent::vpn::settings::{Driver, Shape, Start};
 
 #[test]
 fn a_vpn_and_a_gateway_are_read() {
@@ -60,6 +60,82 @@ fn what_cannot_work_is_refused() {
         (
             "[vpn-gateway]\npool = []\nsubnets = \"10.1.0.0/16\"",
             "pool: the list is empty",
+        ),
+    ] {
+        let all = problems(&format!("{}\n{text}\n", whole()));
+        assert!(all.contains(complaint), "{complaint}: {all}");
+    }
+}
+
+#[test]
+fn a_vpn_of_other_software_is_read_in_each_of_its_shapes() {
+    let shape = |keys: &str| {
+        let loaded = load_text(&format!(
+            "{}
+            [[vpn]]
+            name = \"office\"
+            up = [\"/bin/sh\", \"-c\", \"exit 0\"]
+            down = \"/bin/true\"
+            {keys}
+            ",
+            whole()
+        ));
+        let other = loaded.agent.vpn.others[0].clone();
+        let Driver::Programs { up, down } = other.driver else {
+            panic!("{:?}", other.driver);
+        };
+        assert_eq!(up, ["/bin/sh", "-c", "exit 0"]);
+        assert_eq!(down, ["/bin/true"]);
+        other.shape
+    };
+    assert_eq!(shape(""), Shape::Said);
+    assert_eq!(shape("address = \"none\""), Shape::NoAddress);
+    let tun0 = "tun0".parse().unwrap();
+    assert_eq!(
+        shape("interface = \"tun0\"\ngateway = \"192.0.2.6\""),
+        Shape::Interface(tun0)
+    );
+}
+
+#[test]
+fn strongswan_is_read_with_the_child_of_its_connections_name() {
+    let charon = |child: &str| {
+        let table =
+            "[[vpn]]\nname = \"office\"\nvici = \"/run/charon.vici\"\nconnection = \"moving\"";
+        let loaded = load_text(&format!("{}\n{table}\n{child}\n", whole()));
+        loaded.agent.vpn.others[0].driver.clone()
+    };
+    let expected = |child: &str| Driver::Charon {
+        socket: "/run/charon.vici".into(),
+        connection: "moving".into(),
+        child: child.into(),
+    };
+    assert_eq!(charon(""), expected("moving"));
+    assert_eq!(charon("child = \"net\""), expected("net"));
+}
+
+#[test]
+fn keys_of_one_kind_of_vpn_are_refused_in_the_other() {
+    let other = "[[vpn]]\nname = \"office\"\nup = \"/bin/true\"\n";
+    let own = "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = \"192.0.2.6\"\nsubnets = \"10.2.0.0/16\"\n";
+    for (text, complaint) in [
+        (other.to_owned(), "[[vpn]] lacks the key `down`"),
+        (
+            format!("{other}down = \"true\""),
+            "true must be an absolute path",
+        ),
+        (format!("{other}down = []"), "there is nothing to run"),
+        (
+            format!("{other}down = \"/bin/true\"\nsubnets = \"10.2.0.0/16\""),
+            "subnets: other software decides that",
+        ),
+        (
+            format!("{other}down = \"/bin/true\"\ninterface = \"tun0\"\naddress = \"none\""),
+            "leave one of the two out",
+        ),
+        (
+            format!("{own}interface = \"tun0\""),
+            "interface: it is of a VPN of other software",
         ),
     ] {
         let all = problems(&format!("{}\n{text}\n", whole()));

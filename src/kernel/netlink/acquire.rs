@@ -84,7 +84,7 @@ mod tests {
                 selector: fields::selector_code(&trap),
                 direction: 1,
                 index: ownership::INDICES.start | 1,
-                priority: ownership::PRIORITIES.start,
+                priority: ownership::Band::Bypass.priority(u32::MAX),
                 ..xfrm::UserPolicyInfo::default()
             },
             seq: 5,

@@ -137,7 +137,12 @@ fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
     }
 }
 
-fn laid_out(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Objects {
+const OURS: Option<VpnEnd> = Some(VpnEnd {
+    address: V,
+    adapter: VpnAdapter::Ours,
+});
+
+fn laid_out(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Objects {
     let around = Around {
         agents: &[],
         adapters: &adapters(),
@@ -182,7 +187,7 @@ const END_OF_S: &str = "unreachable 0.0.0.0/0 table 7380 proto 88 metric 4294967
 fn figure_9_nests_s_in_v_and_t_in_x() {
     let outer = Some(through_link(X, T_HA));
     let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
-    let objects = laid_out(&figure, Some(V));
+    let objects = laid_out(&figure, OURS);
     assert_eq!(
         text(&objects, 7380),
         [
@@ -321,7 +326,8 @@ fn an_outer_home_agent_on_the_link_is_no_business_of_its_gateway() {
 fn a_tunnel_from_another_v_than_the_one_that_is_there_carries_nothing() {
     let outer = Some(through_link(X, T_HA));
     let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
-    for vpn in [None, Some(Ipv4Addr::new(10, 30, 0, 6))] {
+    let (address, adapter) = (Ipv4Addr::new(10, 30, 0, 6), VpnAdapter::Ours);
+    for vpn in [None, Some(VpnEnd { address, adapter })] {
         assert_eq!(text(&laid_out(&figure, vpn), 7380), [END_OF_S]);
     }
 }
@@ -340,7 +346,7 @@ fn in_udp(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
     }
 }
 
-fn carried(arrangement: &Arrangement, vpn: Option<Ipv4Addr>) -> Carried {
+fn carried(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Carried {
     let adapters = &adapters();
     lay_out(
         &settings(),
@@ -362,7 +368,7 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
     };
     let outer = Some(in_udp(X, T_HA, through));
     let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
-    let objects = laid_out(&figure, Some(V));
+    let objects = laid_out(&figure, OURS);
     assert_eq!(
         text(&objects, 7383)[0],
         "0.0.0.0/0 table 7383 proto 88 dev mobility0"
@@ -370,7 +376,7 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
     // Nothing of the outer system comes as IP in IP.
     let from_agent = |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src, .. } if *src == T_HA);
     assert!(!entries(&objects).iter().any(from_agent));
-    let carried = carried(&figure, Some(V));
+    let carried = carried(&figure, OURS);
     let (adapter, binding) = &carried[&T];
     assert_eq!(adapter.as_str(), "mobility0");
     let tunnel = &binding.tunnels[0];
@@ -386,15 +392,58 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
 #[test]
 fn without_an_adapter_of_the_vpn_s_goes_in_udp_from_t_and_from_nowhere_else() {
     let outer = Some(through_link(X, T_HA));
-    for (local, is_carried) in [(T, true), (X, false)] {
+    let adapter = VpnAdapter::None;
+    let protects = |address| Some(VpnEnd { address, adapter });
+    for (local, vpn, is_carried) in [
+        (T, protects(T), true),
+        (X, protects(T), false),
+        (T, protects(X), false),
+        (T, None, false),
+        // Without an outer system.
+        (X, protects(X), true),
+    ] {
         let inner = in_udp(local, S_HA, Through::Vpn);
         let figure = arrangement(Place::OutsideWithoutAdapter, inner, outer.clone());
-        let there = text(&laid_out(&figure, None), 7380).len() == 2;
-        let carried = carried(&figure, None);
+        let objects = laid_out(&figure, vpn);
+        let there = text(&objects, 7380).len() == 2;
+        let carried = carried(&figure, vpn);
         let (there, carried) = (there, carried.get(&S).map(|(adapter, _)| *adapter));
         let expected = is_carried.then_some(LinkName::literal("intranet0"));
-        assert_eq!((there, carried), (is_carried, expected), "{local}");
+        assert_eq!((there, carried), (is_carried, expected), "{local} {vpn:?}");
+        assert!(text(&objects, 7381).is_empty(), "there is no V");
     }
+}
+
+#[test]
+fn what_is_sent_from_v_goes_into_the_interface_of_other_software_or_nowhere() {
+    let adapter = VpnAdapter::Theirs(LinkName::literal("tun0"));
+    let vpn = Some(VpnEnd {
+        address: V,
+        adapter,
+    });
+    let outer = Some(through_link(X, T_HA));
+    let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
+    let objects = laid_out(&figure, vpn);
+    assert_eq!(
+        text(&objects, 7381),
+        [
+            "0.0.0.0/0 table 7381 proto 88 dev tun0",
+            "unreachable 0.0.0.0/0 table 7381 proto 88 metric 4294967295",
+        ]
+    );
+    let from_v = "priority 7381 from 10.30.0.5/32 lookup 7381 proto 88".to_owned();
+    assert!(rules(&objects).contains(&from_v));
+    assert_eq!(
+        text(&objects, 7380)[0],
+        "0.0.0.0/0 table 7380 proto 88 dev xa-nested src 10.20.0.5"
+    );
+    // Interface and address are theirs.
+    let v = host(V.into());
+    let holds =
+        |key: &Key| matches!(key, Key::Address(AddressKey { address, .. }) if *address == v);
+    assert!(!objects.keys().any(holds));
+    assert!(!objects.contains_key(&Key::Link(LinkName::literal("tun0"))));
+    assert!(!objects.contains_key(&Key::Link(LinkName::literal("vpn0"))));
 }
 
 #[test]
@@ -543,16 +592,35 @@ fn any_arrangement() -> impl Strategy<Value = Arrangement> {
         .prop_map(|(place, inner, outer)| arrangement(place, inner, outer))
 }
 
+fn any_vpn() -> impl Strategy<Value = Option<VpnEnd>> {
+    let v = |adapter| VpnEnd {
+        address: V,
+        adapter,
+    };
+    let itself = |address| VpnEnd {
+        address,
+        adapter: VpnAdapter::None,
+    };
+    prop_oneof![
+        Just(None),
+        Just(Some(v(VpnAdapter::Ours))),
+        Just(Some(v(VpnAdapter::Theirs(LinkName::literal("tun0"))))),
+        Just(Some(itself(T))),
+        Just(Some(itself(X))),
+    ]
+}
+
 proptest! {
     /// Also for arrangements that the dual client never makes.
     #[test]
     fn every_table_of_an_address_ends_and_s_is_on_no_link_outside(
         arrangement in any_arrangement(),
-        vpn in proptest::option::of(Just(V)),
+        vpn in any_vpn(),
     ) {
         let objects = laid_out(&arrangement, vpn);
         let carried = carried(&arrangement, vpn);
-        for table in [7380, 7383].into_iter().chain(vpn.map(|_| 7381)) {
+        let v = vpn.filter(|vpn| vpn.adapter != VpnAdapter::None);
+        for table in [7380, 7383].into_iter().chain(v.map(|_| 7381)) {
             let end = Key::Route(RouteKey::end_of(table, Family::V4));
             let ends = matches!(objects.get(&end), Some(Object::Route(route)) if route.way == Way::Unreachable);
             prop_assert!(ends, "{table}");
@@ -563,7 +631,7 @@ proptest! {
         for route in routes(&objects, 7380) {
             match route.way {
                 Way::Link { link, .. } if link == NESTED => {
-                    let from_v = |local| local == V && vpn == Some(V);
+                    let from_v = |local| v.is_some_and(|vpn| vpn.address == local);
                     let is_v = matches!(objects.get(&Key::Link(NESTED)), Some(Object::Link(Link {
                         kind: LinkKind::IpInIpBetween { local, .. },
                         ..
@@ -574,7 +642,7 @@ proptest! {
                     let (_, binding) = &carried[&S];
                     let tunnel = &binding.tunnels[0];
                     let through_vpn = tunnel.via == Via::Routed
-                        && Some(*tunnel.local.ip()) == vpn.or(arrangement.outer.as_ref().map(|outer| outer.home));
+                        && vpn.is_some_and(|vpn| vpn.address == *tunnel.local.ip());
                     prop_assert!(may_be_clear || through_vpn);
                 }
                 Way::Link { link, .. } => {
@@ -585,6 +653,15 @@ proptest! {
                 Way::Unreachable => {}
                 Way::Local => prop_assert!(false, "{route}"),
             }
+        }
+        // What is sent from V goes where the VPN takes it, and nowhere else.
+        let into_vpn = v.map(|vpn| match vpn.adapter {
+            VpnAdapter::Theirs(name) => name,
+            _ => LinkName::literal("vpn0"),
+        });
+        for route in routes(&objects, 7381) {
+            let is_it = matches!(route.way, Way::Link { link, gateway: None, .. } if Some(link) == into_vpn);
+            prop_assert!(is_it || route.way == Way::Unreachable, "{route}");
         }
         // User space reads an adapter where a route leads into it, and nowhere else.
         let into = |name: &str, table| routes(&objects, table).iter().any(|route| {
@@ -601,11 +678,12 @@ proptest! {
     #[test]
     fn what_is_taken_out_of_tunnels_ends_at_an_end(
         arrangement in any_arrangement(),
-        vpn in proptest::option::of(Just(V)),
+        vpn in any_vpn(),
     ) {
         let entries = entries(&laid_out(&arrangement, vpn));
         for entry in &entries {
             if let DecapsulationEntry::Peer { dst, .. } = entry {
+                let vpn = vpn.map(|vpn| vpn.address);
                 let ours = [Some(S), Some(T), Some(X), vpn, Some([192, 168, 7, 9].into())];
                 if ours.contains(&Some(*dst)) {
                     prop_assert!(entries.contains(&DecapsulationEntry::End(*dst)));

@@ -446,6 +446,8 @@ impl World {
                 | Effect::CarryNoMore { .. }
                 | Effect::Announce { .. }
                 | Effect::OnLink(_)
+                | Effect::RunCommand { .. }
+                | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
                 | Effect::Remember(_) => {}
             }
