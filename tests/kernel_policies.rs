@@ -145,10 +145,10 @@ fn what_was_announced_can_be_announced_again_at_once_when_the_clock_went_back() 
             let _ = UdpSocket::bind(from).unwrap().send_to(b"P", to);
         };
         let ours = [
-            ("10.1.0.1:4000", "10.2.0.9:7"),
-            ("[2001:db8:1::1]:4000", "[2001:db8:2::9]:7"),
+            ("10.1.0.1:0", "10.2.0.9:7"),
+            ("[2001:db8:1::1]:0", "[2001:db8:2::9]:7"),
         ];
-        send("10.1.0.1:4000", "10.3.0.9:7");
+        send("10.1.0.1:0", "10.3.0.9:7");
         let larval = || {
             let listed = run("ip", "xfrm state list");
             ["10.2.0.9", "2001:db8:2::9", "10.3.0.9"].map(|dst| listed.contains(dst))

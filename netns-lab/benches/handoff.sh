@@ -68,6 +68,13 @@ start_charon() {
     cat >"$folder/strongswan.conf" <<END
 charon-systemd {
   load = random nonce openssl sha2 hmac kdf gcm curve25519 kernel-netlink socket-default vici updown
+  filelog {
+    log {
+      path = $folder/log
+      default = 1
+      flush_line = yes
+    }
+  }
   plugins {
     vici {
       socket = unix://$folder/vici
@@ -83,7 +90,7 @@ END
     } >"$folder/swanctl.conf"
     start_process "$node" "charon-$node" env "STRONGSWAN_CONF=$folder/strongswan.conf" /usr/sbin/charon-systemd
     eventually 60 swanctl --load-all --file "$folder/swanctl.conf" --uri "unix://$folder/vici" >/dev/null 2>&1 ||
-        fail "strongSwan did not take its configuration: $(cat "$mobility_trace/charon-$node.log")"
+        fail "strongSwan did not take its configuration: $(cat "$folder/log")"
 }
 ends='local { auth = psk
       id = %s
@@ -102,7 +109,7 @@ start_charon 103 "remote_addrs = $gateway" "vips = 0.0.0.0" "$(printf "$ends" la
     "children { site { remote_ts = 10.10.0.0/16
       esp_proposals = aes128gcm16 } }"
 swanctl --initiate --child site --timeout 20 --uri "unix://$mobility_trace/charon-103/vici" >/dev/null ||
-    fail "strongSwan: $(tail -n 20 "$mobility_trace"/charon-*.log)"
+    fail "strongSwan: $(tail -n 20 "$mobility_trace"/charon-*/log)"
 start_streams 101 103 "$vpn_address" 1000 "$octets"
 sleep 1
 for ((i = 0; i < rounds; i++)); do

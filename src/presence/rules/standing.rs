@@ -20,19 +20,15 @@ pub struct Standing<'a> {
 }
 
 /// Whether an unauthenticated claim says something else than what is believed. Nobody knows then
-/// where that entity is.
+/// where that entity is. It does as well where it names a user and the belief none: less that is believed
+/// must not dispel a doubt.
 pub fn contradicts(hint: &Presence, believed: &Presence) -> bool {
-    let other_user = |(a, b): (&UserName, &UserName)| a != b;
     hint.location != believed.location
         || hint
             .addresses
             .iter()
             .any(|addr| !believed.addresses.contains(addr))
-        || hint
-            .user
-            .as_ref()
-            .zip(believed.user.as_ref())
-            .is_some_and(other_user)
+        || hint.user.is_some() && hint.user != believed.user
 }
 
 /// Whether a new hint has to take the place of the one that is held (until something is believed

@@ -2,7 +2,7 @@
 //! claim.
 
 use super::super::universe::{START, entity};
-use super::super::{Hours, Site, Weekdays, protection_of, worth_keeping as keep};
+use super::super::{Hours, Site, Weekdays, contradicts, protection_of, worth_keeping as keep};
 use super::*;
 use crate::net::Protocol;
 use crate::presence::row::{Level, Mode};
@@ -15,6 +15,20 @@ const UDP: Class = Class {
     protocol: Protocol::UDP,
     ..Class::ANY
 };
+
+#[test]
+fn who_names_a_user_says_otherwise_where_none_is_believed() {
+    let bob = entity("bob");
+    let believed = presence(&bob, "office", "192.168.1.2");
+    let mut claimed = believed.clone();
+    assert!(!contradicts(&claimed, &believed));
+    claimed.user = Some("Bob".parse().unwrap());
+    assert!(
+        contradicts(&claimed, &believed),
+        "a doubt stays when less is believed"
+    );
+    assert!(!contradicts(&believed, &claimed));
+}
 
 /// `office` in the clear, `external` as FIG. 13 has it, and nobody knows what else.
 struct Scene {
