@@ -145,6 +145,15 @@ uml_kernel() {
     echo "/var/cache/xfrm-agent/linux-uml-$1-${config:0:12}"
 }
 
+# In awk: the middle one of n values, with the least and the most.
+# shellcheck disable=SC2016,SC2034 # the words of awk, for scripts
+median_of='
+    function median(values, n, format,   i, j, t) {
+        for (i = 2; i <= n; i++)
+            for (j = i; j > 1 && values[j - 1] > values[j]; j--) { t = values[j]; values[j] = values[j - 1]; values[j - 1] = t }
+        return sprintf(format " (" format " - " format ")", values[int((n + 1) / 2)], values[1], values[n])
+    }'
+
 # run_bench NAME ARGUMENT...: in place of this script; built as the owner of the checkout, run as root.
 run_bench() {
     local name=$1 bench

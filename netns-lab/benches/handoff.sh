@@ -58,6 +58,7 @@ end_streams
 costs xfrm-agent
 for node in 103 104 102i 102o; do stop_agent "$node"; done
 leave_nothing 103 104 102i 102o
+for node in 103 104 102i 102o; do start_agent "$node" && stop_agent "$node"; done
 
 # --- strongSwan ---------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 # back; an agent that starts anew is registered with anew; strangers' advertisements change nothing.
 #
 # topology: mip-agents
-# needs: agent
+# needs: esp agent
 
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
