@@ -17,10 +17,8 @@ use xfrm_agent::agent::effect::{Effect, Reply, Routes};
 use xfrm_agent::agent::event::{Command, Event, KernelEvent, Token};
 use xfrm_agent::agent::presence::commands::{PresenceCommand, SetPresence};
 use xfrm_agent::agent::presence::settings::{Contact, PresenceSettings, Tell};
-use xfrm_agent::agent::settings::{
-    Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
-};
-use xfrm_agent::ike::settings::{Peer, Timing};
+use xfrm_agent::agent::settings::{FailureAction, OnStop, ProxyGroup, Settings, TunnelMode};
+use xfrm_agent::ike::settings::Peer;
 use xfrm_agent::kernel::desired::{Mark, Revision};
 use xfrm_agent::kernel::writer::{Options, Report, Stop, Writer};
 use xfrm_agent::net::random::Seeded;
@@ -118,7 +116,6 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
         remote_port: Port::Any,
     };
     Settings {
-        identity: "own.example".parse().expect("an identity"),
         proxies: vec![ProxyGroup {
             name: "others".into(),
             proxies: (0..proxies).map(between).collect(),
@@ -135,10 +132,6 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
                 contact: true,
             })
             .collect(),
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
         on_stop: OnStop::Remove,
         presence: Some(PresenceSettings {
             entity: "own@example.com".parse().expect("an entity"),
@@ -176,9 +169,7 @@ fn settings(contacts: usize, proxies: usize) -> Settings {
                 .collect(),
         }),
         vpn: xfrm_agent::agent::vpn::settings::VpnSettings::default(),
-        home_agent: None,
-        foreign_agent: None,
-        mobility: None,
+        ..Settings::bare("own.example".parse().expect("an identity"))
     }
 }
 

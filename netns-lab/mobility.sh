@@ -267,3 +267,10 @@ dwells() {
     read -r address _ < <(lease "$1" "$3")
     at "$1" "$2" && mobile "$1" '.registrations[] | select(.state == "registered") | .care_of' | has -xF "${address%/*}"
 }
+
+# came NETWORK PLACE: 103 moved there, and what goes on meanwhile has gone on. The scenario's `state` says why not.
+came() {
+    move 103 "$1"
+    eventually 15 dwells 103 "$2" "$1" || fail "$1: $(state)"
+    sleep 1.5
+}

@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
 use xfrm_agent::agent::event::Event;
-use xfrm_agent::agent::settings::{
-    Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
-};
-use xfrm_agent::agent::vpn::settings::VpnSettings;
+use xfrm_agent::agent::settings::{FailureAction, ProxyGroup, Settings, TunnelMode};
 use xfrm_agent::config;
 use xfrm_agent::control::protocol;
 use xfrm_agent::ike::endpoint::Endpoint;
@@ -533,7 +530,6 @@ fn connect() -> Connect {
 
 fn settings() -> Settings {
     Settings {
-        identity: "gw104.example".parse().expect("an identity"),
         proxies: vec![ProxyGroup {
             name: "site".into(),
             proxies: vec![proxy()],
@@ -542,16 +538,7 @@ fn settings() -> Settings {
             mode: TunnelMode::Tunnel,
         }],
         peers: vec![peer()],
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
-        vpn: VpnSettings::default(),
-        home_agent: None,
-        foreign_agent: None,
-        mobility: None,
+        ..Settings::bare("gw104.example".parse().expect("an identity"))
     }
 }
 

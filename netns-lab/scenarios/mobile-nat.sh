@@ -32,12 +32,6 @@ for nesting in 'X>T_HA (17 4) T>T_gw (50) V>S_HA (4) S>CN' 'T_HA>X (17 4) T_gw>T
     [[ $seen == *"$nesting"* ]] || fail "no $nesting: $seen"
 done
 
-# came NETWORK PLACE: moved there, and the stream goes on.
-came() {
-    move 103 "$1"
-    eventually 15 dwells 103 "$2" "$1" || fail "$1: $(state)"
-    sleep 1.5
-}
 start_streams 101 103 "$intranet" 500 1000000
 sleep 1
 came x1 "outside, with a VPN adapter"

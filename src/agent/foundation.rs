@@ -248,9 +248,8 @@ pub(super) fn surroundings(settings: &Settings, wishes: &mut Wishes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, TunnelMode};
-    use crate::agent::vpn::settings::VpnSettings;
-    use crate::ike::settings::Timing;
+    use crate::agent::settings::TunnelMode;
+
     use crate::net::Flow;
     use std::time::Duration;
 
@@ -263,7 +262,6 @@ mod tests {
             remote_port: Port::Any,
         };
         Settings {
-            identity: "gw.example".parse().unwrap(),
             proxies: vec![ProxyGroup {
                 name: "site".into(),
                 proxies: proxies.iter().map(proxy).collect(),
@@ -271,17 +269,7 @@ mod tests {
                 failure_lifetime: Duration::from_secs(30),
                 mode: TunnelMode::Tunnel,
             }],
-            peers: Vec::new(),
-            ike: Timing::default(),
-            discovery: Discovery::default(),
-            interception: InterceptionSettings::default(),
-            max_prefixes: 256,
-            on_stop: OnStop::Keep,
-            presence: None,
-            vpn: VpnSettings::default(),
-            home_agent: None,
-            foreign_agent: None,
-            mobility: None,
+            ..Settings::bare("gw.example".parse().unwrap())
         }
     }
 

@@ -35,6 +35,26 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Of a machine that protects nothing, knows nobody and has no role: what more it is stands out where it is
+    /// written.
+    pub fn bare(identity: Identity) -> Self {
+        Self {
+            identity,
+            proxies: Vec::new(),
+            peers: Vec::new(),
+            ike: ike::settings::Timing::default(),
+            discovery: Discovery::default(),
+            interception: InterceptionSettings::default(),
+            max_prefixes: 256,
+            on_stop: OnStop::Keep,
+            presence: None,
+            vpn: VpnSettings::default(),
+            home_agent: None,
+            foreign_agent: None,
+            mobility: None,
+        }
+    }
+
     /// Whether registrations are sent or heard.
     pub fn has_mobile_ip_role(&self) -> bool {
         self.home_agent.is_some() || self.mobility.is_some() || self.foreign_agent.is_some()

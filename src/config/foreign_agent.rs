@@ -1,15 +1,15 @@
 //! `[foreign-agent]`, and the keys of `[[agent-key]]` that agents of Mobile IP have with each other.
 
+use super::association::association;
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
 use super::values::{self, Reason};
 use crate::agent::foreign_agent::settings::{ForeignAgentSettings, LINK, Tables as Numbers};
 use crate::mobile_ip::foreign_agent::{ReverseTunnels, Settings};
-use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::advertisement::CommonTraffic;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -22,8 +22,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(10);
 /// RFC 1256 §6.2.1.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1800);
-/// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
-const LEAST_KEY: usize = 16;
 /// Requests that wait for home agents.
 const MOST_PENDING: usize = 1000;
 
@@ -130,35 +128,7 @@ fn agent_key(
         report.error(section.at(), message.to_owned());
     }
     let with = all.into_iter().flatten().next();
-    let spi = section.required("spi", |v| {
-        let allowed = "256–4294967295, as the other end has it";
-        values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
-    });
-    let mut algorithm = Algorithm::HmacMd5;
-    section.set("algorithm", &mut algorithm, |v| {
-        let words = [
-            ("hmac-sha256", Algorithm::HmacSha256),
-            ("hmac-md5", Algorithm::HmacMd5),
-        ];
-        values::word(v, &words)
-    });
-    let key = section.required("key-file", |v| {
-        let name = values::text(v, "the name of a file")?;
-        let key = read_secret(Path::new(name)).map_err(|error| error.to_string())?;
-        if key.expose().len() < LEAST_KEY {
-            return Err(format!(
-                "{name} holds a key of less than {LEAST_KEY} octets, which can be guessed; make one with \
-                 `openssl rand -hex 32 | sed 's/^/0x/'`"
-            ));
-        }
-        Ok(key)
-    });
-    let association = SecurityAssociation {
-        spi: spi?,
-        algorithm,
-        key: key?,
-        replay: ReplayProtection::default(),
-    };
+    let association = association(section, read_secret, "it can be guessed")?;
     Some((with?, association))
 }
 

@@ -1,5 +1,6 @@
 //! `[home-agent]` and `[[mobile-node]]`: whom we serve as a home agent of Mobile IP, and how.
 
+use super::association;
 use super::file::ReadSecret;
 use super::foreign_agent::AgentKeys;
 use super::report::{Report, Span};
@@ -10,9 +11,7 @@ use crate::agent::home_agent::settings::HomeAgentSettings;
 use crate::mobile_ip::home_agent::settings::{
     ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
 };
-use crate::mobile_ip::security::{
-    Algorithm, DEFAULT_WINDOW, FIRST_SPI, ReplayProtection, SecurityAssociation,
-};
+use crate::mobile_ip::security::{DEFAULT_WINDOW, ReplayProtection, SecurityAssociation};
 use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,23 +142,11 @@ fn node(
     read_secret: ReadSecret<'_>,
 ) -> Option<MobileNode> {
     let home = section.required("home", address);
-    let spi = section.required("spi", |v| {
-        let allowed = "an SPI is 256–4294967295 (RFC 5944 §1.6)";
-        values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
-    });
+    let spi = association::spi(section, "an SPI is 256–4294967295 (RFC 5944 §1.6)");
     let key_file = section.required("key-file", |v| {
         values::text(v, "the name of a file").map(PathBuf::from)
     });
-    let mut algorithm = Algorithm::HmacMd5;
-    section.set("algorithm", &mut algorithm, |v| {
-        values::word(
-            v,
-            &[
-                ("hmac-md5", Algorithm::HmacMd5),
-                ("hmac-sha256", Algorithm::HmacSha256),
-            ],
-        )
-    });
+    let algorithm = association::algorithm(section);
     let timestamps = ReplayProtection::Timestamps {
         window: DEFAULT_WINDOW,
     };

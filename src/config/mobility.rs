@@ -1,5 +1,6 @@
 //! `[mobility]` and `[[mobility-site]]`: we as a mobile node, with an inner system and outer ones.
 
+use super::association::association;
 use super::file::ReadSecret;
 use super::foreign_agent::AgentKeys;
 use super::report::Report;
@@ -15,12 +16,10 @@ use crate::mobile_ip::dual_client::{
     ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
     T_MONITOR_LEAST, Tunnelling, Vpn,
 };
-use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -32,8 +31,6 @@ const LIFETIME: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(65_534);
 /// Default of `vpn-patience`.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
-const LEAST_KEY: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) struct Tables<'r, 't> {
@@ -203,29 +200,8 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
     section.set("reverse", &mut reverse, |v| {
         values::word(v, &[("always", Reverse::Always), ("never", Reverse::Never)])
     });
-    let spi = section.required("spi", |v| {
-        let allowed = "256–4294967295, as the home agent has it";
-        values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
-    });
-    let mut algorithm = Algorithm::HmacMd5;
-    section.set("algorithm", &mut algorithm, |v| {
-        let words = [
-            ("hmac-sha256", Algorithm::HmacSha256),
-            ("hmac-md5", Algorithm::HmacMd5),
-        ];
-        values::word(v, &words)
-    });
-    let key = section.required("key-file", |v| {
-        let name = values::text(v, "the name of a file")?;
-        let key = read_secret(Path::new(name)).map_err(|error| error.to_string())?;
-        if key.expose().len() < LEAST_KEY {
-            return Err(format!(
-                "{name} holds a key of less than {LEAST_KEY} octets: whoever guesses it can prove any \
-                 network to be inside; make one with `openssl rand -hex 32 | sed 's/^/0x/'`"
-            ));
-        }
-        Ok(key)
-    });
+    let harm = "whoever guesses it can prove any network to be inside";
+    let association = association(section, read_secret, harm);
     let system = System {
         home: home?,
         home_agent: home_agent?,
@@ -234,12 +210,7 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
         reverse,
     };
     let agreement = Agreement {
-        association: SecurityAssociation {
-            spi: spi?,
-            algorithm,
-            key: key?,
-            replay: ReplayProtection::default(),
-        },
+        association: association?,
         nai: None,
         foreign_agents: Vec::new(),
         port: PORT,

@@ -16,6 +16,7 @@ pub mod report;
 pub mod secrets;
 pub mod trusted;
 
+mod association;
 mod file;
 mod foreign_agent;
 mod home_agent;

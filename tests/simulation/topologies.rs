@@ -3,10 +3,7 @@
 use crate::clock::Clock;
 use crate::world::{Weather, World};
 use std::time::Duration;
-use xfrm_agent::agent::settings::{
-    Discovery, FailureAction, InterceptionSettings, OnStop, ProxyGroup, Settings, TunnelMode,
-};
-use xfrm_agent::agent::vpn::settings::VpnSettings;
+use xfrm_agent::agent::settings::{FailureAction, ProxyGroup, Settings, TunnelMode};
 use xfrm_agent::ike::settings::{Peer, Timing};
 use xfrm_agent::net::{Flow, MaskedAddr, Port, Protocol, Random, Secret};
 use xfrm_agent::ted::proxies::Proxy;
@@ -50,7 +47,6 @@ pub fn settings(
     peers: &[Peer],
 ) -> Settings {
     Settings {
-        identity: id.parse().unwrap(),
         proxies: vec![ProxyGroup {
             name: "site".into(),
             proxies: proxies.to_vec(),
@@ -59,16 +55,7 @@ pub fn settings(
             mode: TunnelMode::Tunnel,
         }],
         peers: peers.to_vec(),
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
-        vpn: VpnSettings::default(),
-        home_agent: None,
-        foreign_agent: None,
-        mobility: None,
+        ..Settings::bare(id.parse().unwrap())
     }
 }
 

@@ -5,9 +5,7 @@ use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
 use crate::agent::on_link::{Frame, Overheard, Packet, Payload, Receiver};
-use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
-use crate::agent::vpn::settings::VpnSettings;
-use crate::ike::settings::Timing;
+use crate::agent::settings::Settings;
 use crate::kernel::desired::{
     Change, DecapsulationEntry, Key, LinkName, NeighbourKey, Object, Revision, RouteKey, RuleKey,
     Way,
@@ -45,17 +43,6 @@ fn key() -> SecurityAssociation {
 
 fn settings() -> Settings {
     Settings {
-        identity: "fa.example".parse().unwrap(),
-        proxies: Vec::new(),
-        peers: Vec::new(),
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
-        vpn: VpnSettings::default(),
-        home_agent: None,
         foreign_agent: Some(ForeignAgentSettings {
             protocol: foreign_agent::Settings {
                 link: LINK,
@@ -78,7 +65,7 @@ fn settings() -> Settings {
             link: ETH1,
             tables: Tables::default(),
         }),
-        mobility: None,
+        ..Settings::bare("fa.example".parse().unwrap())
     }
 }
 

@@ -4,9 +4,7 @@ use super::settings::HomeAgentSettings;
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
-use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
-use crate::agent::vpn::settings::VpnSettings;
-use crate::ike::settings::Timing;
+use crate::agent::settings::Settings;
 use crate::kernel::desired::{
     Change, DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Way,
 };
@@ -53,21 +51,7 @@ fn mobile_node() -> MobileNode {
 
 /// Of a machine that protects nothing.
 fn bare() -> Settings {
-    Settings {
-        identity: "ha.example".parse().unwrap(),
-        proxies: Vec::new(),
-        peers: Vec::new(),
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
-        vpn: VpnSettings::default(),
-        home_agent: None,
-        foreign_agent: None,
-        mobility: None,
-    }
+    Settings::bare("ha.example".parse().unwrap())
 }
 
 fn settings(link: Option<LinkName>, nodes: Vec<MobileNode>) -> Settings {

@@ -7,11 +7,10 @@ use super::settings::MobilitySettings;
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
-use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
+use crate::agent::settings::Settings;
 use crate::agent::vpn::VpnCommand;
 use crate::agent::vpn::commands;
 use crate::agent::vpn::settings::VpnSettings;
-use crate::ike::settings::Timing;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, Key, Object, Route};
 use crate::mobile_ip::dual_client::{Site, Vpn};
@@ -49,19 +48,9 @@ fn single() -> MobilitySettings {
 
 fn agent_settings(mobility: MobilitySettings, vpn: VpnSettings) -> Settings {
     Settings {
-        identity: "laptop.example".parse().unwrap(),
-        proxies: Vec::new(),
-        peers: Vec::new(),
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
         vpn,
-        home_agent: None,
-        foreign_agent: None,
         mobility: Some(mobility),
+        ..Settings::bare("laptop.example".parse().unwrap())
     }
 }
 

@@ -6,8 +6,8 @@ use super::{VpnCommand, VpnState};
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
-use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
-use crate::ike::settings::{AddressRange, Gateway, Peer, Timing};
+use crate::agent::settings::Settings;
+use crate::ike::settings::{AddressRange, Gateway, Peer};
 use crate::kernel::desired::{Action, Direction, Key, Mode, Object, Policy, PolicyKey};
 use crate::kernel::ownership::Band;
 use crate::net::random::Seeded;
@@ -60,8 +60,6 @@ fn settings(of: usize, start: Start) -> Settings {
         },
     };
     Settings {
-        identity: names[of].parse().unwrap(),
-        proxies: Vec::new(),
         peers: vec![Peer {
             id: names[1 - of].parse().unwrap(),
             psk: Secret::from(&b"swordfish"[..]),
@@ -69,16 +67,8 @@ fn settings(of: usize, start: Start) -> Settings {
             may_protect_itself: false,
             contact: false,
         }],
-        ike: Timing::default(),
-        discovery: Discovery::default(),
-        interception: InterceptionSettings::default(),
-        max_prefixes: 256,
-        on_stop: OnStop::Keep,
-        presence: None,
-        mobility: None,
         vpn,
-        home_agent: None,
-        foreign_agent: None,
+        ..Settings::bare(names[of].parse().unwrap())
     }
 }
 

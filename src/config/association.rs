@@ -1,0 +1,56 @@
+//! The keys of a mobility security association (RFC 5944 §1.6), as several tables have them: `spi`,
+//! `algorithm` and `key-file`.
+
+use super::file::ReadSecret;
+use super::section::Section;
+use super::values;
+use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
+use std::path::Path;
+
+/// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
+const LEAST_KEY: usize = 16;
+
+/// All three. `harm` is what whoever guesses the key can do. `None` where something was reported.
+pub(super) fn association(
+    section: &Section<'_, '_>,
+    read_secret: ReadSecret<'_>,
+    harm: &str,
+) -> Option<SecurityAssociation> {
+    let spi = spi(section, "256–4294967295, as the other end has it");
+    let algorithm = algorithm(section);
+    let key = section.required("key-file", |v| {
+        let name = values::text(v, "the name of a file")?;
+        let key = read_secret(Path::new(name)).map_err(|error| error.to_string())?;
+        if key.expose().len() < LEAST_KEY {
+            return Err(format!(
+                "{name} holds a key of less than {LEAST_KEY} octets: {harm}; make one with \
+                 `openssl rand -hex 32 | sed 's/^/0x/'`"
+            ));
+        }
+        Ok(key)
+    });
+    Some(SecurityAssociation {
+        spi: spi?,
+        algorithm,
+        key: key?,
+        replay: ReplayProtection::default(),
+    })
+}
+
+pub(super) fn spi(section: &Section<'_, '_>, allowed: &str) -> Option<u32> {
+    section.required("spi", |v| {
+        values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
+    })
+}
+
+pub(super) fn algorithm(section: &Section<'_, '_>) -> Algorithm {
+    let mut algorithm = Algorithm::HmacMd5;
+    section.set("algorithm", &mut algorithm, |v| {
+        let words = [
+            ("hmac-md5", Algorithm::HmacMd5),
+            ("hmac-sha256", Algorithm::HmacSha256),
+        ];
+        values::word(v, &words)
+    });
+    algorithm
+}
