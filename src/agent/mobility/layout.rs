@@ -374,12 +374,18 @@ impl Layout<'_> {
         (table, system): (u32, u32),
         source: Option<Ipv4Addr>,
     ) {
+        let is_inner = carriage.home == self.settings.dual.inner.home;
         match carriage.path {
             Path::Blocked
             | Path::Tunnel {
                 encapsulation: Encapsulation::Minimal | Encapsulation::Gre,
                 ..
             } => {}
+            // Those are ways of S: T within itself, or within the VPN that it carries, leads nowhere.
+            Path::Tunnel {
+                through: Through::Vpn | Through::OuterHome,
+                ..
+            } if !is_inner => {}
             Path::Native { link, gateway } => match gateway {
                 Some(agent) if self.is_agent(carriage.home, link, agent) => {
                     self.over_agent(table, (link, agent), source);

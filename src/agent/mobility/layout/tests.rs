@@ -472,6 +472,35 @@ fn an_encapsulation_that_is_not_there_is_blocked_and_not_half_carried() {
 }
 
 #[test]
+fn t_goes_neither_into_itself_nor_into_the_vpn_that_it_carries() {
+    for through in [Through::OuterHome, Through::Vpn] {
+        let nonsense = Path::Tunnel {
+            local: S,
+            remote: T_HA,
+            encapsulation: Encapsulation::IpIp,
+            through,
+            reverse: true,
+        };
+        let arrangement = arrangement(Place::OutsideWithAdapter, through_vpn(), Some(nonsense));
+        let vpn = VpnEnd {
+            address: V,
+            adapter: VpnAdapter::Ours,
+        };
+        let objects = laid_out(&arrangement, Some(vpn));
+        assert_eq!(routes(&objects, 7383).len(), 1);
+        // The tunnel of S stays what it is.
+        let Some(Object::Link(nested)) = objects.get(&Key::Link(NESTED)) else {
+            panic!("it is a link")
+        };
+        let expected = LinkKind::IpInIpBetween {
+            local: V,
+            remote: S_HA,
+        };
+        assert_eq!(nested.kind, expected);
+    }
+}
+
+#[test]
 fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table() {
     let mut settings = settings();
     settings.dual.mobile_networks = vec!["10.60.0.0/24".parse().unwrap()];
