@@ -228,7 +228,7 @@ impl Relations {
             return;
         };
         if over(relation.lags_until()) {
-            relation.stop_lagging();
+            relation.stop_lagging(now);
             relation.install(wishes);
         }
         if relation.dwelt(now) {
@@ -254,7 +254,9 @@ impl Relations {
         }
     }
 
-    /// Relaxations go first; what still holds comes back when it has stood for long enough.
+    /// Relaxations go first; what still holds comes back when it has stood for long enough. What was about to
+    /// be relaxed begins to wait anew as well: who was kept strict by a claim that proves nothing must not be
+    /// relaxed before who was not.
     pub(super) fn doubt(&mut self, now: Instant, why: &str, wishes: &mut Wishes) {
         self.own.link_changed();
         let mut withdrawn = 0;
@@ -264,7 +266,7 @@ impl Relations {
             };
             let strict = self.strangers(entity, address);
             let relation = self.towards.get_mut(&address);
-            if relation.is_some_and(|r| r.is_relaxed() && r.withdraw(now, &strict)) {
+            if relation.is_some_and(|r| r.is_to_be_relaxed() && r.withdraw(now, &strict)) {
                 withdrawn += 1;
                 self.changed(now, address, wishes);
             }

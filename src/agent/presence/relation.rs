@@ -21,6 +21,7 @@ use crate::presence::row::Mode;
 use crate::presence::rules::{Clause, Verdict, classes, protection_of};
 use crate::presence::{Class, Demand, Entity, Protection, Protocols, Timestamp};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,8 +40,9 @@ pub(super) struct Relation {
     /// The epochs of the posture in which it said so, and of the last that we have told.
     heard: u64,
     told: u64,
-    /// What was accepted before we became stricter, until the peer knows, or until then.
-    lagging: Option<(Arc<[Clause]>, Instant)>,
+    /// What was demanded before we became stricter, which is still accepted until the peer knows, or until
+    /// then: the first that ends first, and after it the next. Becoming stricter once more prolongs none.
+    lagging: VecDeque<(Arc<[Clause]>, Instant)>,
     /// It takes what comes from a tunnel wherever it takes clear packets.
     peer_knows_tunnels: bool,
     /// When time alone may change the judgement.
@@ -60,7 +62,7 @@ impl Relation {
             demanded: Vec::new(),
             heard: 0,
             told: 0,
-            lagging: None,
+            lagging: VecDeque::new(),
             peer_knows_tunnels: false,
             valid_until: None,
             former: None,
@@ -85,12 +87,13 @@ impl Relation {
     }
 
     fn changing(&mut self, now: Instant, change: impl FnOnce(&mut Decision) -> bool) -> bool {
-        let before = Arc::clone(self.accepts());
+        let before = Arc::clone(self.decision.applied());
         let changed = change(&mut self.decision);
-        if changed {
-            self.lagging = (!satisfies(&before, self.decision.applied()))
-                .then_some((before, now + GRACE))
-                .or(self.lagging.take());
+        if changed && !satisfies(&before, self.decision.applied()) {
+            // Those that let no more through end sooner, and say nothing.
+            self.lagging
+                .retain(|(earlier, _)| !satisfies(earlier, &before));
+            self.lagging.push_back((before, now + GRACE));
         }
         changed
     }
@@ -125,22 +128,22 @@ impl Relation {
     pub(super) fn acknowledged(&mut self, epoch: u64) -> bool {
         let last = epoch == self.told;
         if last {
-            self.lagging = None;
+            self.lagging.clear();
             self.peer_knows_tunnels |= self.has_tunnels();
         }
         last
     }
 
     pub(super) fn lags_until(&self) -> Option<Instant> {
-        self.lagging.as_ref().map(|(_, until)| *until)
+        self.lagging.front().map(|(_, until)| *until)
     }
 
-    pub(super) fn stop_lagging(&mut self) {
-        self.lagging = None;
+    pub(super) fn stop_lagging(&mut self, now: Instant) {
+        self.lagging.retain(|(_, until)| *until > now);
     }
 
     fn accepts(&self) -> &Arc<[Clause]> {
-        match &self.lagging {
+        match self.lagging.front() {
             Some((before, _)) => before,
             None => self.decision.applied(),
         }
@@ -174,7 +177,7 @@ impl Relation {
     /// protects no less.
     pub(super) fn sends(&self) -> Cow<'_, [Clause]> {
         let joined = joined(self.decision.applied(), &self.demanded);
-        let peer_knows = self.peer_knows_tunnels || self.lagging.is_none();
+        let peer_knows = self.peer_knows_tunnels || self.lagging.is_empty();
         self.in_its_mode(joined, |class| {
             self.is_asked_for_tunnel(class) || (peer_knows && self.wants_tunnel(class))
         })
@@ -311,8 +314,12 @@ impl Relation {
     }
 
     pub(super) fn is_relaxed(&self) -> bool {
-        let weak = |clause: &Clause| clause.protection.demand < Demand::Require;
-        self.decision.applied().iter().any(weak)
+        self.decision.applied().iter().any(is_weak)
+    }
+
+    /// It is, or will be when what is wanted has stood for long enough.
+    pub(super) fn is_to_be_relaxed(&self) -> bool {
+        self.decision.wanted().iter().any(is_weak)
     }
 
     /// Which SAs are to be at hand: for everything that may be demanded.
@@ -339,6 +346,10 @@ impl Relation {
         }
         all
     }
+}
+
+fn is_weak(clause: &Clause) -> bool {
+    clause.protection.demand < Demand::Require
 }
 
 fn is_tunnel(clause: &Clause) -> bool {

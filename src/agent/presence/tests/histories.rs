@@ -2,11 +2,12 @@
 //! a packet with less than it would have had without.
 
 use super::office::SECOND;
-use super::settings::{ALICE, BOB, MALLORY, entity, in_office, outside, settings};
+use super::settings::{ALICE, BOB, DWELL, MALLORY, STRICT, entity, in_office, outside, settings};
 use super::single::Single;
 use super::world::said;
 use crate::agent::event::Doubt;
 use crate::agent::presence::commands::{PolicyCommand, PresenceCommand, SetPresence};
+use crate::agent::presence::relation::GRACE;
 use crate::net::Flow;
 use crate::presence::exchange::{Answer, Demanded, Message, Posture};
 use crate::presence::row::{Action, Direction, Level, Mode, Row};
@@ -245,6 +246,55 @@ fn pass(noisy: &mut Single, quiet: &mut Single, seconds: u64) -> Result<(), Test
         no_weaker(noisy, quiet)?;
     }
     Ok(())
+}
+
+/// Otherwise anybody could have clear packets accepted for another second, by a claim that proves nothing.
+#[test]
+fn becoming_stricter_once_more_does_not_prolong_what_is_accepted_meanwhile() {
+    let claim = |addresses, seconds| Claim {
+        place: 0,
+        addresses,
+        seconds,
+    };
+    let mut alice = Single::new(settings(ALICE, &[BOB, MALLORY]));
+    take(&mut alice, 1, &Step::Own(0));
+    take(&mut alice, 2, &Step::Publish(claim(1, 3600)));
+    alice.run_for(2 * DWELL);
+    let [_, udp, ..] = packets()[..] else {
+        panic!("there are several")
+    };
+    let accepts = |alice: &Single| alice.accepts(&udp.reversed());
+    take(&mut alice, 3, &Step::Register);
+    alice.run_for(GRACE * 3 / 4);
+    assert_eq!(accepts(&alice), Protection::CLEAR, "Bob may not know yet");
+    make(&mut alice, &Noise::Hint(claim(2, 3)));
+    assert_eq!(alice.sends(&udp), STRICT);
+    assert_eq!(accepts(&alice), Protection::CLEAR);
+    alice.run_for(GRACE / 2);
+    let esp = Protection::require(Protocols::ESP);
+    assert_eq!(accepts(&alice), esp, "what was demanded before the claim");
+    alice.run_for(GRACE);
+    assert_eq!(accepts(&alice), STRICT);
+}
+
+/// Otherwise whoever was kept strict by a claim that has just run out would be relaxed before who was not.
+#[test]
+fn doubt_makes_what_waits_to_be_relaxed_wait_anew() {
+    let claim = Claim {
+        place: 0,
+        addresses: 1,
+        seconds: 3600,
+    };
+    let mut alice = Single::new(settings(ALICE, &[BOB, MALLORY]));
+    take(&mut alice, 1, &Step::Own(0));
+    take(&mut alice, 2, &Step::Publish(claim));
+    alice.run_for(DWELL / 2);
+    take(&mut alice, 3, &Step::Doubt);
+    let sends = |alice: &Single| alice.sends(&packets()[0]);
+    alice.run_for(DWELL * 3 / 4);
+    assert_eq!(sends(&alice), STRICT);
+    alice.run_for(DWELL / 2);
+    assert_eq!(sends(&alice), Protection::CLEAR);
 }
 
 proptest! {
