@@ -65,6 +65,9 @@ pub enum Input {
     Detach,
     /// Register again at once: a proof is wanted, or somebody else has moved the binding.
     Renew,
+    /// The way that the attachment takes is open only now. What has left meanwhile is lost, most likely, and
+    /// leaves once more.
+    Opened,
     /// At home on this link: all bindings are to go (RFC 5944 §3.6.1.2). Asked until answered, from
     /// `local`: the home address, or another one that the link has.
     Home {
@@ -186,6 +189,7 @@ impl Client {
             // While an answer is outstanding it is being asked already.
             Input::Renew if self.pending.is_some() => {}
             Input::Renew => self.ask_soon(now),
+            Input::Opened => self.ask_once_more(now),
             Input::Home { epoch, via, local } => {
                 self.begin(now, Goal::Home { epoch, via, local });
             }

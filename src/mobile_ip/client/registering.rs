@@ -95,6 +95,25 @@ impl Client {
         self.pending = Some(request);
     }
 
+    /// Sooner than a second after the first (RFC 5944 §3.6.3): for whoever registers over it, a way that opens
+    /// is the indication of a link. The same octets, since the first may have arrived all the same, and only
+    /// the answer to the latest identification counts.
+    pub(super) fn ask_once_more(&mut self, now: Instant) {
+        match &mut self.pending {
+            None => {}
+            // It is no longer certain that the home agent would take it.
+            Some(request) if now > request.asked + pacing::LEAST => self.ask_soon(now),
+            // A way that opens all the time is none: what is asked is repeated in time.
+            Some(_) if self.allowance.next(now) > now => {}
+            Some(request) => {
+                request.copies += 1;
+                self.counts.requests += 1;
+                self.allowance.spend(now);
+                self.effects.push_back(Effect::Send(request.datagram()));
+            }
+        }
+    }
+
     fn repeats_unchanged(&self) -> bool {
         self.settings.association.replay == ReplayProtection::Nonces
     }

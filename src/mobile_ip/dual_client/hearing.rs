@@ -236,9 +236,10 @@ impl DualClient {
         if is_outside {
             self.found(link, Domain::Outside);
         }
-        // Behind a NAT what left before this answer was lost.
-        if is_new && self.slots.is_unanswered(Slot::Inner) {
-            self.slots.renew(Slot::Inner);
+        // What left right behind the request may have come before the home agent had the binding, and behind a
+        // NAT there was no way for it at all.
+        if is_new {
+            self.slots.repeat(Slot::Inner);
         }
     }
 

@@ -89,6 +89,8 @@ pub enum Order {
     },
     /// Register again at once: a proof is wanted, or something else moved the binding.
     Renew { slot: Slot },
+    /// The way that it takes is open only now: what was asked before is asked once more.
+    Repeat { slot: Slot },
     /// Stop; with `release`, deregister where it is registered.
     Detach { slot: Slot, release: bool },
 }

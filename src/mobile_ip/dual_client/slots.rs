@@ -91,6 +91,13 @@ impl Slots {
         }
     }
 
+    /// Its way is open only now: what is unanswered is asked once more.
+    pub fn repeat(&mut self, slot: Slot) {
+        if self.is_unanswered(slot) {
+            self.orders.push_back(Order::Repeat { slot });
+        }
+    }
+
     /// As [`Slots::renew`], where it stands.
     pub fn renew_bound(&mut self, slot: Slot) {
         if self.bound(slot).is_some() {

@@ -15,6 +15,7 @@ enum Step {
     Home,
     Deregister,
     Renew,
+    Opened,
     Probe,
     Time(u32),
     Wait(u16),
@@ -32,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Home),
         Just(Step::Deregister),
         Just(Step::Renew),
+        Just(Step::Opened),
         Just(Step::Probe),
         (0..20_000_u32).prop_map(Step::Time),
         (0..5000_u16).prop_map(Step::Wait),
@@ -71,6 +73,9 @@ fn take(node: &mut Node, home: &mut Home, step: &Step, millis: &mut u64) {
         }
         Step::Renew => {
             node.input(Input::Renew);
+        }
+        Step::Opened => {
+            node.input(Input::Opened);
         }
         Step::Probe => {
             node.input(Input::Probe {

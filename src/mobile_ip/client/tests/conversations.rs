@@ -78,6 +78,30 @@ fn only_the_newest_request_can_be_answered() {
     assert_eq!(node.registered().round_trip, Duration::from_millis(500));
 }
 
+/// The first may have arrived all the same, so that both have to be one request.
+#[test]
+fn when_its_way_opens_what_is_unanswered_is_asked_once_more_in_the_same_octets() {
+    let (mut node, mut home) = node_and_home(settings());
+    node.input(Input::Opened);
+    assert!(node.sent.is_empty(), "nothing was asked");
+    node.input(Input::Attach(co_located(1))).wait_until(0.05);
+    node.input(Input::Opened);
+    assert_eq!(node.sent.len(), 2);
+    assert_eq!(node.sent[0].payload, node.sent[1].payload);
+    let reply = home.reply(node.now, &node.sent[0].payload, accept);
+    node.hear(reply.expect("a reply"));
+    assert_eq!(node.outcomes.len(), 1);
+    node.input(Input::Opened).wait_until(3.0);
+    assert_eq!(node.sent.len(), 2, "it is answered");
+
+    // After a while the home agent would not take the old one any more.
+    let (mut node, _) = node_and_home(settings());
+    node.input(Input::Attach(co_located(1))).wait_until(6.5);
+    assert_eq!(seconds(&node), [0, 1, 3]);
+    node.input(Input::Opened);
+    assert_eq!(seconds(&node), [0, 1, 3, 6]);
+}
+
 #[test]
 fn a_clock_that_is_hours_wrong_costs_one_more_round_trip() {
     let hours = Duration::from_secs(7200);

@@ -345,6 +345,11 @@ impl Station {
                 };
                 registrar.client.handle(now, input);
             }
+            Order::Repeat { slot } => {
+                if let Some(registrar) = self.registrars.get_mut(&slot) {
+                    registrar.client.handle(now, client::Input::Opened);
+                }
+            }
             Order::Detach { slot, release } => {
                 let agents = self.agents.offers();
                 let Some(registrar) = self.registrars.get_mut(&slot) else {

@@ -487,7 +487,7 @@ fn while_inside_nothing_is_registered_over_an_adapter_where_nobody_was_smoked_ou
 fn slot_of(order: &Order) -> Option<Slot> {
     match order {
         Order::Attach { slot, .. } => Some(*slot),
-        Order::Renew { .. } | Order::Detach { .. } => None,
+        Order::Renew { .. } | Order::Repeat { .. } | Order::Detach { .. } => None,
     }
 }
 

@@ -424,6 +424,11 @@ impl World {
                     self.send(slot);
                 }
             }
+            Order::Repeat { slot } => {
+                if self.registrars.contains_key(&slot) {
+                    self.send(slot);
+                }
+            }
             Order::Detach { slot, release } => {
                 let gone = self.registrars.remove(&slot);
                 if let (true, Slot::Outer(site), Some(gone)) = (release, slot, gone)
