@@ -250,6 +250,7 @@ impl Agent {
                 self.home_agent_clock(now, unix, doubt);
             }
             Event::Stored(kept) => self.stored(now, *kept),
+            Event::Networks(known) => self.networks_known(known),
             Event::Registration(datagram) => self.registration(now, datagram),
             Event::OnLink(overheard) => self.overheard(now, overheard),
             Event::Bindings { unix, kept } => self.start_home_agent(now, unix, kept),
