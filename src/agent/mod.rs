@@ -97,7 +97,7 @@ pub struct Agent {
     /// `None` where the configuration has no `[foreign-agent]`.
     foreign: Option<OwnForeignAgent>,
     /// `None` where the configuration has no `[proxy-agent]`.
-    proxy_agent: Option<OwnProxyAgent>,
+    surrogates: Option<OwnProxyAgent>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -181,7 +181,7 @@ impl Agent {
             home: None,
             home_random,
             foreign: None,
-            proxy_agent: None,
+            surrogates: None,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -305,7 +305,7 @@ impl Agent {
             self.foreign
                 .as_ref()
                 .and_then(OwnForeignAgent::poll_timeout),
-            self.proxy_agent
+            self.surrogates
                 .as_ref()
                 .and_then(OwnProxyAgent::poll_timeout),
             self.timers.next(),
@@ -364,7 +364,7 @@ impl Agent {
             {
                 self.foreign_agent_effect(now, effect);
             } else if let Some(effect) = self
-                .proxy_agent
+                .surrogates
                 .as_mut()
                 .and_then(OwnProxyAgent::poll_effect)
             {

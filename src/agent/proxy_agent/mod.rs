@@ -103,7 +103,7 @@ impl Agent {
             for object in kernel::foundation(settings) {
                 self.wishes.want(object);
             }
-            self.proxy_agent = Some(OwnProxyAgent::new(now, settings, random));
+            self.surrogates = Some(OwnProxyAgent::new(now, settings, random));
         }
     }
 
@@ -114,7 +114,7 @@ impl Agent {
         unix: Timestamp,
         doubt: Option<Doubt>,
     ) {
-        if let Some(own) = &mut self.proxy_agent
+        if let Some(own) = &mut self.surrogates
             && (!own.knows_time || matches!(doubt, Some(Doubt::ClockStepped | Doubt::Resumed)))
         {
             own.knows_time = true;
@@ -125,7 +125,7 @@ impl Agent {
 
     /// From a mobile node or from the inner home agent.
     pub(super) fn proxy_agent_heard(&mut self, now: Instant, datagram: Datagram) {
-        if let Some(own) = &mut self.proxy_agent
+        if let Some(own) = &mut self.surrogates
             && own.knows_time
         {
             own.room.handle(now, Input::Datagram(datagram));
@@ -133,13 +133,13 @@ impl Agent {
     }
 
     pub(super) fn proxy_agent_timeout(&mut self, now: Instant) {
-        if let Some(own) = &mut self.proxy_agent {
+        if let Some(own) = &mut self.surrogates {
             own.room.handle_timeout(now);
         }
     }
 
     pub(super) fn proxy_agent_effect(&mut self, now: Instant, effect: RoomEffect) {
-        let Some(own) = &mut self.proxy_agent else {
+        let Some(own) = &mut self.surrogates else {
             return;
         };
         match effect {

@@ -357,7 +357,7 @@ fn behind_a_nat_user_space_carries_the_outer_tunnel_until_it_is_none_of_udp() {
 fn a_node_that_takes_its_binding_back_or_falls_silent_leaves_nothing() {
     for is_silent in [false, true] {
         let mut scene = Scene::new().clock_is_known();
-        let before: Vec<Key> = scene.objects.keys().cloned().collect();
+        let before: Vec<Key> = scene.objects.keys().copied().collect();
         scene.ask_from(CARE_OF);
         scene.answer(Code::ACCEPTED);
         scene.kernel_is_ready();
@@ -367,7 +367,7 @@ fn a_node_that_takes_its_binding_back_or_falls_silent_leaves_nothing() {
             scene.ask(CARE_OF, SocketAddrV4::new(CARE_OF, 434), 0);
         }
         scene.kernel_is_ready();
-        let after: Vec<Key> = scene.objects.keys().cloned().collect();
+        let after: Vec<Key> = scene.objects.keys().copied().collect();
         assert_eq!(after, before);
         let last = scene.requests_inside().pop().unwrap();
         assert_eq!(last.lifetime, 0, "the home agent is told");

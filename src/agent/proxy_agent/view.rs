@@ -9,7 +9,7 @@ use std::time::Instant;
 
 impl Agent {
     pub(in crate::agent) fn proxy_agent_view(&self) -> Option<ProxyAgentView> {
-        let own = self.proxy_agent.as_ref()?;
+        let own = self.surrogates.as_ref()?;
         let protocol = &own.settings.protocol;
         let nodes = own.room.view();
         let asking = |node: &&View| {
