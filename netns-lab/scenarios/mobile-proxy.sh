@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # FIG. 4: our mobile node registers with our proxy agent in the DMZ, and that in its name with our home agent inside. Packets go both
-# ways through two tunnels, as captures on each side show; a move outside is answered without a word to the inside; a mobile node that
+# ways through two tunnels, as captures on each side show, behind a NAT in UDP; a move outside is answered without a word to the inside; a mobile node that
 # shares nothing with us registers in UDP; a forged request changes nothing; and nothing is left behind.
 #
 # topology: mip-fig4
@@ -111,6 +111,24 @@ registers 0 --lifetime 0
 gone() { ! bindings "$1" | has -F "$other"; }
 for node in 108 102i; do eventually 5 gone "$node" || fail "$node has $(bindings "$node")"; done
 
+# Ours behind a NAT: user space carries the outer tunnel at both ends, and the kernel the inner one.
+on isp nft -f - <<'NFT'
+table ip lab-nat-106 {
+    chain leaving {
+        type nat hook postrouting priority srcnat
+        oifname "to-106" ip saddr 203.0.113.128/25 masquerade
+    }
+}
+NFT
+move 103 x1
+eventually 15 dwells 103 "without VPN" x1 || fail "not registered: $(state)"
+move 103 x2
+eventually 15 dwells 103 "without VPN" x2 || fail "not registered: $(state)"
+[[ $(bindings 108) == "[[\"$intranet\",\"192.0.2.254\",\"ipip in UDP\",true]]" ]] || fail "108 has $(bindings 108)"
+for answers in "$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent")" "$(on 101 ping -c 5 -i 0.1 -W 5 -s 1400 "$intranet")"; do
+    [[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+done
+
 for captured in "isp to-x1" "isp to-x2" "102i to-105" "101 to-105"; do
     # shellcheck disable=SC2086 # a node and its interface
     stop_capture $captured
@@ -125,11 +143,12 @@ for network in x1 x2; do
     clear=$(clear_outside "$mobility_trace/$network.pcap" "ip.proto == 4 || mip")
     [[ -z $clear ]] || fail "without a tunnel in $network: $clear"
 done
+shows x2 'X>T_HA (17 4) S>CN' 'T_HA>X (17 4) CN>S'
 # 102 is what the letters call the proxy agent, too.
 shows inside 'T_HA>S_HA (4) S>CN' 'S_HA>T_HA (4) CN>S'
 shows servers 'S>CN' 'CN>S'
 asked=$(tshark -n -r "$mobility_trace/inside.pcap" -Y "mip.type == 1 && mip.homeaddr == $intranet" 2>/dev/null | wc -l)
-((asked == 1)) || fail "$asked requests inside for two places outside"
+((asked == 1)) || fail "$asked requests inside for four places outside"
 
 stop_agent 103 || fail "the mobile node did not end well"
 stop_agent 108 || fail "the proxy agent did not end well"
