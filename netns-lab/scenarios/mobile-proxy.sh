@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # FIG. 4: our mobile node registers with our proxy agent in the DMZ, and that in its name with our home agent inside. Packets go both
-# ways through two tunnels, as captures on each side show, behind a NAT in UDP; a move outside is answered without a word to the inside; a mobile node that
-# shares nothing with us registers in UDP; a forged request changes nothing; and nothing is left behind.
+# ways through two tunnels, as captures on each side show, behind a NAT in UDP; a move outside is answered without a word to the inside;
+# a mobile node that shares nothing with us registers in UDP; a forged request changes nothing; and nothing is left behind.
 #
 # topology: mip-fig4
 # needs: esp agent
