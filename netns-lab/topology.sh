@@ -191,9 +191,13 @@ add_blackhole() {
     done
 }
 
-# add_allow NODE FROM TO: after the firewall's own line.
+# add_allow NODE FROM TO: after the lines of the firewall and of the NAT. What begins at TO is not translated.
 add_allow() {
-    ip netns exec "$(namespace "$1")" nft insert rule ip lab-firewall forwarded ip saddr "$2" ip daddr "$3" accept
+    local nft=(ip netns exec "$(namespace "$1")" nft) table
+    "${nft[@]}" insert rule ip lab-firewall forwarded ip saddr "$2" ip daddr "$3" accept || return
+    for table in $("${nft[@]}" list tables ip | awk '$3 ~ /^lab-nat-/ { print $3 }'); do
+        "${nft[@]}" insert rule ip "$table" leaving ip saddr "$3" ip daddr "$2" accept || return
+    done
 }
 
 # A file names links before routes, so that the gateways of a node's routes are on a link by then.

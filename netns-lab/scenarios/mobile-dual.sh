@@ -50,3 +50,25 @@ for network in x1 x2; do
     clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
     [[ -z $clear ]] || fail "in the clear in $network: $clear"
 done
+
+# What was learnt is known after a restart: the guess is there before anybody has answered, and opens nothing.
+came 105a inside
+stop_agent 103 || fail "the agent did not end well"
+stop_agent 102i || fail "the inner home agent did not end well"
+start_agent 103
+guesses_inside() {
+    mobile 103 '.adapters[] | select(.name == "eth0") | "\(.domain) \(.guess) \(.hints)"' |
+        has '^ inside .*this network was inside before'
+}
+eventually 5 guesses_inside || fail "nothing is expected: $(state)"
+at 103 blocked || fail "a guess has opened something: $(state)"
+start_agent 102i
+eventually 15 dwells 103 inside 105a || fail "expected, and not proved: $(state)"
+
+# A file that makes no sense costs what it held.
+stop_agent 103 || fail "the agent did not end well"
+echo nonsense >"$(agent_folder 103)/state/networks.json"
+start_agent 103
+grep -q 'does not hold what is known of networks' "$(agent_log 103)" || fail "nobody says so: $(state)"
+eventually 15 dwells 103 inside 105a || fail "not without it: $(state)"
+[[ $(mobile 103 '.networks | map(.domain) | join(" ")') == inside ]] || fail "$(mobile 103 .networks)"

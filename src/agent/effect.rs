@@ -60,6 +60,8 @@ pub enum Effect {
     Remember(Vec<Selector>),
     /// To be kept in the store.
     Keep(Keep),
+    /// Every network that is known, for [`super::event::Event::Networks`] of the next start. Replaces what was kept.
+    KeepNetworks(Vec<mobile_ip::domain::Context>),
     /// To be kept in the store, and answered with [`super::event::Event::BindingsKept`]; numbers
     /// rise by one.
     KeepBinding {

@@ -57,6 +57,9 @@ pub enum Event {
     },
     /// What the store has kept of earlier runs. Once, before presence is used.
     Stored(Box<Kept>),
+    /// What earlier runs knew of networks, oldest first. Once, before the wall clock is told, where the settings have a
+    /// mobile node.
+    Networks(Vec<mobile_ip::domain::Context>),
     /// A datagram on our IKE ports, without the non-ESP marker.
     Datagram {
         local: SocketAddr,

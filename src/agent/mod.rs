@@ -26,6 +26,7 @@ mod negotiation;
 pub mod on_link;
 pub mod presence;
 mod protected;
+pub mod proxy_agent;
 mod renumbering;
 mod restart;
 mod sas;
@@ -52,6 +53,7 @@ use mobility::Mobility;
 use negotiation::Negotiations;
 use presence::Relations;
 use protected::OnceProtected;
+use proxy_agent::OwnProxyAgent;
 use renumbering::Renumbering;
 use settings::Settings;
 use snapshot::{EventView, RefusalView};
@@ -94,6 +96,8 @@ pub struct Agent {
     home_random: Option<Box<dyn Random>>,
     /// `None` where the configuration has no `[foreign-agent]`.
     foreign: Option<OwnForeignAgent>,
+    /// `None` where the configuration has no `[proxy-agent]`.
+    surrogates: Option<OwnProxyAgent>,
     timers: Timers<Timer>,
     /// IKE messages that must not leave before the kernel has what they promise.
     awaiting: VecDeque<(Revision, Effect)>,
@@ -177,6 +181,7 @@ impl Agent {
             home: None,
             home_random,
             foreign: None,
+            surrogates: None,
             timers: Timers::default(),
             awaiting: VecDeque::new(),
             barrier: None,
@@ -192,6 +197,7 @@ impl Agent {
         agent.lay_foundation(&foundation::policies(&agent.settings)?)?;
         agent.want_home_agent();
         agent.start_foreign_agent(now, &mut random);
+        agent.start_proxy_agent(now, &mut random);
         agent.relate(now);
         if let Some(settings) = agent.settings.mobility.clone() {
             let mobility = Mobility::new(settings, random(), &mut agent.wishes);
@@ -248,8 +254,10 @@ impl Agent {
                 self.wall_clock(now, unix, offset, doubt);
                 self.mobility_clock(now, Duration::from_secs(unix.0), doubt);
                 self.home_agent_clock(now, unix, doubt);
+                self.proxy_agent_clock(now, unix, doubt);
             }
             Event::Stored(kept) => self.stored(now, *kept),
+            Event::Networks(known) => self.networks_known(known),
             Event::Registration(datagram) => self.registration(now, datagram),
             Event::OnLink(overheard) => self.overheard(now, overheard),
             Event::Bindings { unix, kept } => self.start_home_agent(now, unix, kept),
@@ -270,6 +278,7 @@ impl Agent {
         self.mobility_timeout(now);
         self.home_agent_timeout(now);
         self.foreign_agent_timeout(now);
+        self.proxy_agent_timeout(now);
         if let Some(relations) = &mut self.relations {
             relations.handle_timeout(now, &mut self.wishes);
         }
@@ -296,6 +305,9 @@ impl Agent {
             self.foreign
                 .as_ref()
                 .and_then(OwnForeignAgent::poll_timeout),
+            self.surrogates
+                .as_ref()
+                .and_then(OwnProxyAgent::poll_timeout),
             self.timers.next(),
         ];
         deadlines.into_iter().flatten().min()
@@ -351,6 +363,12 @@ impl Agent {
                 self.foreign.as_mut().and_then(OwnForeignAgent::poll_effect)
             {
                 self.foreign_agent_effect(now, effect);
+            } else if let Some(effect) = self
+                .surrogates
+                .as_mut()
+                .and_then(OwnProxyAgent::poll_effect)
+            {
+                self.proxy_agent_effect(now, effect);
             } else if let Some(datagram) =
                 self.mobility.as_mut().and_then(|m| m.poll_registration())
             {

@@ -4,6 +4,7 @@ use super::foreign_agent::settings::ForeignAgentSettings;
 use super::home_agent::settings::HomeAgentSettings;
 use super::mobility::settings::MobilitySettings;
 use super::presence::settings::PresenceSettings;
+use super::proxy_agent::settings::ProxyAgentSettings;
 use super::vpn::settings::VpnSettings;
 use crate::ike;
 use crate::kernel::desired::Mark;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub home_agent: Option<HomeAgentSettings>,
     /// `None`: we are no foreign agent.
     pub foreign_agent: Option<ForeignAgentSettings>,
+    /// `None`: we are no proxy agent.
+    pub proxy_agent: Option<ProxyAgentSettings>,
     /// `None`: this machine does not move.
     pub mobility: Option<MobilitySettings>,
 }
@@ -51,13 +54,15 @@ impl Settings {
             vpn: VpnSettings::default(),
             home_agent: None,
             foreign_agent: None,
+            proxy_agent: None,
             mobility: None,
         }
     }
 
     /// Whether registrations are sent or heard.
     pub fn has_mobile_ip_role(&self) -> bool {
-        self.home_agent.is_some() || self.mobility.is_some() || self.foreign_agent.is_some()
+        let serves = self.home_agent.is_some() || self.foreign_agent.is_some();
+        serves || self.mobility.is_some() || self.proxy_agent.is_some()
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Snapshot {
     /// `None` where the configuration has no `[foreign-agent]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign_agent: Option<ForeignAgentView>,
+    /// `None` where the configuration has no `[proxy-agent]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_agent: Option<ProxyAgentView>,
     pub discoveries: Vec<DiscoveryView>,
     pub failures: Vec<FailureView>,
     /// Probes of others that were for us and could not be reconciled, newest last.
@@ -133,14 +136,28 @@ pub struct VisitorView {
     pub left_seconds: Option<u64>,
 }
 
-/// One binding of our own home agent, as `bindings --json` prints it.
+/// Our own proxy agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyAgentView {
+    pub address: String,
+    /// Our end of the tunnels to the inner home agent.
+    pub inside_address: String,
+    pub home_agent: String,
+    pub mobile_nodes: usize,
+    /// Of those that are outside.
+    pub bindings: usize,
+    /// Those for which the inner home agent has not answered yet.
+    pub asking: usize,
+}
+
+/// One binding of our own home agent or proxy agent, as `bindings --json` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindingView {
     pub home: String,
     pub care_of: String,
     /// Our own end of the tunnel.
     pub agent: String,
-    /// `ipip`.
+    /// `ipip`, or `ipip in UDP`.
     pub encapsulation: String,
     /// Whether the mobile node may send through the tunnel, too.
     pub reverse: bool,
@@ -240,7 +257,8 @@ pub struct EventView {
     /// Stable, for scripts: `acquire`, `probe`, `candidate`, `tunnel-up`, `tunnel-down`,
     /// `discovery-failed`, `probe-answered`, `probe-passed`, `refused`, `kernel-refused`,
     /// `kernel-accepted`, `mobile-registered`, `mobile-deregistered`, `mobile-expired`,
-    /// `mobile-revoked`, `mobile-denied`, `revocation-acknowledged`, `revocation-unanswered`.
+    /// `mobile-revoked`, `mobile-denied`, `revocation-acknowledged`, `revocation-unanswered`,
+    /// `surrogate-registered`, `surrogate-left`, `surrogate-suspicious`.
     pub kind: Cow<'static, str>,
     pub detail: String,
 }

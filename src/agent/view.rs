@@ -37,6 +37,7 @@ impl Agent {
             mobility: self.mobility_view(now),
             home_agent: self.home_agent_view(now),
             foreign_agent: self.foreign_agent_view(),
+            proxy_agent: self.proxy_agent_view(),
             discoveries: self
                 .initiator
                 .pending()

@@ -10,15 +10,43 @@ use std::path::Path;
 /// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
 const LEAST_KEY: usize = 16;
 
+/// What the three are called in a table that has two associations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub(super) spi: &'static str,
+    pub(super) algorithm: &'static str,
+    pub(super) key_file: &'static str,
+}
+
+const ALONE: Names = Names {
+    spi: "spi",
+    algorithm: "algorithm",
+    key_file: "key-file",
+};
+
 /// All three. `harm` is what whoever guesses the key can do. `None` where something was reported.
 pub(super) fn association(
     section: &Section<'_, '_>,
     read_secret: ReadSecret<'_>,
     harm: &str,
 ) -> Option<SecurityAssociation> {
-    let spi = spi(section, "256–4294967295, as the other end has it");
-    let algorithm = algorithm(section);
-    let key = section.required("key-file", |v| {
+    association_of(section, ALONE, read_secret, harm)
+}
+
+/// The same by other names.
+pub(super) fn association_of(
+    section: &Section<'_, '_>,
+    names: Names,
+    read_secret: ReadSecret<'_>,
+    harm: &str,
+) -> Option<SecurityAssociation> {
+    let spi = spi_of(
+        section,
+        names.spi,
+        "256–4294967295, as the other end has it",
+    );
+    let algorithm = algorithm_of(section, names.algorithm);
+    let key = section.required(names.key_file, |v| {
         let name = values::text(v, "the name of a file")?;
         let key = read_secret(Path::new(name)).map_err(|error| error.to_string())?;
         if key.expose().len() < LEAST_KEY {
@@ -38,14 +66,22 @@ pub(super) fn association(
 }
 
 pub(super) fn spi(section: &Section<'_, '_>, allowed: &str) -> Option<u32> {
-    section.required("spi", |v| {
+    spi_of(section, ALONE.spi, allowed)
+}
+
+fn spi_of(section: &Section<'_, '_>, name: &'static str, allowed: &str) -> Option<u32> {
+    section.required(name, |v| {
         values::integer(v, i128::from(FIRST_SPI)..=i128::from(u32::MAX), allowed)
     })
 }
 
 pub(super) fn algorithm(section: &Section<'_, '_>) -> Algorithm {
+    algorithm_of(section, ALONE.algorithm)
+}
+
+fn algorithm_of(section: &Section<'_, '_>, name: &'static str) -> Algorithm {
     let mut algorithm = Algorithm::HmacMd5;
-    section.set("algorithm", &mut algorithm, |v| {
+    section.set(name, &mut algorithm, |v| {
         let words = [
             ("hmac-md5", Algorithm::HmacMd5),
             ("hmac-sha256", Algorithm::HmacSha256),

@@ -5,6 +5,7 @@ use crate::agent::foreign_agent::settings::{ForeignAgentSettings, same_keys};
 use crate::agent::home_agent::settings::HomeAgentSettings;
 use crate::agent::mobility::settings::MobilitySettings;
 use crate::agent::presence::settings::PresenceSettings;
+use crate::agent::proxy_agent::settings::ProxyAgentSettings;
 use crate::agent::settings::Settings;
 use crate::ike::settings::{Peer, Timing};
 use crate::mobile_ip::home_agent::settings::MobileNode;
@@ -157,6 +158,10 @@ impl Difference {
                     "foreign-agent",
                     !same_foreign_agent(a.foreign_agent.as_ref(), b.foreign_agent.as_ref()),
                 ),
+                (
+                    "proxy-agent",
+                    !same_proxy_agent(a.proxy_agent.as_ref(), b.proxy_agent.as_ref()),
+                ),
                 ("presence.entity", of_presence(|a, b| a.entity != b.entity)),
                 ("presence.mark", of_presence(|a, b| a.mark != b.mark)),
             ]),
@@ -213,6 +218,14 @@ fn same_mobility(a: Option<&MobilitySettings>, b: Option<&MobilitySettings>) -> 
 }
 
 fn same_foreign_agent(a: Option<&ForeignAgentSettings>, b: Option<&ForeignAgentSettings>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
+}
+
+fn same_proxy_agent(a: Option<&ProxyAgentSettings>, b: Option<&ProxyAgentSettings>) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => a.is_same(b),

@@ -7,10 +7,12 @@ use super::report::{Problem, Report, Span};
 use super::secrets::BadSecret;
 use super::section::Section;
 use super::{
-    CONTROL_SOCKET, foreign_agent, home_agent, mobility, peers, presence, proxies, values, vpn,
+    CONTROL_SOCKET, foreign_agent, home_agent, mobility, peers, presence, proxies, proxy_agent,
+    values, vpn,
 };
 use super::{ControlGroup, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Loaded};
 use crate::agent::foreign_agent::settings::ForeignAgentSettings;
+use crate::agent::proxy_agent::settings::ProxyAgentSettings;
 use crate::agent::settings::{Discovery, InterceptionSettings, OnStop, Settings};
 use crate::ike::settings::Timing;
 use crate::kernel::desired::Mark;
@@ -142,6 +144,7 @@ impl<'r, 't> File<'r, 't> {
             self.report.error(&moving.span(), message);
         }
         let foreign_agent = self.foreign_agent(&agent_keys, interception.table);
+        let proxy_agent = self.proxy_agent(interception.table, read_secret);
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -157,6 +160,7 @@ impl<'r, 't> File<'r, 't> {
             vpn,
             home_agent,
             foreign_agent,
+            proxy_agent,
             mobility,
             identity: identity?,
             proxies: groups.into_iter().map(|read| read.group).collect(),
@@ -187,6 +191,27 @@ impl<'r, 't> File<'r, 't> {
             }
         }
         foreign_agent::read(self.report, &section, keys, taken)
+    }
+
+    fn proxy_agent(&self, taken: u32, read_secret: ReadSecret<'_>) -> Option<ProxyAgentSettings> {
+        let tables = proxy_agent::Tables {
+            agent: self.table(&keys::PROXY_AGENT),
+            surrogates: self.tables(&keys::SURROGATE),
+            taken,
+        };
+        let others = [&keys::MOBILITY, &keys::HOME_AGENT, &keys::FOREIGN_AGENT];
+        for other in others {
+            if let Some(section) = &tables.agent
+                && self.root.contains_key(other.table)
+            {
+                let message = format!(
+                    "[proxy-agent] and {}: both hear the same registrations, so these are two machines",
+                    other.heading()
+                );
+                self.report.error(section.at(), message);
+            }
+        }
+        proxy_agent::read(self.report, &tables, read_secret)
     }
 
     fn check_tables(&self) {
@@ -220,9 +245,15 @@ impl<'r, 't> File<'r, 't> {
                 &keys::MOBILITY,
                 &keys::HOME_AGENT,
                 &keys::FOREIGN_AGENT,
+                &keys::PROXY_AGENT,
             ];
             // Mobile IP alone has nobody to negotiate keys with.
-            let roles = [&keys::MOBILITY, &keys::HOME_AGENT, &keys::FOREIGN_AGENT];
+            let roles = [
+                &keys::MOBILITY,
+                &keys::HOME_AGENT,
+                &keys::FOREIGN_AGENT,
+                &keys::PROXY_AGENT,
+            ];
             let mobile = roles.iter().any(|role| self.root.contains_key(role.table));
             let elsewhere = (keys == &keys::PROXY || mobile)
                 && others

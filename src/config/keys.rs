@@ -274,6 +274,34 @@ pub const FOREIGN_AGENT: Keys = Keys {
     ],
 };
 
+pub const PROXY_AGENT: Keys = Keys {
+    table: "proxy-agent",
+    shape: Shape::Once,
+    names: &[
+        "address",
+        "inside-address",
+        "home-agent",
+        "inside-networks",
+        "lifetime",
+        "table",
+        "rule-priority",
+    ],
+};
+
+pub const SURROGATE: Keys = Keys {
+    table: "surrogate",
+    shape: Shape::Repeated,
+    names: &[
+        "home",
+        "spi",
+        "algorithm",
+        "key-file",
+        "inside-spi",
+        "inside-algorithm",
+        "inside-key-file",
+    ],
+};
+
 pub const AGENT_KEY: Keys = Keys {
     table: "agent-key",
     shape: Shape::Repeated,
@@ -325,6 +353,8 @@ pub const TABLES: &[&Keys] = &[
     &HOME_AGENT,
     &MOBILE_NODE,
     &FOREIGN_AGENT,
+    &PROXY_AGENT,
+    &SURROGATE,
     &AGENT_KEY,
 ];
 

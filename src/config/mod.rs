@@ -25,6 +25,7 @@ mod other_vpn;
 mod peers;
 mod presence;
 mod proxies;
+mod proxy_agent;
 mod section;
 #[cfg(test)]
 mod tests;

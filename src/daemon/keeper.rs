@@ -2,6 +2,8 @@
 //! leaves while what it protects is still being synced.
 
 use super::memory::Memory;
+use super::networks::Networks;
+use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::Selector;
 use crate::presence::Keep;
@@ -30,6 +32,7 @@ struct Orders {
 #[derive(Debug, Default)]
 struct Waiting {
     newest: Option<Vec<Selector>>,
+    networks: Option<Vec<Context>>,
     /// For the store, in order.
     presence: Vec<Keep>,
     bindings: Unkept,
@@ -57,13 +60,14 @@ pub(super) struct KeptBindings {
 impl Keeper {
     pub(super) fn start(
         memory: Memory,
+        networks: Networks,
         store: Option<Store>,
         bindings: Option<KeptBindings>,
     ) -> io::Result<Self> {
         let orders = Arc::new(Orders::default());
         let thread = std::thread::Builder::new().name("keeper".into()).spawn({
             let orders = orders.clone();
-            move || carry_out(memory, store, bindings, &orders)
+            move || carry_out(memory, &networks, store, bindings, &orders)
         })?;
         Ok(Self { orders, thread })
     }
@@ -71,6 +75,11 @@ impl Keeper {
     /// Replaces what was kept.
     pub(super) fn keep(&self, selectors: Vec<Selector>) {
         self.order(|waiting| waiting.newest = Some(selectors));
+    }
+
+    /// Replaces what was kept.
+    pub(super) fn keep_networks(&self, known: Vec<Context>) {
+        self.order(|waiting| waiting.networks = Some(known));
     }
 
     /// Where presence is configured.
@@ -115,7 +124,8 @@ impl Orders {
     fn next(&self) -> Waiting {
         let nothing = |w: &mut Waiting| {
             let unkept = !w.presence.is_empty() || !w.bindings.by_node.is_empty();
-            w.newest.is_none() && !unkept && !w.try_again && !w.finish
+            let replaced = w.newest.is_some() || w.networks.is_some();
+            !replaced && !unkept && !w.try_again && !w.finish
         };
         let waiting = self.came.wait_while(self.lock(), nothing);
         std::mem::take(&mut *waiting.unwrap_or_else(PoisonError::into_inner))
@@ -124,6 +134,7 @@ impl Orders {
 
 fn carry_out(
     mut memory: Memory,
+    networks: &Networks,
     mut store: Option<Store>,
     mut bindings: Option<KeptBindings>,
     orders: &Orders,
@@ -139,6 +150,12 @@ fn carry_out(
         presence.append(&mut order.presence);
         if let Some(store) = &mut store {
             keep_presence(store, &mut presence);
+        }
+        // The next one is kept with all of before.
+        if let Some(known) = order.networks
+            && let Err(error) = networks.keep(&known)
+        {
+            tracing::warn!(%error, "a restart would not know this network");
         }
         let try_again = order.try_again && order.newest.is_none();
         if let Some(selectors) = order.newest
@@ -246,7 +263,13 @@ mod tests {
         // Opening a pipe for writing lasts until somebody reads it; syncing it fails.
         let unfinished = dir.path().join("once-protected.new");
         nix::unistd::mkfifo(&unfinished, Mode::S_IRWXU).unwrap();
-        let keeper = Keeper::start(Memory::new(dir.path()), None, None).unwrap();
+        let keeper = Keeper::start(
+            Memory::new(dir.path()),
+            Networks::new(dir.path()),
+            None,
+            None,
+        )
+        .unwrap();
         for remote in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"] {
             keeper.keep(towards(remote));
         }
@@ -265,7 +288,13 @@ mod tests {
         let (told, mut numbers) = tokio::sync::mpsc::unbounded_channel();
         let store = Bindings::open(&path).unwrap();
         let bindings = Some(KeptBindings::new(store, told));
-        let keeper = Keeper::start(Memory::new(dir.path()), None, bindings).unwrap();
+        let keeper = Keeper::start(
+            Memory::new(dir.path()),
+            Networks::new(dir.path()),
+            None,
+            bindings,
+        )
+        .unwrap();
         for number in 1..=100u8 {
             let kept = Kept {
                 home: Ipv4Addr::new(10, 20, 0, number % 10),
@@ -292,7 +321,7 @@ mod tests {
     fn what_could_not_be_kept_is_tried_again_when_told_and_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("missing");
-        let keeper = Keeper::start(Memory::new(&state), None, None).unwrap();
+        let keeper = Keeper::start(Memory::new(&state), Networks::new(&state), None, None).unwrap();
         keeper.keep(towards("10.2.0.0/16"));
         fs::create_dir(&state).unwrap();
         keeper.finish();

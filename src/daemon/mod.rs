@@ -10,6 +10,7 @@ mod events;
 mod keeper;
 mod logging;
 mod memory;
+mod networks;
 pub mod privileges;
 mod run;
 pub mod sockets;

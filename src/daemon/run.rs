@@ -17,6 +17,7 @@ use super::datagrams::Datagrams;
 use super::events::{self, Link};
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
+use super::networks::Networks;
 use super::sockets;
 use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
@@ -367,6 +368,7 @@ impl Daemon {
             Effect::RunCommand { run, command } => return self.commands.run(run, command),
             Effect::StopCommand(run) => return self.commands.stop(run),
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
+            Effect::KeepNetworks(known) => return self.keeper.keep_networks(known),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::KeepBinding { number, kept } => {
                 return self.keeper.keep_binding(number, *kept);
@@ -603,6 +605,13 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
             Event::Stored(Box::new(store.load(MOST_HISTORY)?)),
         );
     }
+    let networks = Networks::new(&loaded.daemon.state_dir);
+    if loaded.agent.mobility.is_some() {
+        match networks.load() {
+            Ok(known) => agent.handle(Instant::now(), Event::Networks(known)),
+            Err(error) => tracing::error!(%error, "guesses begin without what was known"),
+        }
+    }
     agent.handle(Instant::now(), clock::reading(None));
     let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
     let (sender, kept) = mpsc::unbounded_channel();
@@ -637,10 +646,11 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut reports).await;
     let calls = Calls::default();
-    let keeper = Keeper::start(memory, store, bindings).map_err(|source| Error::Start {
-        what: "start the thread that keeps what the next start should know",
-        source,
-    })?;
+    let keeper =
+        Keeper::start(memory, networks, store, bindings).map_err(|source| Error::Start {
+            what: "start the thread that keeps what the next start should know",
+            source,
+        })?;
     let mut daemon = Daemon {
         path,
         loaded,

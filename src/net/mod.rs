@@ -3,6 +3,7 @@
 
 pub mod flow;
 pub mod identity;
+pub mod mac;
 pub mod masked;
 pub mod port;
 pub mod protocol;
@@ -15,6 +16,7 @@ pub mod timers;
 pub use flow::Flow;
 pub use identity::Identity;
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use mac::Mac;
 pub use masked::MaskedAddr;
 pub use port::Port;
 pub use protocol::Protocol;

@@ -409,6 +409,7 @@ impl World {
                 Effect::Remember(selectors) => self.nodes[node].remembered = selectors,
                 Effect::Keep(_)
                 | Effect::KeepBinding { .. }
+                | Effect::KeepNetworks(_)
                 | Effect::SendRegistration(_)
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }

@@ -5,6 +5,7 @@ use crate::agent::effect::Reply;
 use crate::agent::snapshot::{ForeignAgentView, VisitorView};
 use crate::mobile_ip::foreign_agent::{Visitor, VisitorKey};
 use crate::mobile_ip::wire::{Flags, TunnelKind};
+use crate::net::Mac;
 use std::time::Instant;
 
 impl Agent {
@@ -46,10 +47,7 @@ impl Agent {
 }
 
 fn visitor(now: Instant, key: VisitorKey, visitor: &Visitor) -> VisitorView {
-    let mac = visitor.neighbour.mac.map(|mac| {
-        let octets = mac.map(|octet| format!("{octet:02x}"));
-        octets.join(":")
-    });
+    let mac = visitor.neighbour.mac.map(|mac| Mac(mac).to_string());
     let reverse = match (
         visitor.flags.contains(Flags::REVERSE_TUNNEL),
         visitor.encapsulating,

@@ -220,6 +220,7 @@ impl Agent {
             _ if self.mobility.is_some() => self.registration_heard(now, datagram),
             Some(own) => own.room.handle(now, Input::Datagram(datagram)),
             None if self.foreign.is_some() => self.foreign_agent_answered(now, datagram),
+            None if self.surrogates.is_some() => self.proxy_agent_heard(now, datagram),
             None => self.count("registrations-ignored"),
         }
     }

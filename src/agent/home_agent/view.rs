@@ -25,9 +25,10 @@ impl Agent {
     }
 
     pub(in crate::agent) fn bindings(&self, now: Instant) -> Reply {
-        match &self.home {
-            Some(own) => Reply::Bindings(own.room.view(now).map(|b| binding(&b)).collect()),
-            None => no_home_agent(),
+        match (&self.home, &self.surrogates) {
+            (Some(own), _) => Reply::Bindings(own.room.view(now).map(|b| binding(&b)).collect()),
+            (None, Some(proxy)) => Reply::Bindings(proxy.bindings(now)),
+            (None, None) => no_home_agent(),
         }
     }
 }

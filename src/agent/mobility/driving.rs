@@ -8,6 +8,7 @@ use crate::agent::event::Doubt;
 use crate::agent::on_link::{ALL_ROUTERS, Frame, Payload, Receiver};
 use crate::agent::vpn::VpnState;
 use crate::kernel::adapters::Adapter;
+use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::dual_client::station::Effect as Wish;
 use crate::mobile_ip::dual_client::{Tell, Vpn, VpnCommand};
 use crate::mobile_ip::wire::advertisement::Discovery;
@@ -18,6 +19,12 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 impl Agent {
+    pub(in crate::agent) fn networks_known(&mut self, known: Vec<Context>) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.recall(known);
+        }
+    }
+
     pub(in crate::agent) fn adapters(&mut self, now: Instant, mut adapters: Vec<Adapter>) {
         let vpns = self.settings.vpn.interfaces();
         adapters.retain(|adapter| !vpns.contains(&adapter.name));
@@ -120,8 +127,7 @@ impl Agent {
                 self.publish(now, "mobility-suspicious", format!("{slot}: {what:?}"));
             }
             Wish::Solicit(link) => self.solicit(link),
-            // Networks are learnt anew by each run.
-            Wish::Remember(_) => {}
+            Wish::Remember(known) => self.afterwards.push_back(Effect::KeepNetworks(known)),
         }
     }
 

@@ -23,6 +23,7 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
+use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
 use crate::mobile_ip::dual_client::{self, ForeignAgents};
 use crate::mobile_ip::replay::Clock;
@@ -50,6 +51,8 @@ const NO_METRIC: u32 = u32::MAX;
 pub struct Mobility {
     settings: MobilitySettings,
     station: Standing,
+    /// What earlier runs knew of networks, for the station that begins.
+    known: Vec<Context>,
     adapters: Vec<Adapter>,
     /// Those with an address and no gateway, and until when one is waited for.
     settling: BTreeMap<u32, Instant>,
@@ -109,6 +112,7 @@ impl Mobility {
         let mut mobility = Self {
             settings,
             station: Standing::AwaitingClock(Some(random)),
+            known: Vec::new(),
             adapters: Vec::new(),
             settling: BTreeMap::new(),
             told_at: None,
@@ -124,6 +128,11 @@ impl Mobility {
         };
         mobility.lay_out(wishes);
         mobility
+    }
+
+    /// Before the time of day is known.
+    pub fn recall(&mut self, known: Vec<Context>) {
+        self.known = known;
     }
 
     pub fn knows_time(&self) -> bool {
@@ -146,6 +155,9 @@ impl Mobility {
                 let station = Station::new(now, dual, inner, outer, clock, random);
                 let station = station.map_err(|error| error.to_string())?;
                 self.station = Standing::Running(Box::new(station));
+                // They may look like one of these.
+                let known = std::mem::take(&mut self.known);
+                self.dual(now, dual_client::Input::Recall(known));
                 self.tell_links(now);
             }
         }

@@ -13,6 +13,7 @@ use crate::agent::vpn::commands;
 use crate::agent::vpn::settings::VpnSettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, Key, Object, Route};
+use crate::mobile_ip::domain::{Context, Domain};
 use crate::mobile_ip::dual_client::{Site, Vpn};
 use crate::mobile_ip::home_agent::HomeAgent;
 use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
@@ -311,6 +312,31 @@ fn the_view_says_where_we_are_and_what_carries_s() {
     assert_eq!(view.registrations[0].state, "registered");
     assert!(view.adapters[0].in_use);
     assert!(laptop.told.contains(&"mobility-moved".to_owned()));
+}
+
+#[test]
+fn what_an_earlier_run_knew_of_a_network_is_a_guess_and_opens_nothing() {
+    let mut laptop = Laptop::start(settings());
+    laptop.is_reached = false;
+    laptop.hand(Event::Networks(vec![Context {
+        gateway: [2; 6],
+        access_point: None,
+        domain: Domain::Inside,
+        times: 3,
+    }]));
+    laptop.clock_is_known();
+    let mut adapters = at("10.11.0.7/24");
+    adapters[0].gateway.as_mut().unwrap().mac = Some([2; 6]);
+    laptop.on(adapters);
+    let view = laptop.agent.snapshot(laptop.now).mobility.unwrap();
+    let adapter = &view.adapters[0];
+    assert_eq!(adapter.hints, ["this network was inside before"]);
+    let (guess, found) = (adapter.guess.as_str(), adapter.domain.as_str());
+    assert_eq!((guess, found), ("inside", ""));
+    let known = &view.networks[0];
+    assert_eq!(known.gateway.to_string(), "02:02:02:02:02:02");
+    assert_eq!((known.domain.as_str(), known.times), ("inside", 3));
+    assert_eq!(laptop.ways(), [END]);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use super::layout::{VpnAdapter, VpnEnd, is_carried};
 use super::{Mobility, Standing};
 use crate::agent::Agent;
+use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
 use crate::mobile_ip::{Carriage, Encapsulation, LinkId, Path, Through};
+use crate::net::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -25,6 +27,20 @@ pub struct MobilityView {
     pub vpn: String,
     /// The way in from outside that is used.
     pub site: String,
+    /// What is known of networks from before, the newest first. It only makes guesses.
+    #[serde(default)]
+    pub networks: Vec<NetworkView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    pub gateway: Mac,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_point: Option<Mac>,
+    /// `inside` or `outside`.
+    pub domain: String,
+    /// How often in a row it was found there.
+    pub times: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +98,8 @@ impl Mobility {
             addresses: self.home_views(),
             ..MobilityView::default()
         };
-        let station = match &self.station {
-            Standing::Running(station) => station.view(now),
+        let (station, known) = match &self.station {
+            Standing::Running(station) => (station.view(now), station.networks()),
             Standing::AwaitingClock(_) => {
                 "the time of day".clone_into(&mut view.waits_for);
                 return view;
@@ -97,6 +113,7 @@ impl Mobility {
             Override::Blocked => "blocked",
         };
         by_hand.clone_into(&mut view.by_hand);
+        view.networks = known.iter().rev().map(network).collect();
         view.adapters = station.links.iter().map(physical).collect();
         view.registrations = station
             .registrations
@@ -182,6 +199,15 @@ impl Mobility {
                 }
             }
         }
+    }
+}
+
+fn network(known: &Context) -> NetworkView {
+    NetworkView {
+        gateway: Mac(known.gateway),
+        access_point: known.access_point.map(Mac),
+        domain: known.domain.to_string(),
+        times: known.times,
     }
 }
 

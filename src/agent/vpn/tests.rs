@@ -200,6 +200,7 @@ impl World {
                 | Effect::RunCommand { .. }
                 | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
+                | Effect::KeepNetworks(_)
                 | Effect::Keep(_) => {}
             }
         }

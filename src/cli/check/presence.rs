@@ -3,7 +3,7 @@
 use super::super::render::Table;
 use crate::agent::presence::settings::{Contact, PresenceSettings};
 use crate::config;
-use crate::net::Port;
+use crate::net::{Mac, Port};
 use crate::presence::Class;
 use crate::presence::row::Level;
 use crate::presence::rules::{self, Hours, When};
@@ -169,7 +169,7 @@ impl ReadContact {
 
 impl Site {
     fn of(site: &rules::Site) -> Self {
-        let mac = |mac: &[u8; 6]| mac.map(|octet| format!("{octet:02x}")).join(":");
+        let mac = |mac: &[u8; 6]| Mac(*mac).to_string();
         Self {
             location: site.location.to_string(),
             addresses: strings(&site.addresses),

@@ -41,6 +41,9 @@ pub fn status(snapshot: &Snapshot, width: usize) -> String {
     if let Some(view) = &s.foreign_agent {
         parts.push(super::foreign_agent(view, width));
     }
+    if let Some(view) = &s.proxy_agent {
+        parts.push(super::proxy_agent(view, width));
+    }
     // What follows is there only where something waits or goes wrong.
     if !s.discoveries.is_empty() {
         let table = lists::discoveries;

@@ -4,7 +4,7 @@ use super::super::report::{Report, Span};
 use super::super::section::Section;
 use super::super::values::{self, Reason};
 use super::Surroundings;
-use crate::net::{Identity, IpNet};
+use crate::net::{Identity, IpNet, Mac};
 use crate::presence::rules::Site;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -84,16 +84,8 @@ fn range(value: &DeValue<'_>) -> Result<IpNet, Reason> {
 
 fn mac(value: &DeValue<'_>) -> Result<[u8; 6], Reason> {
     let text = values::text(value, "a MAC address")?;
-    let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
-    octets
-        .and_then(|octets| octets.try_into().ok())
-        .ok_or_else(|| format!("`{text}` is not a MAC address like \"02:00:00:00:00:01\""))
-}
-
-/// Two hexadecimal digits.
-fn octet(text: &str) -> Option<u8> {
-    let hexadecimal = text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    hexadecimal.then(|| u8::from_str_radix(text, 16).ok())?
+    let mac: Result<Mac, _> = text.parse();
+    mac.map(|mac| mac.0).map_err(|error| error.to_string())
 }
 
 /// Each location once.

@@ -85,6 +85,7 @@ fn the_example_file_passes_and_so_it_does_with_every_comment_of_a_key_taken_away
     };
     let (moving, serving) = (begins("[mobility]"), begins("[home-agent]"));
     let (visited, keys) = (begins("[foreign-agent]"), begins("[[agent-key]]"));
+    let proxied = begins("[proxy-agent]");
     let but = |with: &[&str]| {
         let mut lines = uncommented[keys..].to_vec();
         lines.retain(|line| !with.iter().any(|with| line.starts_with(with)));
@@ -96,7 +97,8 @@ fn the_example_file_passes_and_so_it_does_with_every_comment_of_a_key_taken_away
     let with_one_role = [
         [&uncommented[..serving], &with_agents].concat(),
         [alone, &uncommented[serving..visited], &with_agents].concat(),
-        [alone, &uncommented[visited..keys], &of_visitors].concat(),
+        [alone, &uncommented[visited..proxied], &of_visitors].concat(),
+        [alone, &uncommented[proxied..keys]].concat(),
     ];
     for lines in with_one_role {
         assert_eq!(load_text(&lines.join("\n")).warnings, []);

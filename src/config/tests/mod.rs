@@ -7,6 +7,7 @@ mod foreign_agent;
 mod home_agent;
 mod mobility;
 mod presence;
+mod proxy_agent;
 mod rules;
 mod vpn;
 

@@ -5,7 +5,7 @@ use crate::kernel::desired::{
     NeighbourKey, Offload, ProxyKey, Route, RouteKey, RuleKey, Way,
 };
 use crate::kernel::ownership::ROUTE_PROTOCOL;
-use crate::net::{Family, IpNet};
+use crate::net::{Family, IpNet, Mac};
 use std::fmt::{self, Display, Formatter};
 
 /// As `ip link add` takes it; a TUN is made with `ip tuntap add` instead.
@@ -48,8 +48,7 @@ impl Display for NeighbourKey {
 
 impl Display for Neighbour {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let octets = self.mac.map(|octet| format!("{octet:02x}"));
-        write!(f, "{} lladdr {}", self.key, octets.join(":"))?;
+        write!(f, "{} lladdr {}", self.key, Mac(self.mac))?;
         write!(f, " nud permanent protocol {ROUTE_PROTOCOL}")
     }
 }

@@ -39,6 +39,11 @@ impl Contexts {
         }
     }
 
+    /// At most [`MAX_CONTEXTS`], in the order in which they are to be recalled.
+    pub fn all(&self) -> &[Context] {
+        &self.kept
+    }
+
     /// `link` has turned out to be in `domain`. Returns what is new about that, to be remembered.
     pub fn record(&mut self, link: &Link, domain: Domain) -> Option<Context> {
         let (gateway, access_point) = (link.gateway_mac?, link.access_point);
@@ -124,6 +129,25 @@ mod tests {
         }
         assert_eq!(contexts.kept.len(), MAX_CONTEXTS);
         assert!(contexts.look_up(&link(0, None)).is_none());
+    }
+
+    #[test]
+    fn what_is_recalled_is_what_there_was_and_no_more_than_is_kept() {
+        let mut before = Contexts::default();
+        before.record(&link(1, None), Domain::Inside);
+        before.record(&link(1, Some(1)), Domain::Outside);
+        let mut after = Contexts::default();
+        after.recall(before.all().to_vec());
+        assert_eq!(after.all(), before.all());
+        let too_many = (0..=u8::MAX).map(|octet| Context {
+            gateway: [octet; 6],
+            access_point: Some([1; 6]),
+            domain: Domain::Outside,
+            times: 1,
+        });
+        after.recall(too_many);
+        assert_eq!(after.all().len(), MAX_CONTEXTS);
+        assert!(!after.all().contains(&before.all()[0]));
     }
 
     #[test]

@@ -19,13 +19,15 @@ mod proof;
 
 pub use choice::{Candidate, Choice, Standing};
 pub use conjecture::{Confidence, Conjecture, Evidence, Hint, Ranges};
-pub use context::{Context, Contexts, Fit};
+pub use context::{Context, Contexts, Fit, MAX_CONTEXTS};
 pub use damping::Damping;
 pub use proof::{Epoch, Proof, Proofs, ProvenLink};
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Domain {
     Inside,
     Outside,

@@ -86,8 +86,9 @@ pub enum Effect {
     /// Ask the inner home agent with a stale request over this adapter, to be answered in any case with
     /// [`Input::SmokeOut`].
     SmokeOut(LinkId),
-    /// To be given back with [`Input::Recall`] after a restart.
-    Remember(Context),
+    /// Every network that is known, oldest first: to be given back with [`Input::Recall`] after a restart. The newest
+    /// list wins.
+    Remember(Vec<Context>),
     Tell(Tell),
 }
 

@@ -416,8 +416,10 @@ impl DualClient {
         let Some(tracked) = self.links.get(&link) else {
             return;
         };
-        let context = self.contexts.record(&tracked.link, domain);
-        self.effects.extend(context.map(Effect::Remember));
+        if self.contexts.record(&tracked.link, domain).is_some() {
+            let all = self.contexts.all().to_vec();
+            self.effects.push_back(Effect::Remember(all));
+        }
     }
 
     /// When the proof that `bound` brought is to be renewed.

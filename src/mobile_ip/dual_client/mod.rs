@@ -37,7 +37,7 @@ pub use switch::{Open, Stopped, Tunnelled};
 pub use view::{LinkView, RegistrationView, View};
 pub use vpn::{Leg, VpnGoal, VpnPhase};
 
-use super::domain::{Choice, Contexts, Domain, Hint, Proofs};
+use super::domain::{Choice, Context, Contexts, Domain, Hint, Proofs};
 use super::{Arrangement, Link, LinkId};
 use links::{MAX_LINKS, SmokeOut, Tracked};
 use slots::Slots;
@@ -183,6 +183,11 @@ impl DualClient {
 
     pub fn arrangement(&self) -> &Arrangement {
         &self.arrangement
+    }
+
+    /// What is known of networks, oldest first.
+    pub fn networks(&self) -> &[Context] {
+        self.contexts.all()
     }
 
     /// Whether packets of S may be in the clear on `link` now.

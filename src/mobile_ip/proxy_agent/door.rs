@@ -5,8 +5,8 @@ use super::settings::{Node, Settings};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::replay::{Clock, Guard};
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Code, Decoded, Extension, Flags, Identification, RegistrationReply,
-    RegistrationRequest, UdpTunnelReply,
+    AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification,
+    RegistrationReply, RegistrationRequest, UdpTunnelReply,
 };
 use crate::net::Random;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -31,6 +31,19 @@ pub enum End {
     IpIp(Ipv4Addr),
     /// Behind a NAT: as the request was seen to come (RFC 3519).
     Udp(SocketAddrV4),
+}
+
+/// Seconds: short, because nobody has authenticated from where the request came (RFC 3519 §5.2).
+const LONGEST_IN_UDP: u16 = 60;
+
+impl End {
+    /// The longest registration, in seconds.
+    pub fn longest(self) -> u16 {
+        match self {
+            Self::IpIp(_) => INFINITE,
+            Self::Udp(_) => LONGEST_IN_UDP,
+        }
+    }
 }
 
 /// What is said without asking the inner home agent.

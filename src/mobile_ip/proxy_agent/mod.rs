@@ -28,7 +28,9 @@ use super::client::{
     self, Attachment, CareOf, Client, Delivery, HomeAgent, Outcome, ReverseTunnel, UdpTunnel,
 };
 use super::replay::{Clock, Guard};
-use super::wire::{Code, Decoded, Flags, INFINITE, Message, RegistrationRequest, TunnelKind};
+use super::wire::{
+    Code, Decoded, Flags, INFINITE, Message, RegistrationRequest, TunnelKind, echo, tunnel_data,
+};
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
 use door::{Door, Visit};
@@ -47,7 +49,8 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Send(Datagram),
-    /// What comes out of one tunnel with this address goes into the other. Newest wins.
+    /// What comes out of one tunnel with this address goes into the other. Newest wins. Whoever sends what follows
+    /// waits until it does.
     Stitch(Stitch),
     Unstitch {
         home: Ipv4Addr,
@@ -204,6 +207,12 @@ impl ProxyAgent {
             Message::Request(request) if local == self.settings.outer => {
                 self.asked(now, datagram, &decoded, request);
             }
+            Message::TunnelData {
+                next_header,
+                payload,
+            } if local == self.settings.outer && *next_header == TunnelKind::IpIp.protocol() => {
+                self.keep_alive(datagram, &decoded.octets[payload.clone()]);
+            }
             Message::Reply(reply) if local == self.settings.inner => {
                 self.hear_inner(now, reply.home, datagram);
             }
@@ -260,6 +269,23 @@ impl ProxyAgent {
         }
     }
 
+    /// Answered through the tunnel of its sender, and through no other (RFC 3519 §4.9). Everything else that is tunnelled
+    /// belongs to the data path.
+    fn keep_alive(&mut self, datagram: &Datagram, packet: &[u8]) {
+        let Some((home, answer)) = echo::answer(packet, self.settings.outer) else {
+            return;
+        };
+        let stitched = self.surrogates.get(&home).and_then(|node| node.stitched);
+        if stitched.is_some_and(|stitch| stitch.outer_remote == End::Udp(datagram.remote)) {
+            let mut payload = tunnel_data::header(TunnelKind::IpIp).to_vec();
+            payload.extend(answer);
+            self.effects.push_back(Effect::Send(Datagram {
+                payload,
+                ..datagram.clone()
+            }));
+        }
+    }
+
     fn arrive(&mut self, now: Instant, visit: Visit) {
         let home = visit.request.home;
         let Some(surrogate) = self.surrogates.get_mut(&home) else {
@@ -284,14 +310,16 @@ impl ProxyAgent {
         let Some(left) = surrogate.left(now) else {
             return;
         };
+        let mut reply = None;
         if let Some(visit) = surrogate.waiting.take() {
             let inside = u16::try_from(left.as_secs()).unwrap_or(INFINITE);
             let lifetime = visit
                 .request
                 .lifetime
                 .min(self.settings.lifetime)
-                .min(inside);
-            let reply = visit.reply(Code::ACCEPTED, lifetime, &surrogate.node, &self.settings);
+                .min(inside)
+                .min(visit.end.longest());
+            reply = Some(visit.reply(Code::ACCEPTED, lifetime, &surrogate.node, &self.settings));
             if lifetime == INFINITE {
                 self.timers.stop(&Timer::Outer(home));
             } else {
@@ -299,22 +327,22 @@ impl ProxyAgent {
                 self.timers.set(Timer::Outer(home), until);
             }
             surrogate.outer = Some(visit);
-            self.effects.push_back(Effect::Send(reply));
         }
-        let Some(visit) = &surrogate.outer else {
-            return;
-        };
-        let stitch = Stitch {
-            home,
-            outer_local: self.settings.outer,
-            outer_remote: visit.end,
-            inner_local: self.settings.inner,
-            inner_remote: self.settings.home_agent,
-            reverse: visit.request.flags.contains(Flags::REVERSE_TUNNEL),
-        };
-        if surrogate.stitched.replace(stitch) != Some(stitch) {
-            self.effects.push_back(Effect::Stitch(stitch));
+        if let Some(visit) = &surrogate.outer {
+            let stitch = Stitch {
+                home,
+                outer_local: self.settings.outer,
+                outer_remote: visit.end,
+                inner_local: self.settings.inner,
+                inner_remote: self.settings.home_agent,
+                reverse: visit.request.flags.contains(Flags::REVERSE_TUNNEL),
+            };
+            if surrogate.stitched.replace(stitch) != Some(stitch) {
+                self.effects.push_back(Effect::Stitch(stitch));
+            }
         }
+        // Who hears that it is registered may send.
+        self.effects.extend(reply.map(Effect::Send));
     }
 
     /// The mobile node asks for the end of its binding.

@@ -210,6 +210,30 @@ fn a_node_outside_is_registered_on_both_sides_and_its_tunnels_are_stitched() {
 }
 
 #[test]
+fn who_hears_that_it_is_registered_finds_its_tunnels_stitched() {
+    let mut stage = Stage::new();
+    let attached = Attachment {
+        epoch: 1,
+        via: Via::Link(LinkId(2)),
+        care_of: CareOf::CoLocated { address: CARE_OF },
+        keep_others: false,
+    };
+    stage
+        .node
+        .handle(stage.now, client::Input::Attach(attached));
+    let Some(client::Effect::Send(request)) = stage.node.poll_effect() else {
+        panic!("nobody asks");
+    };
+    stage.carry_to_proxy(request);
+    let Some(Effect::Send(inner)) = stage.proxy.poll_effect() else {
+        panic!("nobody is asked inside");
+    };
+    stage.inside(&inner);
+    assert!(matches!(stage.proxy.poll_effect(), Some(Effect::Stitch(_))));
+    assert!(matches!(stage.proxy.poll_effect(), Some(Effect::Send(_))));
+}
+
+#[test]
 fn a_move_outside_changes_nothing_inside() {
     let mut stage = Stage::new();
     stage.attach(CARE_OF);
@@ -236,6 +260,40 @@ fn behind_a_nat_the_outer_tunnel_is_over_udp() {
         panic!("{:?}", stage.outcomes);
     };
     assert!(matches!(registered.tunnel, client::Tunnel::Udp { .. }));
+    // Nobody vouches for the address that the NAT shows.
+    assert_eq!(registered.lifetime, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_tunnel_through_a_nat_is_kept_alive_and_through_no_other_is_answered() {
+    let mut stage = Stage::new();
+    stage.translated = true;
+    stage.attach(CARE_OF);
+    stage.wait(Duration::from_secs(300));
+    let renewed = |outcome: &Outcome| matches!(outcome, Outcome::Registered(_));
+    assert!(stage.outcomes.iter().all(renewed), "{:?}", stage.outcomes);
+    let kept_alive = loop {
+        stage.now = stage.node.poll_timeout().expect("it goes on");
+        stage.node.handle_timeout(stage.now);
+        let Some(client::Effect::Send(datagram)) = stage.node.poll_effect() else {
+            continue;
+        };
+        if matches!(Decoded::decode(&datagram.payload), Ok(decoded) if matches!(decoded.message, Message::TunnelData { .. }))
+        {
+            break datagram;
+        }
+    };
+    for (port, answered) in [(61000, true), (61001, false)] {
+        let seen = Datagram {
+            via: Via::Routed,
+            local: kept_alive.remote,
+            remote: SocketAddrV4::new(NAT, port),
+            payload: kept_alive.payload.clone(),
+        };
+        stage.proxy.handle(stage.now, Input::Datagram(seen));
+        let answer = stage.proxy.poll_effect();
+        assert_eq!(answer.is_some(), answered, "{answer:?}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod advertisement;
 pub mod authentication;
 pub mod code;
 mod decoded;
+pub mod echo;
 pub mod encapsulation;
 pub mod extension;
 pub mod flags;

@@ -132,6 +132,7 @@ pub(super) fn settings(who: usize, contacts: &[usize]) -> Settings {
         vpn: crate::agent::vpn::settings::VpnSettings::default(),
         home_agent: None,
         foreign_agent: None,
+        proxy_agent: None,
         mobility: None,
     }
 }

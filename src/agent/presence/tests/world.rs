@@ -449,6 +449,7 @@ impl World {
                 | Effect::RunCommand { .. }
                 | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
+                | Effect::KeepNetworks(_)
                 | Effect::Remember(_) => {}
             }
         }

@@ -76,7 +76,8 @@ pub enum Effect {
     Vpn(VpnCommand),
     /// Ask for an advertisement on this adapter.
     Solicit(LinkId),
-    Remember(Context),
+    /// Every network that is known, for [`effect::Input::Recall`] after a restart.
+    Remember(Vec<Context>),
     Tell(Tell),
     Suspicious(Slot, client::Suspicion),
 }
@@ -210,6 +211,10 @@ impl Station {
         self.effects.pop_front()
     }
 
+    pub fn networks(&self) -> &[Context] {
+        self.dual.networks()
+    }
+
     pub fn view(&self, now: Instant) -> View {
         self.dual.view(now)
     }
@@ -313,7 +318,7 @@ impl Station {
                     }
                     Wish::Vpn(command) => self.effects.push_back(Effect::Vpn(command)),
                     Wish::SmokeOut(link) => self.smoke_out(now, link),
-                    Wish::Remember(context) => self.effects.push_back(Effect::Remember(context)),
+                    Wish::Remember(contexts) => self.effects.push_back(Effect::Remember(contexts)),
                     Wish::Tell(tell) => self.effects.push_back(Effect::Tell(tell)),
                 }
             }

@@ -57,6 +57,23 @@ fn a_wrong_guess_costs_a_moment() {
 }
 
 #[test]
+fn what_one_run_has_learnt_the_next_expects_and_has_proved_to_it_all_the_same() {
+    let mut before = World::new(1, settings());
+    before.plug(1, Network::InsideA);
+    before.run(SECOND * 20);
+    let mut after = World::new(2, settings());
+    after.input(Input::Recall(before.remembered));
+    after.weather.troubles = &[Trouble::InnerSilent];
+    after.plug(1, Network::InsideA);
+    let view = after.client.view(after.now);
+    let link = &view.links[0];
+    assert!(link.guess.expects_inside(), "{:?}", link.hints);
+    assert_eq!(link.domain, None);
+    after.run(SECOND * 20);
+    assert_ne!(after.place(), Place::Inside);
+}
+
+#[test]
 fn a_strangers_agent_cannot_take_the_place_of_the_one_that_serves() {
     let mut world = World::new(1, settings());
     world.plug(1, Network::OutsideForeignAgent);

@@ -1,7 +1,7 @@
 //! Home agents, a VPN and a client, in virtual time, with a seeded network between them.
 
 use super::networks::{FOREIGN_AGENT, Network};
-use crate::mobile_ip::domain::Ranges;
+use crate::mobile_ip::domain::{Context, Ranges};
 use crate::mobile_ip::dual_client::*;
 use crate::mobile_ip::{Arrangement, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::Random;
@@ -178,7 +178,8 @@ pub struct World {
     sequence: u64,
     pub tells: Vec<(Duration, Tell)>,
     pub arrangements: Vec<(Duration, Arrangement)>,
-    pub remembered: usize,
+    /// What a restart would be given.
+    pub remembered: Vec<Context>,
     /// Requests in the clear to the inner home agent, from outside.
     pub clear_requests: u32,
     has_vpn: bool,
@@ -209,7 +210,7 @@ impl World {
             sequence: 0,
             tells: Vec::new(),
             arrangements: Vec::new(),
-            remembered: 0,
+            remembered: Vec::new(),
             clear_requests: 0,
             has_vpn,
             orders: Vec::new(),
@@ -348,7 +349,7 @@ impl World {
                 }
                 Effect::Vpn(command) => self.command(&command),
                 Effect::SmokeOut(link) => self.smoke_out(link),
-                Effect::Remember(_) => self.remembered += 1,
+                Effect::Remember(contexts) => self.remembered = contexts,
                 Effect::Tell(tell) => self.tells.push((at, tell)),
             }
         }

@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# One Mobile IP system, inside (FIG. 2), or in the box of the gateway (FIG. 3): outside, S is in a tunnel from V within the VPN, which is
+# set up anew over every address that the network gives. One TCP session lives through all of it, and nothing is in the clear outside.
+#
+# topology: mip-fig2
+# topology: mip-fig3
+# needs: esp agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+share_secret vpn.psk 103 104
+configure 103 <<TOML
+[identity]
+id = "laptop.example"
+
+[[peer]]
+id = "gw.example"
+psk-file = "vpn.psk"
+may-protect = "10.10.0.0/16"
+
+[[vpn]]
+name = "enterprise"
+peer = "gw.example"
+gateway = "$gateway"
+subnets = "10.10.0.0/16"
+
+[mobility]
+home = "$intranet"
+home-agent = "$inner_agent"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "inner.key"
+destinations = "10.0.0.0/8"
+inside-ranges = "10.0.0.0/8"
+
+[[mobility-site]]
+name = "enterprise"
+vpn = "enterprise"
+TOML
+gateway_lines() {
+    cat <<TOML
+[identity]
+id = "gw.example"
+[[peer]]
+id = "laptop.example"
+psk-file = "vpn.psk"
+may-protect = "nothing"
+[vpn-gateway]
+pool = "10.30.0.0/24"
+subnets = "10.10.0.0/16"
+[[vpn-client]]
+peer = "laptop.example"
+addresses = "$vpn_address"
+TOML
+}
+trusted=10.11.0.0/24,10.12.0.0/24,10.30.0.0/24
+if [[ $lab == mip-fig3 ]]; then
+    share_secret inner.key 103 104
+    {
+        gateway_lines
+        cat <<TOML
+[home-agent]
+address = "$inner_agent"
+home-network = "10.20.0.0/24"
+trusted-networks = $(toml_list "$trusted")
+[[mobile-node]]
+home = "$intranet"
+spi = 256
+algorithm = "hmac-sha256"
+key-file = "inner.key"
+TOML
+    } | configure 104
+else
+    share_secret inner.key 103 102i
+    start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key "$trusted"
+    gateway_lines | configure 104
+fi
+start_agent 104
+start_agent 103
+
+state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; refusals 104; }
+for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done
+# over NETWORK: outside, and the VPN runs over the address there.
+over() {
+    local address
+    read -r address _ < <(lease 103 "$1")
+    at 103 "outside, with a VPN adapter" && [[ $(ask 103 .vpn.local) == "${address%/*}"* ]]
+}
+reaches() {
+    local answers
+    answers=$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent") || true
+    [[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+}
+
+move 103 x1
+eventually 15 over x1 || fail "not outside: $(state)"
+reaches
+seen=$(headers "$mobility_trace/x1.pcap" 103)
+for nesting in 'X>T_gw (50) V>S_HA (4) S>CN' 'T_gw>X (50) S_HA>V (4) CN>S'; do
+    [[ $seen == *"$nesting"* ]] || fail "no $nesting: $seen"
+done
+
+start_streams 101 103 "$intranet" 200 300000
+sleep 1
+move 103 x2
+eventually 20 over x2 || fail "x2: $(state)"
+reaches
+came 105a inside
+reaches
+move 103 x1
+eventually 20 over x1 || fail "x1 again: $(state)"
+reaches
+sleep 1
+end_streams
+moves=$(report_streams)
+report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+
+for network in x1 x2; do
+    stop_capture isp "to-$network"
+    clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
+    [[ -z $clear ]] || fail "in the clear in $network: $clear"
+done
