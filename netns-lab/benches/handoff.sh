@@ -44,7 +44,8 @@ arrived() {
 visit() {
     move 103 "$1"
     eventually 30 arrived "$1" || fail "not in $1: $(state)"
-    sleep 1
+    # An adapter that loses its carrier more than four times in ten seconds is left alone for a while.
+    sleep 2
 }
 
 move 103 105a
