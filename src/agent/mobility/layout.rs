@@ -17,6 +17,7 @@
 //! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
 //! DHCP client's.
 
+use super::receiving::Receiver;
 use super::settings::MobilitySettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
@@ -56,6 +57,8 @@ pub struct Around<'a> {
     pub vpn: Option<VpnEnd>,
     /// Whom we ask from a home address, on the link itself.
     pub agents: &'a [Agent],
+    /// Where home agents send besides what the arrangement says.
+    pub receivers: &'a [Receiver],
 }
 
 /// A foreign agent as the way to it has to be known before it answers.
@@ -119,6 +122,7 @@ pub fn lay_out(
     layout.intranet(arrangement);
     layout.mobility(arrangement);
     layout.agents();
+    layout.receivers();
     (layout.objects, layout.carried)
 }
 
@@ -216,6 +220,36 @@ impl Layout<'_> {
     fn open(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
         let entry = DecapsulationEntry::Peer { src: from, dst: to };
         self.want(Object::DecapsulationEntry(entry));
+    }
+
+    /// As long as their addresses are there.
+    fn receivers(&mut self) {
+        for receiver in self.around.receivers {
+            let Receiver {
+                home,
+                home_agent,
+                local,
+                link,
+            } = *receiver;
+            let holds = |adapter: &Adapter| adapter.addresses.iter().any(|net| net.addr() == local);
+            let is_there = match link {
+                Some(link) => self.adapter(link).is_some_and(holds),
+                None => self.is_v(local),
+            };
+            if !is_there {
+                continue;
+            }
+            self.open(home_agent, local);
+            let (Some(link), Some((_, binding))) = (link, self.carried.get_mut(&home)) else {
+                continue;
+            };
+            let tunnel = binding.tunnels.first().cloned();
+            binding.receives.extend(tunnel.map(|tunnel| Tunnel {
+                via: Via::Link(link),
+                local: SocketAddrV4::new(local, tunnel.local.port()),
+                ..tunnel
+            }));
+        }
     }
 
     fn adapter(&self, link: LinkId) -> Option<&Adapter> {
@@ -516,6 +550,7 @@ impl Layout<'_> {
                 reverse: true,
                 congestion: Congestion::Normal,
             }],
+            receives: Vec::new(),
         };
         self.carried.insert(home, (adapter, binding));
     }
