@@ -129,10 +129,10 @@ impl Attempt {
     }
 
     /// Drawn once a group: a request that is repeated with a cookie is otherwise the same.
-    pub(super) fn key(&mut self, ctx: &mut Context, group: Group) -> &PrivateKey {
+    pub(super) fn key(&mut self, ctx: &mut Context, now: Instant, group: Group) -> &PrivateKey {
         let at = self.keys.iter().position(|k| k.group() == group);
         let at = at.unwrap_or_else(|| {
-            self.keys.push(PrivateKey::draw(group, &mut ctx.rng));
+            self.keys.push(ctx.private_key(now, group));
             self.keys.len() - 1
         });
         &self.keys[at]

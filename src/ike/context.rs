@@ -2,6 +2,7 @@
 //! queue of effects.
 
 use super::counters::Counters;
+use super::crypto::{Group, PrivateKey};
 use super::effects::{ChildId, ConnectError, Effect, IkeId};
 use super::leases::Leases;
 use super::settings::{Connect, RequestId, Settings};
@@ -21,6 +22,10 @@ pub(super) enum Timer {
     Attempt(AttemptId),
     /// A half-open SA, by our SPI, is forgotten.
     HalfOpen(u64),
+    /// The keys of a half-open SA, by our SPI, are made while its answer is underway: at once.
+    Agreement(u64),
+    /// A private key for the next key exchange is drawn: at once, so that nobody waits for it then.
+    Key,
     /// The request in flight is sent again, or given up.
     Request(IkeId),
     /// A peer that was not heard is asked whether it lives.
@@ -70,6 +75,8 @@ pub(super) struct Context {
     pub(super) timers: Timers<Timer>,
     pub(super) counters: Counters,
     effects: VecDeque<Effect>,
+    /// Of the group that is preferred; used by one exchange, and never again.
+    key: Option<PrivateKey>,
     /// Inbound SPIs in use or on offer.
     spis: BTreeSet<Spi>,
     /// Those that we receive compressed packets by, and the inbound SPIs of their children.
@@ -91,12 +98,13 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(settings: Settings, rng: Box<dyn Random>) -> Self {
-        Self {
+        let mut context = Self {
             settings,
             rng,
             timers: Timers::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
+            key: None,
             spis: BTreeSet::new(),
             cpis: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -106,7 +114,9 @@ impl Context {
             resting: BTreeSet::new(),
             leases: Leases::default(),
             last_id: 0,
-        }
+        };
+        context.prepare_key();
+        context
     }
 
     pub(super) fn emit(&mut self, effect: Effect) {
@@ -143,6 +153,20 @@ impl Context {
         let mut nonce = vec![0; 32];
         self.rng.fill(&mut nonce);
         nonce
+    }
+
+    /// A fresh one, drawn before where that was of use.
+    pub(super) fn private_key(&mut self, now: Instant, group: Group) -> PrivateKey {
+        self.set_timer(Timer::Key, now);
+        let ready = self.key.take_if(|key| key.group() == group);
+        ready.unwrap_or_else(|| PrivateKey::draw(group, &mut self.rng))
+    }
+
+    pub(super) fn prepare_key(&mut self) {
+        let rng = &mut self.rng;
+        let preferred = Group::ALL[0];
+        self.key
+            .get_or_insert_with(|| PrivateKey::draw(preferred, rng));
     }
 
     /// An inbound SPI for a child, to be given back with [`Context::release_spi`].

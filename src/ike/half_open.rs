@@ -1,7 +1,9 @@
 //! IKE SAs that a peer began and has not authenticated: the bounded table of what the network may
 //! make us remember.
 
-use super::crypto::IkeKeys;
+use super::crypto::keymat::Nonces;
+use super::crypto::{IkeKeys, PrivateKey};
+use super::negotiation::IkeSuite;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -21,12 +23,32 @@ pub(super) struct HalfOpen {
     pub(super) response: Vec<u8>,
     pub(super) nonce_i: Vec<u8>,
     pub(super) nonce_r: Vec<u8>,
-    pub(super) keys: IkeKeys,
+    pub(super) suite: IkeSuite,
+    /// Our half of the key exchange and the peer's, until the keys are made of them.
+    pub(super) exchange: Option<(PrivateKey, Vec<u8>)>,
+    pub(super) keys: Option<IkeKeys>,
     pub(super) nat: bool,
     pub(super) ours: bool,
     pub(super) created: Instant,
     /// Our answer to an `IKE_AUTH` that proved nothing.
     pub(super) refusal: Option<Vec<u8>>,
+}
+
+impl HalfOpen {
+    /// Makes the keys, where nobody has yet. `None` where what the peer sent is no public value.
+    pub(super) fn agree(&mut self) -> Option<&mut IkeKeys> {
+        if let Some((key, public)) = self.exchange.take() {
+            let IkeSuite { prf, cipher, .. } = self.suite;
+            let nonces = Nonces {
+                initiator: &self.nonce_i,
+                responder: &self.nonce_r,
+            };
+            let spis = (self.spi_i, self.spi_r);
+            let shared = key.agree(&public).ok();
+            self.keys = shared.map(|s| IkeKeys::first(prf, cipher, &s, nonces, spis));
+        }
+        self.keys.as_mut()
+    }
 }
 
 /// What stays of one that has authenticated: its first message may still come again, and must not
@@ -69,17 +91,18 @@ impl HalfOpenTable {
         self.by_spi.insert(entry.spi_r, entry);
     }
 
-    /// Takes one that has authenticated; its first message is remembered until
+    /// Takes one that has authenticated, and its keys; its first message is remembered until
     /// [`HalfOpenTable::forget`].
-    pub(super) fn complete(&mut self, spi: u64) -> Option<HalfOpen> {
-        let entry = self.by_spi.remove(&spi)?;
+    pub(super) fn complete(&mut self, spi: u64) -> Option<(HalfOpen, IkeKeys)> {
+        let mut entry = self.by_spi.remove(&spi)?;
         let answered = Answered {
             remote: entry.remote,
             request: entry.request.clone(),
             response: entry.response.clone(),
         };
         self.answered.insert(spi, answered);
-        Some(entry)
+        let keys = entry.keys.take()?;
+        Some((entry, keys))
     }
 
     /// Whether it had not authenticated.

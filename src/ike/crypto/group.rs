@@ -33,6 +33,14 @@ impl Group {
         Self::ALL.into_iter().find(|group| group.id() == id)
     }
 
+    /// Of what stands in the KE payload, in octets.
+    pub fn public_len(self) -> usize {
+        match self {
+            Self::X25519 => 32,
+            Self::P256 => 64,
+        }
+    }
+
     fn algorithm(self) -> &'static agreement::Algorithm {
         match self {
             Self::X25519 => &X25519,
@@ -158,6 +166,7 @@ mod tests {
             let secret = a.agree(b.public()).unwrap();
             assert_eq!(secret.expose(), b.agree(a.public()).unwrap().expose());
             assert_eq!(secret.len(), 32);
+            assert_eq!(a.public().len(), group.public_len());
         }
     }
 

@@ -95,11 +95,11 @@ impl Endpoint {
             self.ctx.counters.too_many_sas += 1;
             return;
         }
-        if let Some(entry) = self.half_open.complete(spi) {
+        if let Some((entry, keys)) = self.half_open.complete(spi) {
             if request.notification(NotifyKind::INITIAL_CONTACT).is_some() {
                 self.on_initial_contact(now, &peer, &entry);
             }
-            let sa = entry.establish(&mut self.ctx, now, at, peer, &request);
+            let sa = entry.establish(&mut self.ctx, now, at, (keys, peer), &request);
             self.admit(now, sa);
         }
     }

@@ -20,6 +20,12 @@ impl Endpoint {
                     let expired = self.half_open.forget(spi);
                     self.ctx.counters.half_open_expired += u64::from(expired);
                 }
+                Timer::Agreement(spi) => {
+                    if let Some(entry) = self.half_open.entry_mut(spi) {
+                        entry.agree();
+                    }
+                }
+                Timer::Key => self.ctx.prepare_key(),
                 Timer::Request(id) => self.on_request_timeout(now, id),
                 Timer::Liveness(id) => self.on_liveness_timeout(now, id),
                 Timer::Idle(id) => self.on_idle_timeout(now, id),

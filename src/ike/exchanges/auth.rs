@@ -18,6 +18,7 @@ use crate::ike::attempt::{Attempt, PendingAuth, Version};
 use crate::ike::child_sa::{Rejection, meaning_of};
 use crate::ike::configuration;
 use crate::ike::context::{Context, Wanted};
+use crate::ike::crypto::IkeKeys;
 use crate::ike::crypto::authentication::{Claim, Prover, SHARED_KEY};
 use crate::ike::crypto::cipher::OpenError;
 use crate::ike::crypto::keymat::Nonces;
@@ -237,7 +238,12 @@ impl HalfOpen {
             ctx.counters.out_of_window += 1;
             return Verdict::Ignored;
         }
-        let request = match self.keys.from_initiator.open(datagram) {
+        self.agree();
+        let Some(keys) = &self.keys else {
+            ctx.counters.malformed += 1;
+            return Verdict::Ignored;
+        };
+        let request = match keys.from_initiator.open(datagram) {
             Err(OpenError::Integrity) => {
                 ctx.counters.integrity_failed += 1;
                 return Verdict::Ignored;
@@ -250,7 +256,7 @@ impl HalfOpen {
             return Verdict::Ignored;
         }
         let refusal = match request {
-            Ok(request) => match self.authenticate(ctx, &request) {
+            Ok(request) => match self.authenticate(ctx, keys, &request) {
                 Some(peer) => return Verdict::Authenticated { peer, request },
                 None => Payload::notify(NotifyKind::AUTHENTICATION_FAILED, []),
             },
@@ -267,16 +273,15 @@ impl HalfOpen {
             ..*header
         };
         let payloads = Payloads(vec![refusal]);
-        let refusal = self
-            .keys
-            .from_responder
-            .seal(header, &payloads, &mut ctx.rng);
-        ctx.transmit(at.0, at.1, &refusal);
-        self.refusal = Some(refusal);
+        let responder = self.keys.as_mut().map(|keys| &mut keys.from_responder);
+        self.refusal = responder.map(|to| to.seal(header, &payloads, &mut ctx.rng));
+        if let Some(refusal) = &self.refusal {
+            ctx.transmit(at.0, at.1, refusal);
+        }
         Verdict::Refused
     }
 
-    fn authenticate(&self, ctx: &Context, request: &Payloads) -> Option<Identity> {
+    fn authenticate(&self, ctx: &Context, keys: &IkeKeys, request: &Payloads) -> Option<Identity> {
         let (id, (method, proof)) = (request.id_i()?, request.auth()?);
         let identity = id.identity();
         let peer = ctx.settings.peer(&identity);
@@ -288,7 +293,7 @@ impl HalfOpen {
             nonce: &self.nonce_r,
             id,
         };
-        let proven = claim.verify(&self.keys, peer.map_or(&nobody, |p| &p.psk), method, proof);
+        let proven = claim.verify(keys, peer.map_or(&nobody, |p| &p.psk), method, proof);
         let for_us = request
             .id_r()
             .is_none_or(|id| id.identity() == ctx.settings.identity);
@@ -301,7 +306,7 @@ impl HalfOpen {
         ctx: &mut Context,
         now: Instant,
         at: (SocketAddr, SocketAddr),
-        peer: Identity,
+        (keys, peer): (IkeKeys, Identity),
         request: &Payloads,
     ) -> IkeSa {
         let psk = ctx.settings.peer(&peer).map(|p| p.psk.clone());
@@ -313,13 +318,13 @@ impl HalfOpen {
             id: &id,
         };
         // `authenticate` found the peer a moment ago.
-        let proof = claim.prove(&self.keys, &psk.unwrap_or(Secret::from(&self.nonce_r[..])));
+        let proof = claim.prove(&keys, &psk.unwrap_or(Secret::from(&self.nonce_r[..])));
         let mut sa = IkeSa {
             id: IkeId(ctx.next_id()),
             role: Role::Responder,
             spi_i: self.spi_i,
             spi_r: self.spi_r,
-            keys: self.keys,
+            keys,
             local: at.0,
             remote: at.1,
             peer,

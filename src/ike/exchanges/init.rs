@@ -15,7 +15,7 @@ use crate::ike::attempt::{Attempt, Candidate, GRACE, MAX_CANDIDATES, Version};
 use crate::ike::context::{Context, Timer};
 use crate::ike::cookies::Cookies;
 use crate::ike::crypto::keymat::Nonces;
-use crate::ike::crypto::{Group, IkeKeys, PrivateKey};
+use crate::ike::crypto::{Group, IkeKeys};
 use crate::ike::effects::{ConnectError, IkeId};
 use crate::ike::half_open::{HalfOpen, HalfOpenTable};
 use crate::ike::negotiation::{self, Refusal};
@@ -54,7 +54,7 @@ impl Attempt {
         payloads.push(Payload::Sa(negotiation::offer_ike()));
         payloads.push(Payload::Ke {
             group: group.id(),
-            data: self.key(ctx, group).public().to_vec(),
+            data: self.key(ctx, now, group).public().to_vec(),
         });
         payloads.push(Payload::Nonce(self.nonce.clone()));
         payloads.extend(nat::claims((self.spi, 0), self.local, self.remote));
@@ -327,19 +327,14 @@ impl Responder<'_> {
             }
         };
         let suite = chosen.suite;
-        let key = PrivateKey::draw(suite.group, &mut ctx.rng);
-        let Ok(shared) = key.agree(public) else {
+        if public.len() != suite.group.public_len() {
             ctx.counters.malformed += 1;
             refuse(ctx, Notify::new(NotifyKind::INVALID_SYNTAX, []));
             return;
-        };
+        }
+        let key = ctx.private_key(now, suite.group);
         let own_nonce = ctx.nonce();
         let spis = (header.spi_i, spi);
-        let nonces = Nonces {
-            initiator: nonce,
-            responder: &own_nonce,
-        };
-        let keys = IkeKeys::first(suite.prf, suite.cipher, &shared, nonces, spis);
         let ours = request.has_vendor(&VENDOR_ID);
         let mut payloads = vec![
             Payload::Sa(vec![chosen.answer]),
@@ -362,6 +357,8 @@ impl Responder<'_> {
         let response = encode(spis, false, payloads);
         ctx.transmit(local, remote, &response);
         ctx.set_timer(Timer::HalfOpen(spi), now + ctx.settings.timing.half_open);
+        // The answer needs no keys, and the peer has to wait for it.
+        ctx.set_timer(Timer::Agreement(spi), now);
         half_open.insert(HalfOpen {
             spi_i: header.spi_i,
             spi_r: spi,
@@ -370,7 +367,9 @@ impl Responder<'_> {
             response,
             nonce_i: nonce.to_vec(),
             nonce_r: own_nonce,
-            keys,
+            suite,
+            exchange: Some((key, public.to_vec())),
+            keys: None,
             nat: nat::is_between(&request, (header.spi_i, 0), local, remote),
             ours,
             created: now,

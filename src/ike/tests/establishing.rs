@@ -1,5 +1,6 @@
 //! From nothing to a child SA: the two exchanges, and what the two ends may disagree about.
 
+use super::hostile::{init_request, message};
 use super::network::{
     A, B, CLEAN, Network, ROUGH, address, between, connect, name, settings, site,
 };
@@ -380,6 +381,7 @@ fn a_wish_can_be_cancelled_before_and_after_it_is_on_its_way() {
         net.hosts[A].failures,
         [(RequestId(1), ConnectError::Cancelled)]
     );
+    net.run(Duration::ZERO);
     assert_eq!(net.hosts[A].endpoint.poll_timeout(), None);
 
     // With IKE_AUTH under way the child comes up, and belongs to nobody.
@@ -393,6 +395,73 @@ fn a_wish_can_be_cancelled_before_and_after_it_is_on_its_way() {
     assert_eq!(net.hosts[A].ups.len(), 1);
     assert_eq!(net.hosts[A].ups[0].1, None);
     net.assert_one_tunnel();
+}
+
+/// Whoever waits for the answer does not wait for what the answer does not need.
+#[test]
+fn the_first_message_is_answered_before_keys_are_made_and_with_a_key_drawn_before() {
+    let mut net = Network::new(2, 1);
+    let now = net.now;
+    let (to, from) = (
+        SocketAddr::new(address(B), 500),
+        SocketAddr::new(address(A), 500),
+    );
+    let mut public = Vec::new();
+    for spi in [1, 2] {
+        let mut request = init_request(|_| {});
+        request[7] = spi;
+        let endpoint = &mut net.hosts[B].endpoint;
+        endpoint.handle_datagram(now, to, from, &request);
+        let Some(Effect::Transmit { payload, .. }) = endpoint.poll_effect() else {
+            panic!("it is answered")
+        };
+        let (header, _) = Header::decode(&payload).unwrap();
+        let keys = |endpoint: &mut Endpoint| {
+            let entry = endpoint.half_open.entry_mut(header.spi_r).unwrap();
+            entry.keys.is_some()
+        };
+        assert!(!keys(endpoint));
+        assert_eq!(endpoint.poll_timeout(), Some(now));
+        endpoint.handle_timeout(now);
+        assert!(keys(endpoint));
+        public.push(init_payloads(&payload).key_exchange().unwrap().1.to_vec());
+    }
+    assert_ne!(public[0], public[1], "a key serves once");
+}
+
+/// Of small order: the secret would be known to everybody.
+#[test]
+fn a_public_value_that_is_none_comes_to_nothing() {
+    let mut net = Network::new(2, 1);
+    let now = net.now;
+    let request = init_request(|payloads| {
+        payloads[1] = Payload::Ke {
+            group: 31,
+            data: vec![0; 32],
+        };
+    });
+    let (to, from) = (
+        SocketAddr::new(address(B), 500),
+        SocketAddr::new(address(A), 500),
+    );
+    let endpoint = &mut net.hosts[B].endpoint;
+    endpoint.handle_datagram(now, to, from, &request);
+    let Some(Effect::Transmit { payload, .. }) = endpoint.poll_effect() else {
+        panic!("it is answered, since nobody has looked yet")
+    };
+    endpoint.handle_timeout(now);
+    let (header, _) = Header::decode(&payload).unwrap();
+    let header = Header {
+        exchange: Exchange::IKE_AUTH,
+        from_initiator: true,
+        response: false,
+        message_id: 1,
+        ..header
+    };
+    let before = endpoint.counters().malformed;
+    endpoint.handle_datagram(now, to, from, &message(header, Vec::new()));
+    assert_eq!(endpoint.counters().malformed, before + 1);
+    assert!(endpoint.poll_effect().is_none());
 }
 
 /// The `IKE_SA_INIT` request of strongSwan 5.9.8 with its default proposals, as it was received.

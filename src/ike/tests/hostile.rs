@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-fn message(header: Header, payloads: Vec<Payload>) -> Vec<u8> {
+pub(super) fn message(header: Header, payloads: Vec<Payload>) -> Vec<u8> {
     let (next, chain) = Payloads(payloads).encode();
     let mut out = Header { next, ..header }.encode(chain.len());
     out.extend_from_slice(&chain);
