@@ -46,6 +46,9 @@ const TUNNEL_MTU: u32 = 1480;
 const NESTED_MTU: u32 = (ANCHOR_MTU - 20 - 16 - 16) / 4 * 4 - 2 - 20;
 const HOPS: u8 = 64;
 
+/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
 /// The table that the system keeps.
 const MAIN: u32 = 254;
 
@@ -214,6 +217,11 @@ impl Layout<'_> {
         // What comes out of a tunnel has a source that may be routed elsewhere.
         let loose = Sysctl::Link(name, LinkSetting::RpFilter);
         self.want(Object::Sysctl(loose, "2".to_owned()));
+        // On a link without an address the kernel is strict about that all the same.
+        self.want(Object::Address(AddressKey {
+            link: name,
+            address: host(DUMMY.into()),
+        }));
     }
 
     /// What `from` sends to `to` is taken out of its tunnel.
