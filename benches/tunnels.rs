@@ -350,6 +350,7 @@ fn binding(side: Side, home: Ipv4Addr, local: SocketAddrV4, remote: SocketAddrV4
             reverse: true,
             congestion: Congestion::Normal,
         }],
+        receives: Vec::new(),
     }
 }
 

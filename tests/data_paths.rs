@@ -112,6 +112,7 @@ fn carrier(at: usize) -> (Handle, Receiver<Heard>) {
                 reverse: true,
                 congestion: Congestion::Normal,
             }],
+            receives: Vec::new(),
         },
     );
     (handle, heard)

@@ -633,6 +633,7 @@ fn forwarder() -> Forwarder {
             reverse: true,
             congestion: Congestion::Normal,
         }],
+        receives: Vec::new(),
     };
     forwarder.tunnels.put(ADAPTER, binding);
     forwarder

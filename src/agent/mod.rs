@@ -372,7 +372,7 @@ impl Agent {
             } else if let Some(datagram) =
                 self.mobility.as_mut().and_then(|m| m.poll_registration())
             {
-                self.register(datagram);
+                self.register(now, datagram);
             } else {
                 break;
             }

@@ -31,6 +31,8 @@ pub struct Binding {
     /// Of a home agent each gets a copy (RFC 5944 §3.8.2: simultaneous bindings); a mobile node has
     /// one.
     pub tunnels: Vec<Tunnel>,
+    /// Out of these comes as much, and nothing goes in: the one before, or that of the other end's next packets.
+    pub receives: Vec<Tunnel>,
 }
 
 /// A tunnel of IP in IP in UDP (RFC 3519 §4).
@@ -96,6 +98,7 @@ pub(super) struct Carried {
     pub(super) adapter: AdapterId,
     networks: Vec<Ipv4Net>,
     pub(super) tunnels: Vec<Held>,
+    receives: Vec<Tunnel>,
 }
 
 /// Of which binding, and of which of its tunnels.
@@ -193,6 +196,7 @@ impl Tunnels {
         let entry = Carried {
             adapter,
             tunnels: binding.tunnels.into_iter().map(&mut held).collect(),
+            receives: binding.receives,
             networks,
         };
         match binding.side {
@@ -264,8 +268,8 @@ impl Tunnels {
             let home = self.networks.home_of(source)?;
             self.away.get(&home)
         });
-        let sends = |held: &Held| held.tunnel.reverse && origin.is_of(&held.tunnel);
-        if let Some(entry) = away.filter(|entry| entry.tunnels.iter().any(sends)) {
+        let sends = |tunnel: &Tunnel| tunnel.reverse && origin.is_of(tunnel);
+        if let Some(entry) = away.filter(|entry| entry.ends().any(sends)) {
             return Some(Admitted {
                 adapter: entry.adapter,
                 side: Side::HomeAgent,
@@ -273,7 +277,7 @@ impl Tunnels {
         }
         let everybody = destination.is_multicast() || destination.is_broadcast();
         let mut own = self.own.iter().filter(|(home, entry)| {
-            let from_there = entry.tunnels.iter().any(|held| origin.is_of(&held.tunnel));
+            let from_there = entry.ends().any(|tunnel| origin.is_of(tunnel));
             from_there && (everybody || entry.covers(**home, destination))
         });
         own.next().map(|(_, entry)| Admitted {
@@ -300,6 +304,12 @@ impl Tunnels {
 }
 
 impl Carried {
+    /// Where packets may come out.
+    fn ends(&self) -> impl Iterator<Item = &Tunnel> {
+        let held = self.tunnels.iter().map(|held| &held.tunnel);
+        held.chain(&self.receives)
+    }
+
     fn covers(&self, home: Ipv4Addr, address: Ipv4Addr) -> bool {
         home == address || self.networks.iter().any(|net| net.contains(&address))
     }

@@ -137,6 +137,7 @@ impl Carried {
                 reverse: self.reverse,
                 congestion: Congestion::Normal,
             }],
+            receives: Vec::new(),
         })
     }
 
@@ -162,7 +163,7 @@ impl Carried {
 
     /// Entries name one inner source each. Those behind a mobile router are judged by the reverse path:
     /// it must lead into a tunnel.
-    fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
+    pub(super) fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
         let Ends::Kernel { local, remote } = self.ends else {
             return None;
         };

@@ -20,7 +20,7 @@ use super::Agent;
 use super::effect::{Effect, Reply};
 use super::event::Doubt;
 use super::wishes::Wishes;
-use crate::kernel::desired::{Key, LinkName, Object, Revision};
+use crate::kernel::desired::{DecapsulationEntry, Key, LinkName, Object, Revision};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::home_agent::HomeAgent;
 use crate::mobile_ip::home_agent::effects::{Effect as RoomEffect, Input, Kept, Told, Tunnel};
@@ -37,12 +37,20 @@ use std::time::{Duration, Instant};
 /// Answers that wait for the disk; beyond them the oldest is lost, and asked for again.
 const MOST_WAITING: usize = 65_536;
 
+/// For so long, what a mobile node sent from its care-of address before is let through: it goes on sending from
+/// there until it has read the answer, and some of that is on its way for longer.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(super) struct OwnHomeAgent {
     room: HomeAgent,
     link: Option<LinkName>,
     /// What the kernel should hold of each.
     bound: BTreeMap<Ipv4Addr, Carried>,
+    /// Where they were before: what comes from there is let through until then.
+    former: BTreeMap<Ipv4Addr, (Instant, Carried)>,
+    /// Whose is over when, in this order; some have another one by then, or none.
+    former_ends: VecDeque<(Instant, Ipv4Addr)>,
     intercepted: BTreeSet<Ipv4Addr>,
     /// The number of the last change that the store was given, and of the last that it has.
     given: u64,
@@ -73,6 +81,8 @@ impl OwnHomeAgent {
             room: HomeAgent::new(now, clock, protocol, kept, random),
             link: settings.link,
             bound: BTreeMap::new(),
+            former: BTreeMap::new(),
+            former_ends: VecDeque::new(),
             intercepted: BTreeSet::new(),
             given: 0,
             kept: 0,
@@ -82,7 +92,24 @@ impl OwnHomeAgent {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.room.poll_timeout()
+        let former = self.former_ends.front().map(|(until, _)| *until);
+        self.room.poll_timeout().into_iter().chain(former).min()
+    }
+
+    /// Gives what user space has to do.
+    fn handle_timeout(&mut self, now: Instant, wishes: &mut Wishes) -> Vec<Effect> {
+        let mut carry = Vec::new();
+        while let Some((until, home)) = self.former_ends.front().copied()
+            && until <= now
+        {
+            self.former_ends.pop_front();
+            if self.former.get(&home).is_some_and(|(at, _)| *at == until) {
+                self.forget_former(home, wishes);
+                carry.extend(self.carry(home));
+            }
+        }
+        self.room.handle_timeout(now);
+        carry
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<RoomEffect> {
@@ -90,25 +117,83 @@ impl OwnHomeAgent {
     }
 
     /// Gives what user space has to do.
-    fn bind(&mut self, home: Ipv4Addr, tunnels: &[Tunnel], wishes: &mut Wishes) -> Option<Effect> {
+    fn bind(
+        &mut self,
+        now: Instant,
+        home: Ipv4Addr,
+        tunnels: &[Tunnel],
+        wishes: &mut Wishes,
+    ) -> Option<Effect> {
         let Some(carried) = Carried::of(tunnels) else {
-            return self.withdraw(home, &[], wishes);
+            return self.unbind(home, wishes);
         };
         if self.bound.get(&home) == Some(&carried) {
             return None;
         }
         let new = kernel::of_binding(home, &carried);
-        let keys: Vec<Key> = new.iter().map(Object::key).collect();
+        let mut keys: Vec<Key> = new.iter().map(Object::key).collect();
+        let left = self.admission(home).map(Object::DecapsulationEntry);
+        keys.extend(left.map(|left| left.key()));
+        self.keep_former(now, home, carried.admission(home), wishes);
         let before = self.withdraw(home, &keys, wishes);
         for object in new {
             wishes.want(object);
         }
-        let binding = carried.binding(home);
         self.bound.insert(home, carried);
+        self.carry(home).or(before)
+    }
+
+    /// What user space has to do for who is there.
+    fn carry(&self, home: Ipv4Addr) -> Option<Effect> {
+        let mut binding = self.bound.get(&home)?.binding(home)?;
+        if let Some((_, former)) = self.former.get(&home) {
+            let former = former.binding(home).into_iter();
+            binding.receives.extend(former.flat_map(|it| it.tunnels));
+        }
         let adapter = kernel::UDP_TUNNELS;
-        binding
-            .map(|binding| Effect::Carry { adapter, binding })
-            .or(before)
+        Some(Effect::Carry { adapter, binding })
+    }
+
+    /// What is let through of a mobile node now.
+    fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
+        self.bound.get(&home)?.admission(home)
+    }
+
+    /// Before a mobile node is somewhere else, and `next` is let through.
+    fn keep_former(
+        &mut self,
+        now: Instant,
+        home: Ipv4Addr,
+        next: Option<DecapsulationEntry>,
+        wishes: &mut Wishes,
+    ) {
+        let Some(left) = self.bound.get(&home).cloned() else {
+            return;
+        };
+        let until = now + ON_ITS_WAY;
+        let stays = [left.admission(home), next];
+        let older = self.former.insert(home, (until, left));
+        self.former_ends.push_back((until, home));
+        let older = older.and_then(|(_, older)| older.admission(home));
+        if let Some(entry) = older.filter(|entry| !stays.contains(&Some(*entry))) {
+            wishes.withdraw(&Key::DecapsulationEntry(entry));
+        }
+    }
+
+    /// From where it was before nothing is let through any more, unless it is there again.
+    fn forget_former(&mut self, home: Ipv4Addr, wishes: &mut Wishes) {
+        let former = self.former.remove(&home);
+        let entry = former.and_then(|(_, former)| former.admission(home));
+        if let Some(entry) = entry.filter(|entry| self.admission(home) != Some(*entry)) {
+            wishes.withdraw(&Key::DecapsulationEntry(entry));
+        }
+    }
+
+    /// Nobody is registered there any more. Gives what user space has to do.
+    fn unbind(&mut self, home: Ipv4Addr, wishes: &mut Wishes) -> Option<Effect> {
+        let carry = self.withdraw(home, &[], wishes);
+        self.forget_former(home, wishes);
+        carry
     }
 
     /// What was wanted for a mobile node, but for `stays`. Gives what user space has to do.
@@ -148,8 +233,8 @@ impl OwnHomeAgent {
             self.release(home, wishes);
         }
         let bound: Vec<_> = self.bound.keys().copied().collect();
-        let mut withdraw = |home| self.withdraw(home, &[], wishes);
-        bound.into_iter().filter_map(&mut withdraw).collect()
+        let mut unbind = |home| self.unbind(home, wishes);
+        bound.into_iter().filter_map(&mut unbind).collect()
     }
 
     /// What waits no longer, since the kernel has everything up to `applied`.
@@ -237,7 +322,8 @@ impl Agent {
 
     pub(super) fn home_agent_timeout(&mut self, now: Instant) {
         if let Some(own) = &mut self.home {
-            own.room.handle_timeout(now);
+            let carry = own.handle_timeout(now, &mut self.wishes);
+            self.effects.extend(carry);
         }
     }
 
@@ -280,11 +366,11 @@ impl Agent {
                 self.effects.push_back(Effect::KeepBinding { number, kept });
             }
             RoomEffect::Bind { home, tunnels } => {
-                let carry = own.bind(home, &tunnels, &mut self.wishes);
+                let carry = own.bind(now, home, &tunnels, &mut self.wishes);
                 self.effects.extend(carry);
             }
             RoomEffect::Unbind { home } => {
-                let carry = own.withdraw(home, &[], &mut self.wishes);
+                let carry = own.unbind(home, &mut self.wishes);
                 self.effects.extend(carry);
             }
             RoomEffect::Intercept { home } => {

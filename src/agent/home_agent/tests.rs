@@ -185,6 +185,17 @@ impl Scene {
         self.hand(Event::BindingsKept { number })
     }
 
+    /// Whatever is due meanwhile happens when it is due.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.agent.poll_timeout().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.agent.handle_timeout(self.now);
+            self.left();
+        }
+        self.now = end;
+    }
+
     fn request(&mut self, alter: impl FnOnce(&mut RegistrationRequest)) -> Datagram {
         self.asked += 1;
         let unix = UNIX + self.now.duration_since(self.start) + Duration::from_millis(self.asked);
@@ -303,7 +314,31 @@ fn a_renewal_is_kept_and_leaves_the_kernel_alone_and_a_move_is_one_change() {
     let moved = scene.ask(|request| request.care_of = ELSEWHERE);
     assert_eq!(moved, ["keep 3", "kernel"]);
     assert_eq!(scene.care_of(), Some(ELSEWHERE));
+    assert!(scene.comes_out(ELSEWHERE));
+}
+
+#[test]
+fn what_was_on_its_way_from_the_former_place_is_let_through_and_soon_no_more() {
+    let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
+    scene.register(|_| {});
+    scene.register(|request| request.care_of = ELSEWHERE);
+    assert!(scene.comes_out(ELSEWHERE) && scene.comes_out(CARE_OF));
+    scene.pass(super::ON_ITS_WAY);
     assert!(scene.comes_out(ELSEWHERE) && !scene.comes_out(CARE_OF));
+    // To and fro: where it is stays, whichever end is due first.
+    scene.register(|_| {});
+    scene.pass(super::ON_ITS_WAY / 2);
+    scene.register(|request| request.care_of = ELSEWHERE);
+    assert!(scene.comes_out(ELSEWHERE) && scene.comes_out(CARE_OF));
+    scene.pass(super::ON_ITS_WAY / 2);
+    assert!(scene.comes_out(ELSEWHERE) && scene.comes_out(CARE_OF));
+    scene.pass(super::ON_ITS_WAY / 2);
+    assert!(scene.comes_out(ELSEWHERE) && !scene.comes_out(CARE_OF));
+    // Whoever is registered nowhere sends nothing.
+    scene.register(|_| {});
+    scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
+    assert!(!scene.comes_out(ELSEWHERE) && !scene.comes_out(CARE_OF));
+    scene.pass(super::ON_ITS_WAY);
 }
 
 #[test]

@@ -74,13 +74,17 @@ impl Agent {
         }
     }
 
-    /// From an address of that link, or from nowhere (RFC 1256 §4.2).
+    /// From an address of that link, or from nowhere (RFC 1256 §4.2) where a network has given it one of ours.
     fn solicit(&mut self, link: LinkId) {
-        let adapters = self.mobility.iter().flat_map(|m| &m.adapters);
-        let Some(adapter) = adapters.clone().find(|adapter| adapter.index == link.0) else {
+        let Some(mobility) = &self.mobility else {
+            return;
+        };
+        let mut adapters = mobility.adapters.iter();
+        let Some(adapter) = adapters.find(|adapter| adapter.index == link.0) else {
             return;
         };
         let address = adapter.addresses.first().map(Ipv4Net::addr);
+        let address = address.filter(|own| !mobility.holds(*own));
         let effect = Effect::OnLink(Frame {
             link: adapter.name,
             to: Receiver::Everybody,
@@ -101,7 +105,7 @@ impl Agent {
 
     pub(in crate::agent) fn mobility_timeout(&mut self, now: Instant) {
         if let Some(mobility) = &mut self.mobility {
-            mobility.handle_timeout(now);
+            mobility.handle_timeout(now, &mut self.wishes);
         }
     }
 
@@ -152,7 +156,7 @@ impl Agent {
             .filter(|carriage| !is_carried(&carriage.path))
             .map(|carriage| carriage.home.to_string())
             .collect();
-        mobility.arrange(arrangement, &mut self.wishes);
+        mobility.arrange(now, arrangement, &mut self.wishes);
         self.wait_for_ways();
         for home in beyond {
             let detail = format!("{home} needs a tunnel that is not there: it is blocked");
@@ -173,12 +177,13 @@ impl Agent {
 
     /// When all is known that is wanted of the kernel. What follows the routing table leaves when the kernel has
     /// it, and so does what comes from a home address: the kernel drops the answer where it finds no way back
-    /// for that address. What is bound to an adapter and comes from its address needs neither.
-    pub(in crate::agent) fn register(&mut self, datagram: Datagram) {
+    /// for that address. What is bound to an adapter and comes from its address needs neither, unless another
+    /// adapter carries meanwhile: then nothing is lost of what the home agent sends before its answer.
+    pub(in crate::agent) fn register(&mut self, now: Instant, datagram: Datagram) {
         let Some(mobility) = &mut self.mobility else {
             return;
         };
-        let waits = mobility.asks(&datagram, &mut self.wishes);
+        let waits = mobility.asks(now, &datagram, &mut self.wishes);
         self.wait_for_ways();
         let effect = Effect::SendRegistration(datagram);
         match self.barrier {

@@ -17,6 +17,7 @@
 //! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
 //! DHCP client's.
 
+use super::receiving::Receiver;
 use super::settings::MobilitySettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
@@ -45,6 +46,9 @@ const TUNNEL_MTU: u32 = 1480;
 const NESTED_MTU: u32 = (ANCHOR_MTU - 20 - 16 - 16) / 4 * 4 - 2 - 20;
 const HOPS: u8 = 64;
 
+/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
 /// The table that the system keeps.
 const MAIN: u32 = 254;
 
@@ -56,6 +60,8 @@ pub struct Around<'a> {
     pub vpn: Option<VpnEnd>,
     /// Whom we ask from a home address, on the link itself.
     pub agents: &'a [Agent],
+    /// Where home agents send besides what the arrangement says.
+    pub receivers: &'a [Receiver],
 }
 
 /// A foreign agent as the way to it has to be known before it answers.
@@ -119,6 +125,7 @@ pub fn lay_out(
     layout.intranet(arrangement);
     layout.mobility(arrangement);
     layout.agents();
+    layout.receivers();
     (layout.objects, layout.carried)
 }
 
@@ -210,12 +217,47 @@ impl Layout<'_> {
         // What comes out of a tunnel has a source that may be routed elsewhere.
         let loose = Sysctl::Link(name, LinkSetting::RpFilter);
         self.want(Object::Sysctl(loose, "2".to_owned()));
+        // On a link without an address the kernel is strict about that all the same.
+        self.want(Object::Address(AddressKey {
+            link: name,
+            address: host(DUMMY.into()),
+        }));
     }
 
     /// What `from` sends to `to` is taken out of its tunnel.
     fn open(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
         let entry = DecapsulationEntry::Peer { src: from, dst: to };
         self.want(Object::DecapsulationEntry(entry));
+    }
+
+    /// As long as their addresses are there.
+    fn receivers(&mut self) {
+        for receiver in self.around.receivers {
+            let Receiver {
+                home,
+                home_agent,
+                local,
+                link,
+            } = *receiver;
+            let holds = |adapter: &Adapter| adapter.addresses.iter().any(|net| net.addr() == local);
+            let is_there = match link {
+                Some(link) => self.adapter(link).is_some_and(holds),
+                None => self.is_v(local),
+            };
+            if !is_there {
+                continue;
+            }
+            self.open(home_agent, local);
+            let (Some(link), Some((_, binding))) = (link, self.carried.get_mut(&home)) else {
+                continue;
+            };
+            let tunnel = binding.tunnels.first().cloned();
+            binding.receives.extend(tunnel.map(|tunnel| Tunnel {
+                via: Via::Link(link),
+                local: SocketAddrV4::new(local, tunnel.local.port()),
+                ..tunnel
+            }));
+        }
     }
 
     fn adapter(&self, link: LinkId) -> Option<&Adapter> {
@@ -516,6 +558,7 @@ impl Layout<'_> {
                 reverse: true,
                 congestion: Congestion::Normal,
             }],
+            receives: Vec::new(),
         };
         self.carried.insert(home, (adapter, binding));
     }

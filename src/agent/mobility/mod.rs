@@ -12,6 +12,7 @@
 
 mod driving;
 pub mod layout;
+pub mod receiving;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Plac
 use crate::net::{Random, Selector};
 use crate::tun::tunnels::Binding;
 use layout::{Around, Carried, Objects, VpnAdapter, VpnEnd};
+use receiving::{Receiver, Receivers};
 use settings::MobilitySettings;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,6 +63,8 @@ pub struct Mobility {
     /// What the VPN protects, from when it is up first until it is not wanted any more.
     vpn: Option<VpnEnd>,
     arrangement: Arrangement,
+    /// Where home agents send besides.
+    receivers: Receivers,
     wanted: Objects,
     carried: Carried,
     /// For user space.
@@ -118,6 +122,7 @@ impl Mobility {
             told_at: None,
             vpn: None,
             arrangement,
+            receivers: Receivers::default(),
             wanted: Objects::new(),
             carried: Carried::new(),
             carrying: VecDeque::new(),
@@ -206,6 +211,17 @@ impl Mobility {
         self.dual(now, dual_client::Input::Vpn(told));
     }
 
+    /// Whether it is S, a T or V.
+    fn holds(&self, address: Ipv4Addr) -> bool {
+        let dual = &self.settings.dual;
+        let homes = dual.outer_systems().chain([&dual.inner]);
+        let with_adapter = self.vpn.filter(|vpn| vpn.adapter != VpnAdapter::None);
+        let mut all = homes
+            .map(|system| system.home)
+            .chain(with_adapter.map(|vpn| vpn.address));
+        all.any(|ours| ours == address)
+    }
+
     /// The adapter that packets of this address leave the machine by.
     pub fn leads_out_over(&self, local: Option<IpAddr>) -> Option<LinkName> {
         let path = self.arrangement.outer.as_ref().map(|outer| &outer.path);
@@ -261,7 +277,7 @@ impl Mobility {
 
     /// What leaves from a home address to somebody on the link needs a way there first. Whether it has to
     /// wait for the kernel.
-    pub fn asks(&mut self, datagram: &Datagram, wishes: &mut Wishes) -> bool {
+    pub fn asks(&mut self, now: Instant, datagram: &Datagram, wishes: &mut Wishes) -> bool {
         let from = *datagram.local.ip();
         let dual = &self.settings.dual;
         let systems = || dual.outer_systems().chain([&dual.inner]);
@@ -282,6 +298,20 @@ impl Mobility {
             }),
             Via::Link(_) | Via::Routed => None,
         };
+        let receives = from != home
+            && self.receivers.asked(
+                now,
+                Receiver {
+                    home,
+                    home_agent,
+                    local: from,
+                    link: match datagram.via {
+                        Via::Link(link) => Some(link),
+                        Via::Routed => None,
+                    },
+                },
+                &self.arrangement,
+            );
         let before = self
             .agents
             .iter()
@@ -290,12 +320,17 @@ impl Mobility {
         if before != agent {
             self.agents.retain(|before| before.home != home);
             self.agents.extend(agent);
+        }
+        if before != agent || receives {
             self.lay_out(wishes);
         }
-        waits
+        waits || receives
     }
 
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant, wishes: &mut Wishes) {
+        if self.receivers.expire(now) {
+            self.lay_out(wishes);
+        }
         let settles = self.told_at.and_then(|told| self.settles_at(told));
         if settles.is_some_and(|at| at <= now) {
             self.tell_links(now);
@@ -311,7 +346,8 @@ impl Mobility {
         match &self.station {
             Standing::Running(station) => {
                 let settles = self.told_at.and_then(|told| self.settles_at(told));
-                [station.poll_timeout(), settles]
+                let receives = self.receivers.poll_timeout();
+                [station.poll_timeout(), settles, receives]
                     .into_iter()
                     .flatten()
                     .min()
@@ -341,7 +377,8 @@ impl Mobility {
         self.outgoing.pop_front()
     }
 
-    pub fn arrange(&mut self, arrangement: Arrangement, wishes: &mut Wishes) {
+    pub fn arrange(&mut self, now: Instant, arrangement: Arrangement, wishes: &mut Wishes) {
+        self.receivers.moved(now, &self.arrangement, &arrangement);
         self.arrangement = arrangement;
         self.lay_out(wishes);
     }
@@ -372,10 +409,12 @@ impl Mobility {
 
     /// Tells the wishes what is different from before.
     fn lay_out(&mut self, wishes: &mut Wishes) {
+        let receivers = self.receivers.all();
         let around = Around {
             adapters: &self.adapters,
             vpn: self.vpn,
             agents: &self.agents,
+            receivers: &receivers,
         };
         let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
         let (wanted, carried) = layout::lay_out(&self.settings, &self.arrangement, around);

@@ -12,7 +12,7 @@ use crate::agent::vpn::VpnCommand;
 use crate::agent::vpn::commands;
 use crate::agent::vpn::settings::VpnSettings;
 use crate::kernel::adapters::Adapter;
-use crate::kernel::desired::{Change, Key, Object, Route};
+use crate::kernel::desired::{Change, DecapsulationEntry, Key, Object, Route};
 use crate::mobile_ip::domain::{Context, Domain};
 use crate::mobile_ip::dual_client::{Site, Vpn};
 use crate::mobile_ip::home_agent::HomeAgent;
@@ -255,6 +255,41 @@ fn s_is_blocked_before_anything_is_known_and_follows_every_move() {
     assert_eq!(laptop.ways(), [tunnel_from(ELSEWHERE), END.into()]);
     laptop.on(Vec::new());
     assert_eq!(laptop.ways(), [END]);
+}
+
+#[test]
+fn of_two_adapters_the_better_one_receives_before_it_is_registered_and_the_other_for_a_while_after()
+{
+    let receives = |laptop: &Laptop, dst| {
+        let entry = DecapsulationEntry::Peer { src: S_HA, dst };
+        let key = Key::DecapsulationEntry(entry);
+        laptop.objects.contains_key(&key)
+    };
+    let both = |metric| {
+        let mut better = adapter(6, "wlan0", "203.0.113.138/25", [203, 0, 113, 129].into());
+        if let Some(gateway) = &mut better.gateway {
+            gateway.metric = metric;
+        }
+        let mut both = at("203.0.113.10/25");
+        both.push(better);
+        both
+    };
+    let mut laptop = Laptop::start(single());
+    laptop.clock_is_known();
+    laptop.on(both(600));
+    laptop.pass(Duration::from_secs(5));
+    assert!(receives(&laptop, X) && !receives(&laptop, ELSEWHERE));
+    laptop.is_reached = false;
+    laptop.on(both(50));
+    laptop.pass(Duration::from_millis(1200));
+    assert_eq!(laptop.ways(), [tunnel_from(X), END.into()], "still");
+    assert!(receives(&laptop, X) && receives(&laptop, ELSEWHERE));
+    laptop.is_reached = true;
+    laptop.pass(Duration::from_millis(1500));
+    assert_eq!(laptop.ways(), [tunnel_from(ELSEWHERE), END.into()]);
+    assert!(receives(&laptop, X) && receives(&laptop, ELSEWHERE));
+    laptop.pass(Duration::from_secs(2));
+    assert!(!receives(&laptop, X) && receives(&laptop, ELSEWHERE));
 }
 
 #[test]

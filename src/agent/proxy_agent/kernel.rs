@@ -135,6 +135,7 @@ pub(super) fn carried(stitch: &Stitch) -> Option<Binding> {
             reverse: stitch.reverse,
             congestion: Congestion::Normal,
         }],
+        receives: Vec::new(),
     })
 }
 

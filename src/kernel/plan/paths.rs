@@ -4,10 +4,15 @@
 //!  links ─→ ends of tables ─→ rules ─→ ways closed ─→ addresses ─→ (policies) ─→ ways changed,
 //!  ways opened ─→ (policies deleted) ─→ addresses, rules, ends, links deleted
 //! ```
+//!
+//! A rule that leads past our tables, into the main one, is a way.
 
 use super::{Clash, Plan, Stage, Step};
-use crate::kernel::desired::{Desired, Key, Link, LinkName, Object, Route, RouteKey, Way};
+use crate::kernel::desired::{Desired, Key, Link, LinkName, Object, Route, RouteKey, RuleKey, Way};
 use crate::kernel::observed::{Observed, ObservedDecapsulation, ObservedWay, Whose};
+
+/// The table that the system keeps.
+const MAIN: u32 = 254;
 
 impl<'a> Plan<'a> {
     pub(super) fn wanted_path(
@@ -27,7 +32,12 @@ impl<'a> Plan<'a> {
             }
             Object::Route(route) => self.wanted_route(route, desired, observed),
             Object::Rule(key) if !observed.rules.contains(key) => {
-                self.push(Stage::Direct, Step::AddRule(*key));
+                let stage = if leads_past_ours(key) {
+                    Stage::Open
+                } else {
+                    Stage::Direct
+                };
+                self.push(stage, Step::AddRule(*key));
             }
             Object::Proxy(key) => match observed.proxies.get(key) {
                 None => self.push(Stage::Open, Step::AddProxy(*key)),
@@ -111,7 +121,12 @@ impl<'a> Plan<'a> {
                 }
             }
             Key::Rule(key) if observed.rules.contains(&key) => {
-                self.push(Stage::CleanUp, Step::DeleteRule(key));
+                let stage = if leads_past_ours(&key) {
+                    Stage::Close
+                } else {
+                    Stage::CleanUp
+                };
+                self.push(stage, Step::DeleteRule(key));
             }
             Key::Proxy(key) if observed.proxies.get(&key) == Some(&Whose::Ours) => {
                 self.push(Stage::Close, Step::DeleteProxy(key));
@@ -144,6 +159,12 @@ impl<'a> Plan<'a> {
 fn is_taken(name: LinkName, desired: &Desired, observed: &Observed) -> bool {
     let foreign = observed.links.named(name).is_some_and(|l| !l.is_ours());
     foreign && desired.contains_key(&Key::Link(name))
+}
+
+/// Packets that take it leave the table that ends for them: as a way that opens, it comes behind the policies that
+/// keep in what must not leave, and goes before them.
+fn leads_past_ours(rule: &RuleKey) -> bool {
+    rule.table == MAIN
 }
 
 fn is_end<L>(way: &Way<L>) -> bool {

@@ -136,6 +136,11 @@ pub enum Tell {
     TooManyLinks {
         beyond: usize,
     },
+    /// A network has given an adapter one of our own addresses.
+    OwnAddress {
+        link: LinkId,
+        address: Ipv4Addr,
+    },
     /// Both home agents have one address: everything is outside (RFC 5265 §3.5).
     SameHomeAgent {
         address: Ipv4Addr,
@@ -168,6 +173,10 @@ impl fmt::Display for Tell {
             Self::VpnFailed { reason } => write!(f, "the VPN failed: {reason}"),
             Self::VpnStaysUp => f.write_str("the VPN does not go down"),
             Self::TooManyLinks { beyond } => write!(f, "{beyond} adapters are too many: ignored"),
+            Self::OwnAddress { link, address } => write!(
+                f,
+                "{link} was given {address}, which is ours: it is no way to anybody"
+            ),
             Self::SameHomeAgent { address } => {
                 write!(
                     f,

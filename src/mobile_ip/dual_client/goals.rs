@@ -4,7 +4,7 @@ use super::links::{SmokeOut, Tracked};
 use super::registration::{Attachment, NatTraversal, Point, Slot};
 use super::settings::{ClearProbes, Reverse, Site, System, Vpn};
 use super::slots::Bound;
-use super::vpn::{Adapter, Leg, VpnGoal};
+use super::vpn::{Adapter, Leg, VpnGoal, VpnPhase};
 use super::{DualClient, Effect, GRACE, Override};
 use crate::mobile_ip::domain::{Candidate, Domain, Standing};
 use crate::mobile_ip::{LinkId, Via};
@@ -48,10 +48,27 @@ impl DualClient {
     }
 
     fn usable(&self, now: Instant) -> Vec<Candidate> {
+        let is_ours = |tracked: &Tracked| {
+            let own = tracked.link.usable_address();
+            own.is_some_and(|own| self.is_ours(own))
+        };
         let usable = self.links.values().filter(|tracked| tracked.is_usable(now));
         usable
+            .filter(|tracked| !is_ours(tracked))
             .map(|tracked| Self::candidate(now, tracked))
             .collect()
+    }
+
+    /// S, T or V, which we hold whatever the network does. One that gives it to an adapter gives no care-of
+    /// address: the tunnel of an address would be within itself, and the way of its packets in the clear.
+    pub(super) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        let v = match self.vpn.phase() {
+            VpnPhase::Up { address } | VpnPhase::Warm { address } => address,
+            _ => None,
+        };
+        let systems = self.settings.outer_systems().chain([&self.settings.inner]);
+        let mut ours = systems.map(|system| system.home).chain(v);
+        ours.any(|home| home == address)
     }
 
     // --- registrations ---------------------------------------------------------------------------
@@ -156,9 +173,13 @@ impl DualClient {
 
     fn attachment_on(&self, now: Instant, link: LinkId, system: &System) -> Option<Attachment> {
         let tracked = self.links.get(&link)?;
+        let point = tracked.point(now, system)?;
+        if matches!(point, Point::CoLocated(own) if self.is_ours(own)) {
+            return None;
+        }
         Some(Attachment {
             via: Via::Link(link),
-            point: tracked.point(now, system)?,
+            point,
             home: system.home,
             home_agent: system.home_agent,
             lifetime: system.lifetime,
@@ -350,7 +371,8 @@ impl DualClient {
             Some(outer) => self.outer_path(site).map(|_| outer.home),
             None => {
                 let tracked = self.links.get(&self.active()?)?;
-                tracked.link.usable_address()
+                let own = tracked.link.usable_address();
+                own.filter(|own| !self.is_ours(*own))
             }
         }
     }

@@ -283,6 +283,10 @@ impl DualClient {
         if let Some(hint) = self.settings.ranges.hint(&tracked.link) {
             tracked.evidence.add(hint);
         }
+        let own = tracked.link.usable_address();
+        if let Some(address) = own.filter(|own| self.is_ours(*own)) {
+            self.tell(Tell::OwnAddress { link: id, address });
+        }
         self.observe_context(now, id);
     }
 

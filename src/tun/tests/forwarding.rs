@@ -32,6 +32,7 @@ fn binding(side: Side) -> Binding {
         home: HOME,
         networks: Vec::new(),
         tunnels: vec![tunnel(local, remote)],
+        receives: Vec::new(),
     }
 }
 
@@ -190,6 +191,39 @@ fn only_the_tunnels_own_ends_and_the_home_address_get_through() {
         let packet = in_tunnel(&ip.udp([1, 2], b"data"));
         let got = receive(&mut mobile, &origin(MOBILE, AGENT), 0, &packet);
         assert_eq!(got.1.len(), comes_out, "{ip:?}");
+    }
+}
+
+#[test]
+fn out_of_the_tunnel_before_comes_as_much_and_nothing_goes_in() {
+    let before = SocketAddrV4::new(*MOBILE.ip(), 50_001);
+    let packet = Ip::default().udp([1, 2], b"data");
+    for side in [Side::HomeAgent, Side::MobileNode] {
+        let now_and_before = match side {
+            Side::HomeAgent => [(AGENT, MOBILE), (AGENT, before)],
+            Side::MobileNode => [(MOBILE, AGENT), (before, AGENT)],
+        };
+        let [_, (local, remote)] = now_and_before;
+        let mut moved = forwarder(Binding {
+            receives: vec![tunnel(local, remote)],
+            ..binding(side)
+        });
+        let coming = match side {
+            Side::HomeAgent => packet.clone(),
+            Side::MobileNode => Ip {
+                source: DESTINATION,
+                destination: SOURCE,
+                ..Ip::default()
+            }
+            .udp([1, 2], b"data"),
+        };
+        for (local, remote) in now_and_before {
+            let got = receive(&mut moved, &origin(local, remote), 0, &in_tunnel(&coming));
+            assert_eq!(got.1.len(), 1, "{side:?} from {remote} to {local}");
+        }
+        moved.tunnels.put(ADAPTER, binding(side));
+        let got = receive(&mut moved, &origin(local, remote), 0, &in_tunnel(&coming));
+        assert!(got.1.is_empty(), "{side:?}");
     }
 }
 

@@ -147,6 +147,7 @@ fn laid_out(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Objects {
         agents: &[],
         adapters: &adapters(),
         vpn,
+        receivers: &[],
     };
     lay_out(&settings(), arrangement, around).0
 }
@@ -239,6 +240,62 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     assert_eq!(open, [peer(S_HA, V), peer(T_HA, X)], "and nothing else");
 }
 
+/// Make before break.
+#[test]
+fn what_comes_besides_comes_out_as_long_as_its_address_is_there() {
+    let receivers = [
+        Receiver {
+            home: T,
+            home_agent: T_HA,
+            local: [192, 168, 7, 9].into(),
+            link: Some(WLAN0),
+        },
+        Receiver {
+            home: T,
+            home_agent: T_HA,
+            local: [192, 168, 7, 9].into(),
+            link: Some(ETH0),
+        },
+        Receiver {
+            home: S,
+            home_agent: S_HA,
+            local: V,
+            link: None,
+        },
+    ];
+    let adapters = adapters();
+    let around = |adapters, vpn| Around {
+        agents: &[],
+        adapters,
+        vpn,
+        receivers: &receivers,
+    };
+    let through = Through::Link {
+        link: ETH0,
+        gateway: Some(GATEWAY),
+    };
+    let outer = Some(in_udp(X, T_HA, through));
+    let inside = arrangement(Place::Inside, through_link(X, S_HA), outer);
+    let peer = |src, dst| DecapsulationEntry::Peer { src, dst };
+    let laid_out = |adapters, vpn| {
+        let (objects, carried) = lay_out(&settings(), &inside, around(adapters, vpn));
+        let opened = entries(&objects).into_iter().filter(|e| !e.protects());
+        (opened.collect::<Vec<_>>(), carried)
+    };
+    let wlan = [192, 168, 7, 9].into();
+    let (opened, carried) = laid_out(&adapters, OURS);
+    assert_eq!(opened, [peer(S_HA, V), peer(S_HA, X), peer(T_HA, wlan)]);
+    let (_, binding) = &carried[&T];
+    let ends = |tunnel: &Tunnel| (tunnel.via, *tunnel.local.ip());
+    let received: Vec<_> = binding.receives.iter().map(ends).collect();
+    assert_eq!(received, [(Via::Link(WLAN0), wlan)]);
+    let sent: Vec<_> = binding.tunnels.iter().map(ends).collect();
+    assert_eq!(sent, [(Via::Link(ETH0), X)]);
+    let (opened, carried) = laid_out(&adapters[..1], None);
+    assert_eq!(opened, [peer(S_HA, X)]);
+    assert!(carried[&T].1.receives.is_empty());
+}
+
 /// At an agent of the link, which is asked before it answers.
 #[test]
 fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s() {
@@ -255,6 +312,7 @@ fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s
         agents: &agents,
         adapters: &adapters,
         vpn: None,
+        receivers: &[],
     };
     let asking = arrangement(Place::Blocked, Path::Blocked, Some(Path::Blocked));
     let objects = lay_out(&settings(), &asking, around).0;
@@ -355,6 +413,7 @@ fn carried(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Carried {
             agents: &[],
             adapters,
             vpn,
+            receivers: &[],
         },
     )
     .1
@@ -508,6 +567,7 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
         agents: &[],
         adapters: &adapters(),
         vpn: None,
+        receivers: &[],
     };
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let rules = rules(&lay_out(&settings, &blocked, around).0);
@@ -529,6 +589,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
             agents: &[],
             adapters,
             vpn: None,
+            receivers: &[],
         };
         lay_out(&settings, &blocked, around).0
     };
@@ -538,6 +599,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
             agents: &[],
             adapters,
             vpn: None,
+            receivers: &[],
         };
         let arrangement = arrangement(place, Path::Blocked, None);
         kept_in(&settings, &arrangement, around)

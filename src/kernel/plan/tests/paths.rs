@@ -198,6 +198,38 @@ fn a_switch_replaces_the_way_when_its_tunnel_is_protected_and_a_blocked_one_is_c
     );
 }
 
+#[test]
+fn a_rule_that_leads_past_a_table_comes_behind_the_policy_that_keeps_in_and_goes_before_it() {
+    let agent: IpNet = "10.10.0.2/32".parse().unwrap();
+    let past = RuleKey {
+        to: Some(agent),
+        ..RuleKey::new(Family::V4, 7399, 254).from(format!("{HOME}/32").parse().unwrap())
+    };
+    let kept_in = Policy {
+        priority: Band::Trap.priority(32),
+        ..policy(out(&format!("{HOME}/32"), "10.10.0.2/32"), Action::Block, 0)
+    };
+    let mut objects = home(None);
+    let plain = desire(objects.clone());
+    objects.extend([Object::Rule(past), Object::Policy(kept_in.clone())]);
+    let exempting = desire(objects);
+    let stage = |plan: &Plan<'_>, is_it: &dyn Fn(&Step<'_>) -> bool| {
+        let mut steps = plan.steps.iter();
+        steps.position(|(_, step)| is_it(step)).expect("the step")
+    };
+    let mut observed = machine();
+    let plan = everything(&exempting, &observed);
+    let adds = |step: &Step<'_>| matches!(step, Step::AddRule(key) if *key == past);
+    let keeps = |step: &Step<'_>| matches!(step, Step::AddPolicy(_));
+    assert!(stage(&plan, &keeps) < stage(&plan, &adds));
+    observed.rules.insert(past);
+    observed.replace(vec![observe(kept_in, INDEX + 1)], Vec::new());
+    let plan = everything(&plain, &observed);
+    let ends = |step: &Step<'_>| matches!(step, Step::DeleteRule(key) if *key == past);
+    let frees = |step: &Step<'_>| matches!(step, Step::DeletePolicy { .. });
+    assert!(stage(&plan, &ends) < stage(&plan, &frees));
+}
+
 fn tunnel_policy() -> Policy {
     super::tunnel(out("203.0.113.10/32", "192.0.2.2/32"), 1)
 }

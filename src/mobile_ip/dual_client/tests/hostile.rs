@@ -4,7 +4,7 @@ use super::networks::Network;
 use super::world::*;
 use crate::mobile_ip::domain::{Context, Domain};
 use crate::mobile_ip::dual_client::*;
-use crate::mobile_ip::{LinkId, Place};
+use crate::mobile_ip::{LinkId, Path, Place};
 use crate::net::Random;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -33,6 +33,33 @@ fn a_fake_inside_with_the_right_prefix_gateway_and_history_is_never_believed() {
         }
         world.run(SECOND * 60);
         assert_ne!(world.place(), Place::Inside);
+    }
+}
+
+#[test]
+fn a_network_that_gives_out_our_own_addresses_is_no_way_and_that_is_told_once() {
+    for ours in [S, t(0), V] {
+        let mut settings = settings();
+        settings.inner.home_network = None;
+        settings.sites[0].outer.as_mut().unwrap().home_network = None;
+        let mut world = World::new(1, settings);
+        world.plug(1, Network::OutsideX1);
+        world.run(SECOND * 5);
+        assert_eq!(world.place(), Place::OutsideWithAdapter);
+        let mut link = Network::OutsideX1.link(LinkId(1));
+        link.addresses = vec![format!("{ours}/24").parse().unwrap()];
+        world.input(Input::Links(vec![link]));
+        world.run(SECOND * 15);
+        assert_eq!(world.place(), Place::Blocked, "{ours}: {}", world.story());
+        let outer = world.client.arrangement().outer.clone();
+        let path = outer.map(|outer| outer.path);
+        assert!(matches!(path, None | Some(Path::Blocked)), "{path:?}");
+        let told =
+            |tell: &Tell| matches!(tell, Tell::OwnAddress { address, .. } if *address == ours);
+        assert_eq!(count(&world, told), 1);
+        world.plug(1, Network::OutsideX1);
+        world.run(SECOND * 5);
+        assert_eq!(world.place(), Place::OutsideWithAdapter);
     }
 }
 

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Two adapters up, and the better one changes: the old one carries until the new one is registered, so that of 1,000 packets
+# a second each way none is lost, between two networks outside, from outside to inside, and between two inside. The TCP
+# session lives, and outside nothing is in the clear.
+#
+# topology: mip-fig13-15
+# needs: esp agent
+
+# shellcheck source=netns-lab/mobility.sh
+. "${lab_folder:?}/mobility.sh"
+
+configure_dual ''
+
+state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; refusals 102o; refusals 102i; }
+for network in x1 x2; do
+    # What is not in the outer tunnel.
+    capture isp "to-$network" "$mobility_trace/$network.pcap" "ip and not host $outer_agent"
+done
+
+# prefer NETWORK CARD METRIC: of the card there, which is best, or not any more; nothing is pulled. Both routes are there for a
+# moment, so that the card is never without.
+prefer() {
+    local gateway metric before
+    read -r _ gateway < <(lease 103 "$1")
+    before=$(on 103 ip route show default dev "$2" | sed -n 's/.* metric \([0-9]*\).*/\1/p')
+    echo "$(date +%s.%N) $1" >>"$mobility_trace/moves"
+    on 103 ip route add default via "$gateway" dev "$2" proto dhcp metric "$3"
+    for metric in $before; do on 103 ip route del default via "$gateway" dev "$2" metric "$metric"; done
+}
+# settles NETWORK PLACE: it gets there, and what is on its way has come.
+settles() {
+    eventually 15 dwells 103 "$2" "$1" || fail "$1: $(state)"
+    sleep 2.5
+}
+# join NETWORK CARD: into another network with a card that carries nothing.
+join() {
+    echo "$(date +%s.%N) $1" >>"$mobility_trace/moves"
+    unplug 103 "$2"
+    plug 103 "$1" "$2"
+}
+
+move 103 x1 eth0
+eventually 15 dwells 103 "outside, with a VPN adapter" x1 || fail "not outside: $(state)"
+plug 103 x2 wlan0
+start_streams 101 103 "$intranet" 1000 100000
+start_process 101 back-numbers python3 "$lab_folder/moving.py" receive 5006 "$mobility_trace/back"
+eventually 40 grep -q listening "$mobility_trace/back-numbers.log" || fail "nobody listens"
+start_process 103 back-send python3 "$lab_folder/moving.py" send "$correspondent" 5006 1000 "$intranet"
+sleep 1
+
+outside="outside, with a VPN adapter"
+prefer x2 wlan0 50
+settles x2 "$outside"
+prefer x2 wlan0 600
+settles x1 "$outside"
+prefer x2 wlan0 50
+settles x2 "$outside"
+# The cable, which carries nothing now, leads inside.
+join 105a eth0
+settles 105a inside
+join 105b wlan0
+sleep 1
+prefer 105b wlan0 50
+settles 105b inside
+prefer 105b wlan0 600
+settles 105a inside
+
+end_process back-send INT || fail "the UDP stream from 103 did not end"
+end_streams
+end_process back-numbers INT || fail "the UDP receiver of 101 did not end"
+there=$(report_streams)
+back=$(python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/back-send.log" "$mobility_trace/back")
+report "to S, network lost gap tcp-gap: ${there//$'\n'/; }"
+report "from S, network lost gap: ${back//$'\n'/; }"
+lost=$(awk '{ lost += $2 } END { print lost + 0 }' <<<"$there"$'\n'"$back")
+((lost == 0)) || fail "$lost packets are lost: $(state)"
+
+for network in x1 x2; do
+    stop_capture isp "to-$network"
+    clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
+    [[ -z $clear ]] || fail "in the clear in $network: $clear"
+done
