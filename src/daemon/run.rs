@@ -311,17 +311,12 @@ impl Daemon {
     /// Does everything that the agent wants done, and what it wants when the kernel has answered at
     /// once.
     fn carry_out_all(&mut self) {
-        // Nobody waits for a line as peers and packets do for the rest.
-        let mut lines = Vec::new();
         loop {
             while let Some(effect) = self.agent.poll_effect() {
-                match effect {
-                    line @ Effect::Tell { .. } => lines.push(line),
-                    effect => self.carry_out(effect),
-                }
+                self.carry_out(effect);
             }
             if self.answers.is_empty() {
-                return lines.into_iter().for_each(|line| self.carry_out(line));
+                return;
             }
             for report in std::mem::take(&mut self.answers) {
                 if let Some(event) = events::of_report(report) {
@@ -348,11 +343,6 @@ impl Daemon {
                 }
                 return self.calls.answer(token, reply);
             }
-            Effect::Tell { line, level } => {
-                logging::line(&line, level);
-                // Nobody follows: nobody is told.
-                return drop(self.lines.send(line));
-            }
             Effect::Carry { adapter, binding } => {
                 if let Some(carrying) = self.carrying() {
                     carrying.put(adapter, binding);
@@ -364,6 +354,11 @@ impl Daemon {
                     carrying.remove(side, home);
                 }
                 return;
+            }
+            Effect::Tell { line, level } => {
+                logging::line(&line, level);
+                // Nobody follows: nobody is told.
+                return drop(self.lines.send(line));
             }
             Effect::RunCommand { run, command } => return self.commands.run(run, command),
             Effect::StopCommand(run) => return self.commands.stop(run),
