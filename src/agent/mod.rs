@@ -32,6 +32,8 @@ mod restart;
 mod sas;
 pub mod settings;
 pub mod snapshot;
+#[cfg(test)]
+mod stand_in;
 mod tunnelling;
 pub mod tunnels;
 mod view;

@@ -4,14 +4,13 @@ use super::association::association;
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
-use super::values::{self, Reason};
+use super::values;
 use crate::agent::foreign_agent::settings::{ForeignAgentSettings, LINK, Tables as Numbers};
 use crate::mobile_ip::foreign_agent::{ReverseTunnels, Settings};
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::advertisement::CommonTraffic;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
-use toml::de::DeValue;
 
 /// Default of `lifetime`.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -115,11 +114,15 @@ fn agent_key(
     read_secret: ReadSecret<'_>,
 ) -> Option<(With, SecurityAssociation)> {
     let all = [
-        section.optional("mobile-node", v4).map(With::MobileNode),
         section
-            .optional("foreign-agent", v4)
+            .optional("mobile-node", values::v4)
+            .map(With::MobileNode),
+        section
+            .optional("foreign-agent", values::v4)
             .map(With::ForeignAgent),
-        section.optional("home-agent", v4).map(With::HomeAgent),
+        section
+            .optional("home-agent", values::v4)
+            .map(With::HomeAgent),
     ];
     let named = ["mobile-node", "foreign-agent", "home-agent"];
     if named.iter().filter(|key| section.has(key)).count() != 1 {
@@ -144,12 +147,12 @@ pub(super) fn read(
         name.parse()
             .map_err(|error: crate::kernel::desired::InvalidLinkName| error.to_string())
     });
-    let address = section.required("address", v4);
+    let address = section.required("address", values::v4);
     let prefix_len = section.optional("prefix-length", |v| {
         let allowed = "1–31: the bits of the link's prefix";
         values::integer(v, 1..=31, allowed)
     });
-    let care_of = section.optional("care-of", v4);
+    let care_of = section.optional("care-of", values::v4);
     let mut lifetime = LIFETIME;
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, 10 * SECOND..=LONGEST)
@@ -218,11 +221,4 @@ pub(super) fn read(
         link: link?,
         tables,
     })
-}
-
-fn v4(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
-    match values::address(value)? {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => Err(format!("{address}: Mobile IP is of IPv4 here")),
-    }
 }

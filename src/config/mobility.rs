@@ -17,7 +17,7 @@ use crate::mobile_ip::dual_client::{
     T_MONITOR_LEAST, Tunnelling, Vpn,
 };
 use crate::mobile_ip::wire::TunnelKind;
-use crate::net::{IpNet, Ipv4Net};
+use crate::net::Ipv4Net;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -189,9 +189,9 @@ fn rest(section: &Section<'_, '_>) -> Settings {
 
 /// A home address with its home agent, which both kinds of table name alike.
 fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(System, Agreement)> {
-    let home = section.required("home", v4);
-    let home_agent = section.required("home-agent", v4);
-    let home_network = section.optional("home-network", v4_net);
+    let home = section.required("home", values::v4);
+    let home_agent = section.required("home-agent", values::v4);
+    let home_network = section.optional("home-network", values::v4_net);
     let mut lifetime = LIFETIME;
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, 10 * SECOND..=LONGEST)
@@ -354,26 +354,12 @@ fn numbers(
     numbers
 }
 
-fn v4(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
-    match values::address(value)? {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => Err(format!("{address}: Mobile IP is of IPv4 here")),
-    }
-}
-
-fn v4_net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
-    match values::net(value)?.trunc() {
-        IpNet::V4(net) => Ok(net),
-        IpNet::V6(net) => Err(format!("{net}: Mobile IP is of IPv4 here")),
-    }
-}
-
 fn nets(section: &Section<'_, '_>, key: &'static str) -> Option<Vec<Ipv4Net>> {
-    let nets = section.list(key, v4_net)?;
+    let nets = section.list(key, values::v4_net)?;
     Some(nets.into_iter().map(|(net, _)| net).collect())
 }
 
 fn addresses(section: &Section<'_, '_>, key: &'static str) -> Vec<Ipv4Addr> {
-    let addresses = section.list(key, v4).unwrap_or_default();
+    let addresses = section.list(key, values::v4).unwrap_or_default();
     addresses.into_iter().map(|(address, _)| address).collect()
 }

@@ -4,15 +4,13 @@ use super::association::{Names, association, association_of};
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
-use super::values::{self, Reason};
+use super::values;
 use crate::agent::proxy_agent::settings::{ProxyAgentSettings, Tables as Numbers};
 use crate::mobile_ip::home_agent::settings::NatTraversal;
 use crate::mobile_ip::proxy_agent::{Node, Settings};
-use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
-use toml::de::DeValue;
 
 /// Default of `lifetime`.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -61,10 +59,12 @@ pub(super) fn read(
 }
 
 fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<ProxyAgentSettings> {
-    let address = section.required("address", address);
-    let inside_address = section.optional("inside-address", self::address);
-    let home_agent = section.required("home-agent", self::address);
-    let inside = section.list("inside-networks", net).unwrap_or_default();
+    let address = section.required("address", values::v4);
+    let inside_address = section.optional("inside-address", values::v4);
+    let home_agent = section.required("home-agent", values::v4);
+    let inside = section
+        .list("inside-networks", values::v4_net)
+        .unwrap_or_default();
     let mut lifetime = LIFETIME;
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, SHORTEST..=LONGEST)
@@ -102,7 +102,7 @@ fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<P
 }
 
 fn node(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<Node> {
-    let home = section.required("home", address);
+    let home = section.required("home", values::v4);
     let harm = "whoever guesses it gets the packets of the mobile node";
     let outer = association(section, read_secret, harm);
     let inner = association_of(section, INSIDE, read_secret, harm);
@@ -126,19 +126,5 @@ fn check(report: &Report<'_>, protocol: &Settings, nodes: &[(Node, Span)]) {
             let message = format!("home: {home} is that of the surrogate in line {line}");
             report.error(at, message);
         }
-    }
-}
-
-fn address(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
-    match values::address(value)? {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => Err(format!("{address}: Mobile IP is of IPv4 here")),
-    }
-}
-
-fn net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
-    match values::net(value)? {
-        IpNet::V4(net) => Ok(net.trunc()),
-        IpNet::V6(net) => Err(format!("{net}: Mobile IP is of IPv4 here")),
     }
 }

@@ -1,9 +1,9 @@
 //! Single values of the file. Each converter takes what TOML found and says, where it is not
 //! allowed, what is.
 
-use crate::net::{Identity, IpNet, MaskedAddr, Port, Protocol};
+use crate::net::{Identity, IpNet, Ipv4Net, MaskedAddr, Port, Protocol};
 use crate::presence::InvalidName;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -57,6 +57,22 @@ pub(super) fn net(value: &DeValue<'_>) -> Result<IpNet, Reason> {
 
 pub(super) fn masked(value: &DeValue<'_>) -> Result<MaskedAddr, Reason> {
     parsed(value, "a prefix like \"10.1.0.0/16\"")
+}
+
+/// Of Mobile IP, which is of IPv4 here.
+pub(super) fn v4(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
+    match address(value)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => Err(format!("{address}: Mobile IP is of IPv4 here")),
+    }
+}
+
+/// As [`v4`]: a prefix, without what is behind its mask.
+pub(super) fn v4_net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
+    match net(value)?.trunc() {
+        IpNet::V4(net) => Ok(net),
+        IpNet::V6(net) => Err(format!("{net}: Mobile IP is of IPv4 here")),
+    }
 }
 
 /// A contiguous mask, which may be written in either form.

@@ -2,13 +2,13 @@
 
 use super::settings::{ForeignAgentSettings, LINK, Tables};
 use crate::agent::Agent;
-use crate::agent::effect::{Effect, Reply, Routes};
-use crate::agent::event::{Command, Event, KernelEvent, Token};
+use crate::agent::effect::{Effect, Reply};
+use crate::agent::event::{Command, Event, Token};
 use crate::agent::on_link::{Frame, Overheard, Packet, Payload, Receiver};
 use crate::agent::settings::Settings;
+use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
 use crate::kernel::desired::{
-    Change, DecapsulationEntry, Key, LinkName, NeighbourKey, Object, Revision, RouteKey, RuleKey,
-    Way,
+    DecapsulationEntry, Key, LinkName, NeighbourKey, Object, RouteKey, RuleKey, Way,
 };
 use crate::mobile_ip::foreign_agent::{self, ReverseTunnels};
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
@@ -18,10 +18,8 @@ use crate::mobile_ip::wire::{
     RegistrationRequest,
 };
 use crate::mobile_ip::{Datagram, LinkId, Via};
-use crate::net::random::Seeded;
-use crate::net::{Family, Random, Secret, host};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use crate::net::{Family, Secret, host};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 const ETH1: LinkName = LinkName::literal("eth1");
@@ -69,19 +67,10 @@ fn settings() -> Settings {
     }
 }
 
-struct NoRoutes;
-
-impl Routes for NoRoutes {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        None
-    }
-}
-
 struct Scene {
     agent: Agent,
     now: Instant,
-    objects: BTreeMap<Key, Object>,
-    revision: Revision,
+    kernel: Kernel,
     frames: Vec<Frame>,
     relayed: Vec<Datagram>,
     identification: u64,
@@ -90,17 +79,11 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let now = Instant::now();
-        let mut seed = 0;
-        let random = || {
-            seed += 1;
-            Box::new(Seeded(seed)) as Box<dyn Random>
-        };
-        let agent = Agent::new(now, settings(), &[], Box::new(NoRoutes), random).unwrap();
+        let agent = Agent::new(now, settings(), &[], Box::new(NoRoutes), seeded()).unwrap();
         let mut scene = Self {
             agent,
             now,
-            objects: BTreeMap::new(),
-            revision: Revision::default(),
+            kernel: Kernel::default(),
             frames: Vec::new(),
             relayed: Vec::new(),
             identification: 1 << 32,
@@ -120,7 +103,7 @@ impl Scene {
         let mut answer = None;
         while let Some(effect) = self.agent.poll_effect() {
             match effect {
-                Effect::Kernel(change) => self.write(change),
+                Effect::Kernel(change) => self.kernel.write(change),
                 Effect::OnLink(frame) => self.frames.push(frame),
                 Effect::SendRegistration(datagram) => self.relayed.push(datagram),
                 Effect::Reply { reply, .. } => answer = Some(reply),
@@ -130,19 +113,8 @@ impl Scene {
         answer
     }
 
-    fn write(&mut self, change: Change) {
-        for object in change.put {
-            self.objects.insert(object.key(), object);
-        }
-        for key in change.remove {
-            self.objects.remove(&key);
-        }
-        self.revision = change.revision;
-    }
-
     fn kernel_is_ready(&mut self) {
-        let revision = self.revision;
-        self.hand(Event::Kernel(KernelEvent::Applied { revision }));
+        self.hand(self.kernel.is_ready());
     }
 
     fn later(&mut self, by: Duration) {
@@ -213,7 +185,7 @@ impl Scene {
 
     fn wants(&self, key: impl Into<Wanted>) -> bool {
         let Wanted(key) = key.into();
-        self.objects.contains_key(&key)
+        self.kernel.objects.contains_key(&key)
     }
 
     fn visitors(&mut self) -> Vec<(String, String)> {
@@ -296,13 +268,13 @@ fn an_accepted_request_opens_ways_for_this_visitor_before_it_hears_of_it() {
     assert!(scene.wants(RouteKey::to_host(7500, HOME)));
     let (link, address) = (ETH1, HOME.into());
     let key = Key::Neighbour(NeighbourKey { link, address });
-    assert!(matches!(scene.objects.get(&key), Some(Object::Neighbour(n)) if n.mac == MAC));
+    assert!(matches!(scene.kernel.objects.get(&key), Some(Object::Neighbour(n)) if n.mac == MAC));
     let way = RouteKey {
         table: 7501,
         dst: Family::V4.any(),
         metric: 0,
     };
-    match scene.objects.get(&Key::Route(way)) {
+    match scene.kernel.objects.get(&Key::Route(way)) {
         Some(Object::Route(route)) => match route.way {
             Way::Encapsulated { encapsulation, .. } => {
                 let ends = (encapsulation.src, encapsulation.dst);
@@ -345,7 +317,7 @@ fn what_is_wrapped_for_us_is_the_only_thing_that_goes_through_the_tunnel() {
 #[test]
 fn what_visitors_of_one_home_agent_share_stays_until_the_last_has_gone() {
     let mut scene = Scene::new();
-    let before = scene.objects.len();
+    let before = scene.kernel.objects.len();
     for home in [HOME, OTHER] {
         scene.register(home, Flags::REVERSE_TUNNEL, &[]);
     }
@@ -356,7 +328,7 @@ fn what_visitors_of_one_home_agent_share_stays_until_the_last_has_gone() {
     assert!(!scene.wants(for_visitor(HOME)) && scene.wants(for_visitor(OTHER)));
     assert!(scene.wants(RouteKey::end_of(7501, Family::V4)));
     scene.later(Duration::from_secs(200));
-    assert_eq!(scene.objects.len(), before);
+    assert_eq!(scene.kernel.objects.len(), before);
 }
 
 #[test]

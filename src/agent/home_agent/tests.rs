@@ -2,12 +2,11 @@
 
 use super::settings::HomeAgentSettings;
 use crate::agent::Agent;
-use crate::agent::effect::{Effect, Reply, Routes};
-use crate::agent::event::{Command, Event, KernelEvent, Token};
+use crate::agent::effect::{Effect, Reply};
+use crate::agent::event::{Command, Event, Token};
 use crate::agent::settings::Settings;
-use crate::kernel::desired::{
-    Change, DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Way,
-};
+use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
+use crate::kernel::desired::{DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Way};
 use crate::mobile_ip::home_agent::effects::Kept;
 use crate::mobile_ip::home_agent::settings::{
     self as protocol, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel,
@@ -18,10 +17,8 @@ use crate::mobile_ip::wire::{
     RegistrationRequest, Timestamp, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
-use crate::net::random::Seeded;
-use crate::net::{Random, Secret};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use crate::net::Secret;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
@@ -86,22 +83,13 @@ fn settings(link: Option<LinkName>, nodes: Vec<MobileNode>) -> Settings {
     }
 }
 
-struct NoRoutes;
-
-impl Routes for NoRoutes {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        None
-    }
-}
-
 struct Scene {
     agent: Agent,
     start: Instant,
     now: Instant,
     asked: u64,
     /// What the kernel was told, and what it has said to have.
-    objects: BTreeMap<Key, Object>,
-    revision: Revision,
+    kernel: Kernel,
     /// By number.
     store: Vec<(u64, Kept)>,
 }
@@ -109,23 +97,17 @@ struct Scene {
 impl Scene {
     fn new(settings: Settings, kept: Vec<Kept>) -> Self {
         let now = Instant::now();
-        let mut seed = 0;
-        let random = || {
-            seed += 1;
-            Box::new(Seeded(seed)) as Box<dyn Random>
-        };
-        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), random).unwrap();
+        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), seeded()).unwrap();
         let mut scene = Self {
             agent,
             start: now,
             now,
             asked: 0,
-            objects: BTreeMap::new(),
-            revision: Revision::default(),
+            kernel: Kernel::default(),
             store: Vec::new(),
         };
         scene.hand(Event::Bindings { unix: UNIX, kept });
-        assert!(scene.objects.is_empty(), "before anything was found");
+        assert!(scene.kernel.objects.is_empty(), "before anything was found");
         scene.hand(Event::Found(Vec::new()));
         scene.kernel_is_ready();
         scene
@@ -143,7 +125,7 @@ impl Scene {
             match effect {
                 Effect::Kernel(change) => {
                     left.push("kernel".into());
-                    self.write(change);
+                    self.kernel.write(change);
                 }
                 Effect::KeepBinding { number, kept } => {
                     left.push(format!("keep {number}"));
@@ -165,19 +147,8 @@ impl Scene {
         left
     }
 
-    fn write(&mut self, change: Change) {
-        for object in change.put {
-            self.objects.insert(object.key(), object);
-        }
-        for key in change.remove {
-            self.objects.remove(&key);
-        }
-        self.revision = change.revision;
-    }
-
     fn kernel_is_ready(&mut self) -> Vec<String> {
-        let revision = self.revision;
-        self.hand(Event::Kernel(KernelEvent::Applied { revision }))
+        self.hand(self.kernel.is_ready())
     }
 
     fn store_is_ready(&mut self) -> Vec<String> {
@@ -233,7 +204,7 @@ impl Scene {
 
     fn care_of(&self) -> Option<Ipv4Addr> {
         let route = Key::Route(RouteKey::to_host(254, HOME));
-        match self.objects.get(&route) {
+        match self.kernel.objects.get(&route) {
             Some(Object::Route(route)) => match route.way {
                 Way::Encapsulated { encapsulation, .. } => Some(encapsulation.dst),
                 other => panic!("{other:?}"),
@@ -248,7 +219,9 @@ impl Scene {
             dst: AGENT,
             inner: HOME,
         };
-        self.objects.contains_key(&Key::DecapsulationEntry(entry))
+        self.kernel
+            .objects
+            .contains_key(&Key::DecapsulationEntry(entry))
     }
 
     fn listed(&mut self) -> Vec<(String, String)> {
@@ -344,8 +317,8 @@ fn what_was_on_its_way_from_the_former_place_is_let_through_and_soon_no_more() {
 #[test]
 fn a_deregistration_and_an_expiry_withdraw_what_was_wanted() {
     let mut scene = Scene::new(settings(None, vec![mobile_node()]), Vec::new());
-    let before: Vec<Key> = scene.objects.keys().copied().collect();
-    let left = |scene: &Scene| scene.objects.keys().copied().collect::<Vec<_>>();
+    let before: Vec<Key> = scene.kernel.objects.keys().copied().collect();
+    let left = |scene: &Scene| scene.kernel.objects.keys().copied().collect::<Vec<_>>();
     scene.register(|_| {});
     assert_ne!(left(&scene), before);
     scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
@@ -368,7 +341,7 @@ fn after_a_restart_bindings_are_wanted_at_once_and_old_requests_are_refused() {
     let kept = before.store.pop().unwrap().1;
     let mut scene = Scene::new(settings(None, vec![mobile_node()]), vec![kept]);
     // The first change is all that is wanted: what is not in it would be removed.
-    assert_eq!(scene.revision, Revision(1));
+    assert_eq!(scene.kernel.revision, Revision(1));
     assert_eq!(scene.care_of(), Some(CARE_OF));
     assert_eq!(scene.listed(), [(HOME.to_string(), CARE_OF.to_string())]);
     let mut replayed = used;
@@ -399,7 +372,11 @@ fn behind_a_nat_user_space_carries_and_follows_the_port_and_is_told_when_it_is_o
         agent.protocol.nat = NatTraversal::default();
     }
     let mut scene = Scene::new(settings, Vec::new());
-    let way = |scene: &Scene| match scene.objects.get(&Key::Route(RouteKey::to_host(254, HOME))) {
+    let way = |scene: &Scene| match scene
+        .kernel
+        .objects
+        .get(&Key::Route(RouteKey::to_host(254, HOME)))
+    {
         Some(Object::Route(route)) => Some(route.to_string()),
         _ => None,
     };
@@ -428,14 +405,14 @@ fn on_a_physical_home_network_arp_is_answered_while_the_mobile_node_is_away() {
     let link = LinkName::literal("eth1");
     let mut scene = Scene::new(settings(Some(link), vec![mobile_node()]), Vec::new());
     let proxy = Key::Proxy(super::kernel::standing_in(HOME, link));
-    assert!(!scene.objects.contains_key(&proxy));
+    assert!(!scene.kernel.objects.contains_key(&proxy));
     let left = scene.ask(|_| {});
     assert_eq!(left, ["keep 1", "kernel", "198.51.100.5 on eth1"]);
-    assert!(scene.objects.contains_key(&proxy));
+    assert!(scene.kernel.objects.contains_key(&proxy));
     let renewed = scene.ask(|_| {});
     assert_eq!(renewed, ["keep 2"], "said once");
     scene.register(|request| (request.lifetime, request.care_of) = (0, HOME));
-    assert!(!scene.objects.contains_key(&proxy));
+    assert!(!scene.kernel.objects.contains_key(&proxy));
 }
 
 #[test]
@@ -450,12 +427,20 @@ fn networks_behind_a_mobile_router_move_with_it() {
         Object::Route(route) => route.key.dst.to_string() == "10.40.0.0/24",
         _ => false,
     };
-    assert_eq!(scene.objects.values().filter(|o| network(o)).count(), 1);
+    assert_eq!(
+        scene.kernel.objects.values().filter(|o| network(o)).count(),
+        1
+    );
     let peer = DecapsulationEntry::Peer {
         src: CARE_OF,
         dst: AGENT,
     };
-    assert!(scene.objects.contains_key(&Key::DecapsulationEntry(peer)));
+    assert!(
+        scene
+            .kernel
+            .objects
+            .contains_key(&Key::DecapsulationEntry(peer))
+    );
 }
 
 #[test]

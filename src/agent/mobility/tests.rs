@@ -5,9 +5,10 @@ mod others;
 use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};
 use super::settings::MobilitySettings;
 use crate::agent::Agent;
-use crate::agent::effect::{Effect, Reply, Routes};
+use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
 use crate::agent::settings::Settings;
+use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
 use crate::agent::vpn::VpnCommand;
 use crate::agent::vpn::commands;
 use crate::agent::vpn::settings::VpnSettings;
@@ -22,7 +23,6 @@ use crate::mobile_ip::home_agent::settings::{
 };
 use crate::mobile_ip::replay::Clock;
 use crate::mobile_ip::{Datagram, Via};
-use crate::net::Random;
 use crate::net::random::Seeded;
 use crate::presence::Timestamp;
 use std::collections::BTreeMap;
@@ -80,14 +80,6 @@ fn serving() -> Serving {
     }
 }
 
-struct NoRoutes;
-
-impl Routes for NoRoutes {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        None
-    }
-}
-
 struct Laptop {
     agent: Agent,
     now: Instant,
@@ -96,7 +88,7 @@ struct Laptop {
     is_reached: bool,
     /// Whether those do that follow the routing table.
     is_reached_routed: bool,
-    objects: BTreeMap<Key, Object>,
+    kernel: Kernel,
     replies: Vec<Reply>,
     told: Vec<String>,
     /// In the order in which they were to run.
@@ -111,13 +103,8 @@ impl Laptop {
 
     fn with_vpn(mobility: MobilitySettings, vpn: VpnSettings) -> Self {
         let now = Instant::now();
-        let mut seed = 0;
-        let random = || {
-            seed += 1;
-            Box::new(Seeded(seed)) as Box<dyn Random>
-        };
         let settings = agent_settings(mobility, vpn);
-        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), random).unwrap();
+        let agent = Agent::new(now, settings, &[], Box::new(NoRoutes), seeded()).unwrap();
         let clock = Clock::new(now, Duration::from_secs(UNIX));
         let home_agent = HomeAgent::new(now, clock, serving(), Vec::new(), Box::new(Seeded(99)));
         let mut laptop = Self {
@@ -126,7 +113,7 @@ impl Laptop {
             home_agent,
             is_reached: true,
             is_reached_routed: false,
-            objects: BTreeMap::new(),
+            kernel: Kernel::default(),
             replies: Vec::new(),
             told: Vec::new(),
             commands: Vec::new(),
@@ -171,15 +158,8 @@ impl Laptop {
     }
 
     fn write(&mut self, change: Change) {
-        for object in change.put {
-            self.objects.insert(object.key(), object);
-        }
-        for key in change.remove {
-            self.objects.remove(&key);
-        }
-        let revision = change.revision;
-        self.agent
-            .handle(self.now, Event::Kernel(KernelEvent::Applied { revision }));
+        self.kernel.write(change);
+        self.agent.handle(self.now, self.kernel.is_ready());
     }
 
     /// To the home agent, and its answers back the same way.
@@ -220,11 +200,15 @@ impl Laptop {
     }
 
     fn ways(&self) -> Vec<String> {
-        let routes = self.objects.values().filter_map(|object| match object {
-            Object::Route(Route { key, .. }) if key.table != 7380 => None,
-            Object::Route(route) => Some(route.to_string()),
-            _ => None,
-        });
+        let routes = self
+            .kernel
+            .objects
+            .values()
+            .filter_map(|object| match object {
+                Object::Route(Route { key, .. }) if key.table != 7380 => None,
+                Object::Route(route) => Some(route.to_string()),
+                _ => None,
+            });
         routes.collect()
     }
 }
@@ -263,7 +247,7 @@ fn of_two_adapters_the_better_one_receives_before_it_is_registered_and_the_other
     let receives = |laptop: &Laptop, dst| {
         let entry = DecapsulationEntry::Peer { src: S_HA, dst };
         let key = Key::DecapsulationEntry(entry);
-        laptop.objects.contains_key(&key)
+        laptop.kernel.objects.contains_key(&key)
     };
     let both = |metric| {
         let mut better = adapter(6, "wlan0", "203.0.113.138/25", [203, 0, 113, 129].into());

@@ -2,12 +2,12 @@
 
 use super::settings::{ProxyAgentSettings, Tables};
 use crate::agent::Agent;
-use crate::agent::effect::{Effect, Reply, Routes};
-use crate::agent::event::{Command, Event, KernelEvent, Token};
+use crate::agent::effect::{Effect, Reply};
+use crate::agent::event::{Command, Event, Token};
 use crate::agent::settings::Settings;
+use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
 use crate::kernel::desired::{
-    Change, DecapsulationEntry, Encapsulation, Key, LinkName, Object, Revision, RouteKey, RuleKey,
-    Way,
+    DecapsulationEntry, Encapsulation, Key, LinkName, Object, RouteKey, RuleKey, Way,
 };
 use crate::mobile_ip::proxy_agent::{self, Node};
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
@@ -16,11 +16,9 @@ use crate::mobile_ip::wire::{
     RegistrationReply, RegistrationRequest, Timestamp as Stamp, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
-use crate::net::random::Seeded;
-use crate::net::{Family, Random, Secret};
+use crate::net::{Family, Secret};
 use crate::presence::Timestamp;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 const UNIX: u64 = 1_700_000_000;
@@ -72,21 +70,12 @@ fn settings() -> Settings {
     }
 }
 
-struct NoRoutes;
-
-impl Routes for NoRoutes {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        None
-    }
-}
-
 struct Scene {
     agent: Agent,
     start: Instant,
     now: Instant,
     asked: u64,
-    objects: BTreeMap<Key, Object>,
-    revision: Revision,
+    kernel: Kernel,
     /// What has left by port 434.
     sent: Vec<Datagram>,
     /// What user space was told.
@@ -96,19 +85,13 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let now = Instant::now();
-        let mut seed = 0;
-        let random = || {
-            seed += 1;
-            Box::new(Seeded(seed)) as Box<dyn Random>
-        };
-        let agent = Agent::new(now, settings(), &[], Box::new(NoRoutes), random).unwrap();
+        let agent = Agent::new(now, settings(), &[], Box::new(NoRoutes), seeded()).unwrap();
         let mut scene = Self {
             agent,
             start: now,
             now,
             asked: 0,
-            objects: BTreeMap::new(),
-            revision: Revision::default(),
+            kernel: Kernel::default(),
             sent: Vec::new(),
             carrying: Vec::new(),
         };
@@ -135,7 +118,7 @@ impl Scene {
         let mut answer = None;
         while let Some(effect) = self.agent.poll_effect() {
             match effect {
-                Effect::Kernel(change) => self.write(change),
+                Effect::Kernel(change) => self.kernel.write(change),
                 Effect::SendRegistration(datagram) => self.sent.push(datagram),
                 Effect::Carry { adapter, binding } => {
                     let remote = binding.tunnels[0].remote;
@@ -149,19 +132,8 @@ impl Scene {
         answer
     }
 
-    fn write(&mut self, change: Change) {
-        for object in change.put {
-            self.objects.insert(object.key(), object);
-        }
-        for key in change.remove {
-            self.objects.remove(&key);
-        }
-        self.revision = change.revision;
-    }
-
     fn kernel_is_ready(&mut self) {
-        let revision = self.revision;
-        self.hand(Event::Kernel(KernelEvent::Applied { revision }));
+        self.hand(self.kernel.is_ready());
     }
 
     fn later(&mut self, by: Duration) {
@@ -252,7 +224,7 @@ impl Scene {
 
     fn way(&self) -> Option<Way> {
         let key = Key::Route(RouteKey::to_host(TABLE, HOME));
-        match self.objects.get(&key)? {
+        match self.kernel.objects.get(&key)? {
             Object::Route(route) => Some(route.way),
             _ => None,
         }
@@ -270,7 +242,9 @@ impl Scene {
     }
 
     fn lets_through(&self, entry: DecapsulationEntry) -> bool {
-        self.objects.contains_key(&Key::DecapsulationEntry(entry))
+        self.kernel
+            .objects
+            .contains_key(&Key::DecapsulationEntry(entry))
     }
 }
 
@@ -299,10 +273,13 @@ fn before_anybody_is_registered_both_ends_are_judged_and_tunnels_lead_to_the_hom
             iif: Some(LinkName::literal(link)),
             ..RuleKey::new(Family::V4, 7600, TABLE)
         };
-        assert!(scene.objects.contains_key(&Key::Rule(rule)), "{link}");
+        assert!(
+            scene.kernel.objects.contains_key(&Key::Rule(rule)),
+            "{link}"
+        );
     }
     let end = Key::Route(RouteKey::end_of(TABLE, Family::V4));
-    assert!(scene.objects.contains_key(&end));
+    assert!(scene.kernel.objects.contains_key(&end));
     assert!(!scene.lets_through(FROM_HOME_AGENT));
     assert_eq!(scene.way(), None);
 }
@@ -357,7 +334,7 @@ fn behind_a_nat_user_space_carries_the_outer_tunnel_until_it_is_none_of_udp() {
 fn a_node_that_takes_its_binding_back_or_falls_silent_leaves_nothing() {
     for is_silent in [false, true] {
         let mut scene = Scene::new().clock_is_known();
-        let before: Vec<Key> = scene.objects.keys().copied().collect();
+        let before: Vec<Key> = scene.kernel.objects.keys().copied().collect();
         scene.ask_from(CARE_OF);
         scene.answer(Code::ACCEPTED);
         scene.kernel_is_ready();
@@ -367,7 +344,7 @@ fn a_node_that_takes_its_binding_back_or_falls_silent_leaves_nothing() {
             scene.ask(CARE_OF, SocketAddrV4::new(CARE_OF, 434), 0);
         }
         scene.kernel_is_ready();
-        let after: Vec<Key> = scene.objects.keys().copied().collect();
+        let after: Vec<Key> = scene.kernel.objects.keys().copied().collect();
         assert_eq!(after, before);
         let last = scene.requests_inside().pop().unwrap();
         assert_eq!(last.lifetime, 0, "the home agent is told");

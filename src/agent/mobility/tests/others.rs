@@ -125,7 +125,7 @@ impl Laptop {
             }
             _ => None,
         };
-        let mut from: Vec<_> = self.objects.values().filter_map(last).collect();
+        let mut from: Vec<_> = self.kernel.objects.values().filter_map(last).collect();
         from.dedup();
         from
     }
