@@ -71,6 +71,13 @@ report_streams() {
         "$mobility_trace/numbers" "$mobility_trace/taken"
 }
 
+# report_moves: that, beside the result of the scenario.
+report_moves() {
+    local moves
+    moves=$(report_streams)
+    report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+}
+
 # --- what captures show ------------------------------------------------------------------------------------------
 
 # clear_outside FILE [ALLOWED]: the packets of a capture on an access link that carry S, V or an address of the inside where
@@ -87,6 +94,16 @@ clear_outside() {
 # What a proof of being inside may show (RFC 5265 §3.2.1): a registration in the clear to the inner home agent.
 # shellcheck disable=SC2034
 registration_probe="(mip.type == 1 || mip.type == 3) && ip.addr == $inner_agent"
+
+# nothing_clear NETWORK...: the captures of the provider's links there end, with nothing of the inside in the clear but proofs.
+nothing_clear() {
+    local network clear
+    for network; do
+        stop_capture isp "to-$network"
+        clear=$(clear_outside "$mobility_trace/$network.pcap" "$registration_probe")
+        [[ -z $clear ]] || fail "in the clear in $network: $clear"
+    done
+}
 
 # headers FILE [NODE...]: how the packets of a capture nest, as `X>T_HA (4) T>T_gw (50) V>S_HA (4) S>CN`, each nesting once,
 # sorted: addresses by their letters, and in brackets the protocol of what follows; behind UDP, `(17 4)` and `(17 50)`. With
@@ -170,6 +187,27 @@ start_own_agent() {
     start_agent "$1"
 }
 
+# vpn_gateway ID PSK-FILE POOL ADDRESS: the configuration of a gateway that gives ADDRESS of POOL to 103.
+vpn_gateway() {
+    cat <<END
+[identity]
+id = "$1"
+
+[[peer]]
+id = "laptop.example"
+psk-file = "$2"
+may-protect = "nothing"
+
+[vpn-gateway]
+pool = "$3"
+subnets = "10.10.0.0/16"
+
+[[vpn-client]]
+peer = "laptop.example"
+addresses = "$4"
+END
+}
+
 # configure_dual: 103 as a dual client whose VPN is our own, to the gateway 104, with home agents of ours on 102i and 102o. S has its
 # home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside; T has its home in the network $4
 # behind the interface $5 of 102o, or nowhere.
@@ -187,23 +225,7 @@ peer = "gw.example"
 gateway = "$gateway"
 subnets = "10.10.0.0/16"
 END
-    configure 104 <<END
-[identity]
-id = "gw.example"
-
-[[peer]]
-id = "laptop.example"
-psk-file = "vpn.psk"
-may-protect = "nothing"
-
-[vpn-gateway]
-pool = "10.30.0.0/24"
-subnets = "10.10.0.0/16"
-
-[[vpn-client]]
-peer = "laptop.example"
-addresses = "$vpn_address"
-END
+    vpn_gateway gw.example vpn.psk 10.30.0.0/24 "$vpn_address" | configure 104
     start_dual_agents "${2:-}" "${3:-}" "${5:-}"
     start_agent 104
     start_agent 103

@@ -35,8 +35,5 @@ eventually 20 at_home || fail "not at home again: $(state)"
 sleep 3
 reaches home
 end_streams
-moves=$(report_streams)
-report "network lost gap tcp-gap: ${moves//$'\n'/; }"
-stop_capture isp to-x1
-clear=$(clear_outside "$mobility_trace/x1.pcap" "$registration_probe")
-[[ -z $clear ]] || fail "in the clear outside: $clear"
+report_moves
+nothing_clear x1

@@ -108,8 +108,7 @@ move 103 x3
 eventually 10 is_visiting || fail "not registered again: $(agent 103 mobility; all_logs)"
 sleep 1
 end_streams
-moves=$(report_streams)
-report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+report_moves
 
 # No tunnel on the last link, but for the moment before the agent of the link is heard; IP in IP between the agents.
 stop_capture 109 to-x3

@@ -61,8 +61,7 @@ start_agent 103
 eventually 10 dwells 103 "without VPN" x1 || fail "after the restart: $(agent 103 mobility)"
 sleep 1
 end_streams
-moves=$(report_streams)
-report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+report_moves
 
 # Where there is no network, nothing goes anywhere.
 unplug 103

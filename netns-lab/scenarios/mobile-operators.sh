@@ -46,20 +46,7 @@ TOML
 } | configure 103
 # gateway_of NODE POOL ADDRESS
 gateway_of() {
-    configure "$1" <<TOML
-[identity]
-id = "gw$1.example"
-[[peer]]
-id = "laptop.example"
-psk-file = "vpn-$1.psk"
-may-protect = "nothing"
-[vpn-gateway]
-pool = "$2"
-subnets = "10.10.0.0/16"
-[[vpn-client]]
-peer = "laptop.example"
-addresses = "$3"
-TOML
+    vpn_gateway "gw$1.example" "vpn-$1.psk" "$2" "$3" | configure "$1"
     start_agent "$1"
 }
 gateway_of 104 10.30.0.0/25 "$vpn_address"
@@ -104,8 +91,7 @@ came x3 "$outside"
 by north
 sleep 1
 end_streams
-moves=$(report_streams)
-report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+report_moves
 
 for network in "isp to-x1" "isq to-x3" "isq to-home"; do
     # shellcheck disable=SC2086 # a node and its interface

@@ -42,8 +42,7 @@ for network in x1 x2 109 105b; do
     sleep 1.5
 done
 end_streams
-moves=$(report_streams)
-report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+report_moves
 [[ $(grep -c 'kind="vpn-connecting"' "$(agent_log 103)") == 1 ]] || fail "the VPN was set up more than once: $(state)"
 
 for network in isp:x1 isp:home 102o:109 104:109; do stop_capture "${network%:*}" "to-${network#*:}"; done
