@@ -249,7 +249,6 @@ pub(super) fn surroundings(settings: &Settings, wishes: &mut Wishes) {
 mod tests {
     use super::*;
     use crate::agent::settings::TunnelMode;
-
     use crate::net::Flow;
     use std::time::Duration;
 

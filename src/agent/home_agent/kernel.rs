@@ -26,8 +26,6 @@ pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
-/// The main table.
-const TABLE: u32 = 254;
 
 /// As long as there is a home agent.
 pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
@@ -69,7 +67,7 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
             of_link(Sysctl::EVERY_LINK, LinkSetting::Forwarding, "1"),
             Object::Route(Route {
                 key: RouteKey {
-                    table: TABLE,
+                    table: RouteKey::MAIN,
                     dst: IpNet::V4(settings.protocol.home_network.trunc()),
                     metric: u32::MAX,
                 },
@@ -182,13 +180,13 @@ impl Carried {
 pub(super) fn of_binding(home: Ipv4Addr, carried: &Carried) -> Vec<Object> {
     let way = carried.way();
     let mut objects = vec![Object::Route(Route {
-        key: RouteKey::to_host(TABLE, home),
+        key: RouteKey::to_host(RouteKey::MAIN, home),
         way,
     })];
     objects.extend(carried.networks.iter().map(|net| {
         Object::Route(Route {
             key: RouteKey {
-                table: TABLE,
+                table: RouteKey::MAIN,
                 dst: IpNet::V4(net.trunc()),
                 metric: u32::from(net.network()).max(1),
             },

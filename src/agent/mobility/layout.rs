@@ -49,9 +49,6 @@ const HOPS: u8 = 64;
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// The table that the system keeps.
-const MAIN: u32 = 254;
-
 /// What the arrangement does not say of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Around<'a> {
@@ -275,7 +272,7 @@ impl Layout<'_> {
         self.rule(1, table, Some(host(home.into())), None);
         for network in &settings.dual.mobile_networks {
             let network = IpNet::V4(*network);
-            self.rule(0, MAIN, None, Some(network));
+            self.rule(0, RouteKey::MAIN, None, Some(network));
             self.rule(1, table, Some(network), None);
         }
         self.registering_at_home(home);
@@ -295,7 +292,7 @@ impl Layout<'_> {
         if is_on_home_network(self.settings, self.around.adapters) {
             let agent = self.settings.dual.inner.home_agent;
             let (from, to) = (host(home.into()), host(agent.into()));
-            self.rule(0, MAIN, Some(from), Some(to));
+            self.rule(0, RouteKey::MAIN, Some(from), Some(to));
         }
     }
 

@@ -19,6 +19,9 @@ pub struct RouteKey {
 }
 
 impl RouteKey {
+    /// The table that the system keeps (`RT_TABLE_MAIN`).
+    pub const MAIN: u32 = 254;
+
     /// The last route of a table, which [`Way::Unreachable`] makes its end.
     pub fn end_of(table: u32, family: Family) -> Self {
         Self {

@@ -11,9 +11,6 @@ use super::{Clash, Plan, Stage, Step};
 use crate::kernel::desired::{Desired, Key, Link, LinkName, Object, Route, RouteKey, RuleKey, Way};
 use crate::kernel::observed::{Observed, ObservedDecapsulation, ObservedWay, Whose};
 
-/// The table that the system keeps.
-const MAIN: u32 = 254;
-
 impl<'a> Plan<'a> {
     pub(super) fn wanted_path(
         &mut self,
@@ -164,7 +161,7 @@ fn is_taken(name: LinkName, desired: &Desired, observed: &Observed) -> bool {
 /// Packets that take it leave the table that ends for them: as a way that opens, it comes behind the policies that
 /// keep in what must not leave, and goes before them.
 fn leads_past_ours(rule: &RuleKey) -> bool {
-    rule.table == MAIN
+    rule.table == RouteKey::MAIN
 }
 
 fn is_end<L>(way: &Way<L>) -> bool {
