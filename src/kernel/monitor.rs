@@ -11,6 +11,7 @@ use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::{Heard, Listener, Requests};
 use super::netlink::{acquire, sa};
 use super::ownership;
+use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, sock_filter};
 use netlink_packet_xfrm::constants::{
     XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE,
 };
@@ -23,6 +24,43 @@ use tokio::io::unix::AsyncFd;
 const ADDRESS_GROUPS: [u32; 3] = [1, 5, 9];
 /// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_ROUTE`.
 const GATEWAY_GROUPS: [u32; 2] = [3, 7];
+
+/// Of routes, only default ones concern gateways. A home agent makes thousands of others a second, and each
+/// would wake the thread that answers registrations.
+///
+/// ```text
+///  0       4      6                16     17
+///  length  kind   flags …          family dst_len …
+/// ```
+const DEFAULT_ROUTES: [sock_filter; 7] = [
+    statement(BPF_LD | BPF_H | BPF_ABS, 4),
+    // Read in network order, written in the machine's.
+    equals(libc::RTM_NEWROUTE.to_be() as u32, 1, 0),
+    equals(libc::RTM_DELROUTE.to_be() as u32, 0, 2),
+    statement(BPF_LD | BPF_B | BPF_ABS, 17),
+    equals(0, 0, 1),
+    statement(BPF_RET | BPF_K, u32::MAX),
+    statement(BPF_RET | BPF_K, 0),
+];
+
+const fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
+/// Passes over so many instructions where it does, and where it does not.
+const fn equals(k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter {
+        code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    }
+}
 
 #[derive(Debug)]
 pub struct Monitor {
@@ -40,10 +78,12 @@ impl Monitor {
     /// `EPERM` without `CAP_NET_ADMIN`, `EPROTONOSUPPORT` on a kernel without XFRM.
     pub fn open() -> io::Result<Self> {
         let listen = |protocol, groups: &[u32]| Listener::open(protocol, groups)?.into_async();
+        let mut gateways = Listener::open(NETLINK_ROUTE, &GATEWAY_GROUPS)?;
+        gateways.filter(&DEFAULT_ROUTES)?;
         Ok(Self {
             xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
             addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
-            gateways: listen(NETLINK_ROUTE, &GATEWAY_GROUPS)?,
+            gateways: gateways.into_async()?,
             known: Gateways::look()?,
             ready: VecDeque::new(),
         })
@@ -142,5 +182,58 @@ fn decode(message: &Message<'_>) -> Option<KernelEvent> {
             })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::desired::{RouteKey, Way};
+    use crate::kernel::netlink::message::Batch;
+    use crate::kernel::netlink::route;
+
+    /// Runs the filter as the kernel would.
+    fn passes(message: &[u8]) -> bool {
+        let octet = |at: usize| u32::from(message[at]);
+        let (mut a, mut at) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = DEFAULT_ROUTES[at];
+            let place = usize::try_from(k).unwrap();
+            at += 1;
+            match u32::from(code) {
+                c if c == BPF_LD | BPF_H | BPF_ABS => a = octet(place) << 8 | octet(place + 1),
+                c if c == BPF_LD | BPF_B | BPF_ABS => a = octet(place),
+                c if c == BPF_JMP | BPF_JEQ | BPF_K => {
+                    at += usize::from(if a == k { jt } else { jf });
+                }
+                _ => return k != 0,
+            }
+        }
+    }
+
+    #[test]
+    fn of_routes_only_default_ones_wake_anybody_and_of_neighbours_all_may() {
+        let written = |dst: &str, deleted: bool| {
+            let key = RouteKey {
+                table: RouteKey::MAIN,
+                dst: dst.parse().unwrap(),
+                metric: 7,
+            };
+            let mut batch = Batch::new(1);
+            if deleted {
+                route::delete(&mut batch, &key, None);
+            } else {
+                route::add(&mut batch, &key, &Way::Unreachable);
+            }
+            batch.bytes().to_vec()
+        };
+        for deleted in [false, true] {
+            assert!(passes(&written("0.0.0.0/0", deleted)));
+            assert!(!passes(&written("10.64.0.1/32", deleted)));
+            assert!(!passes(&written("10.0.0.0/8", deleted)));
+        }
+        let mut neighbour = written("10.64.0.1/32", false);
+        neighbour[4..6].copy_from_slice(&libc::RTM_NEWNEIGH.to_ne_bytes());
+        assert!(passes(&neighbour));
     }
 }

@@ -4,9 +4,9 @@ use super::error::{self, KernelError};
 use super::message::{Batch, Message, Messages, NLMSG_DONE, NLMSG_ERROR, Payload, flags};
 use netlink_sys::Socket;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, NetlinkAddr, recvfrom, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, MultiHeaders, NetlinkAddr, recvmmsg, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,6 +17,8 @@ const RECEIVE_LEN: usize = 64 * 1024;
 /// `kernel-facts`: holds about 13,000 unread ACQUIREs.
 const LISTEN_BUFFER: usize = 8 << 20;
 const REQUEST_BUFFER: usize = 1 << 20;
+/// Events that one call reads: each change of a route, say, comes as a datagram of its own.
+const MOST_EVENTS: usize = 16;
 /// A dump that keeps being disturbed is tried this often.
 const DUMP_ATTEMPTS: usize = 8;
 
@@ -252,7 +254,7 @@ impl Listener {
         socket.set_non_blocking(true)?;
         Ok(Self {
             socket,
-            buffer: Zeroizing::new(vec![0; RECEIVE_LEN]),
+            buffer: Zeroizing::new(vec![0; MOST_EVENTS * RECEIVE_LEN]),
         })
     }
 
@@ -262,6 +264,28 @@ impl Listener {
 
     pub fn leave(&mut self, group: u32) -> io::Result<()> {
         self.socket.drop_membership(group)
+    }
+
+    /// From now on only what passes wakes anybody (classic BPF, from the first message's header on).
+    #[expect(unsafe_code, reason = "nix has no option that attaches a filter")]
+    pub fn filter(&mut self, program: &[libc::sock_filter]) -> io::Result<()> {
+        let program = libc::sock_fprog {
+            len: u16::try_from(program.len()).unwrap_or(0),
+            // The kernel only reads it.
+            filter: program.as_ptr().cast_mut(),
+        };
+        // SAFETY: `program` and the instructions that it points to are valid for reads for the whole
+        // call, and the kernel copies them before it returns.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                std::ptr::from_ref(&program).cast(),
+                size_of_val(&program) as libc::socklen_t,
+            )
+        };
+        Ok(Errno::result(result).map(drop)?)
     }
 
     /// For a tokio runtime, within which it must be called.
@@ -275,11 +299,11 @@ impl Listener {
         Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
-    /// Reads one datagram and hands on its messages. Only the kernel's own are heard: any process
+    /// Reads a few datagrams and hands on their messages. Only the kernel's own are heard: any process
     /// may send to this socket.
     pub fn listen(&mut self, mut handle: impl FnMut(&Message<'_>)) -> io::Result<Heard> {
-        let (len, sender) = loop {
-            match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut self.buffer) {
+        let received = loop {
+            match receive_events(&self.socket, &mut self.buffer) {
                 Ok(received) => break received,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Heard::Silence),
@@ -287,13 +311,34 @@ impl Listener {
                 Err(errno) => return Err(errno.into()),
             }
         };
-        let datagram = &mut self.buffer[..len];
-        if sender.is_some_and(|sender| sender.pid() == 0) {
-            Messages(datagram).for_each(|message| handle(&message));
+        for (share, (len, is_kernels)) in self.buffer.chunks_mut(RECEIVE_LEN).zip(received) {
+            let datagram = &mut share[..len];
+            if is_kernels {
+                Messages(datagram).for_each(|message| handle(&message));
+            }
+            datagram.zeroize();
         }
-        datagram.zeroize();
         Ok(Heard::Something)
     }
+}
+
+/// Each into its share of the buffer: how long it is, and whether the kernel sent it.
+fn receive_events(socket: &Socket, buffer: &mut [u8]) -> Result<Vec<(usize, bool)>, Errno> {
+    let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(MOST_EVENTS, None);
+    let shares = buffer.chunks_mut(RECEIVE_LEN);
+    let mut shares: Vec<_> = shares.map(|share| [IoSliceMut::new(share)]).collect();
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let received = recvmmsg(
+        socket.as_raw_fd(),
+        &mut headers,
+        shares.iter_mut(),
+        flags,
+        None,
+    )?;
+    let is_kernels = |sender: NetlinkAddr| sender.pid() == 0;
+    Ok(received
+        .map(|event| (event.bytes, event.address.is_some_and(is_kernels)))
+        .collect())
 }
 
 impl AsFd for Listener {
