@@ -55,6 +55,11 @@ impl Datagrams {
         poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// What was read at once with the last event.
+    pub(super) fn at_hand(&mut self) -> Option<Event> {
+        self.registration.at_hand().map(Event::Registration)
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         self.registration_first = !self.registration_first;
         if self.registration_first {
@@ -71,7 +76,7 @@ impl Datagrams {
     }
 
     fn poll_registration(&mut self, context: &mut Context<'_>) -> Option<Event> {
-        if let Poll::Ready(datagram) = self.registration.poll_receive(context, &mut self.buffer) {
+        if let Poll::Ready(datagram) = self.registration.poll_receive(context) {
             return Some(Event::Registration(datagram));
         }
         match self.on_link.poll_receive(context, &mut self.buffer) {

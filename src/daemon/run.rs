@@ -38,6 +38,7 @@ use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
+use crate::mobile_ip;
 use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::masked::TooManyPrefixes;
 use crate::store::{Bindings, Store, StoreError};
@@ -125,6 +126,8 @@ struct Daemon {
     reports: UnboundedReceiver<Report>,
     /// What the kernel has answered while effects were carried out.
     answers: Vec<Report>,
+    /// Messages of Mobile IP that leave together.
+    registrations: Vec<mobile_ip::Datagram>,
     sockets: Sockets,
     keeper: Keeper,
     /// Once something has to be carried in user space.
@@ -207,7 +210,12 @@ impl Daemon {
                 _ = inputs.terminate.recv() => break,
                 _ = inputs.interrupt.recv() => break,
                 // Last, because strangers can send without end.
-                event = inputs.datagrams.next() => self.handle(event),
+                event = inputs.datagrams.next() => {
+                    self.handle(event);
+                    while let Some(event) = inputs.datagrams.at_hand() {
+                        self.agent.handle(self.now, event);
+                    }
+                }
             }
         }
         notify(&[NotifyState::Stopping]);
@@ -313,8 +321,14 @@ impl Daemon {
     fn carry_out_all(&mut self) {
         loop {
             while let Some(effect) = self.agent.poll_effect() {
-                self.carry_out(effect);
+                if let Effect::SendRegistration(datagram) = effect {
+                    self.registrations.push(datagram);
+                } else {
+                    self.send_registrations();
+                    self.carry_out(effect);
+                }
             }
+            self.send_registrations();
             if self.answers.is_empty() {
                 return;
             }
@@ -325,6 +339,15 @@ impl Daemon {
             }
             self.attach_missing();
         }
+    }
+
+    fn send_registrations(&mut self) {
+        if self.registrations.is_empty() {
+            return;
+        }
+        self.sockets
+            .send_registrations(&self.registrations, |error| not_sent(&error));
+        self.registrations.clear();
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -391,10 +414,14 @@ impl Daemon {
                 }
                 return;
             }
-            Effect::SendRegistration(datagram) => self.sockets.send_registration(&datagram),
+            Effect::SendRegistration(datagram) => {
+                return self
+                    .sockets
+                    .send_registrations(&[datagram], |error| not_sent(&error));
+            }
         };
         if let Err(error) = sent {
-            tracing::debug!(%error, "not sent; it is sent again or given up in time");
+            not_sent(&error);
         }
     }
 
@@ -500,6 +527,10 @@ struct Inputs {
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
+}
+
+fn not_sent(error: &sockets::Error) {
+    tracing::debug!(%error, "not sent; it is sent again or given up in time");
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, Error> {
@@ -653,6 +684,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         writer,
         reports,
         answers: Vec::new(),
+        registrations: Vec::new(),
         sockets,
         keeper,
         carrying: None,

@@ -96,11 +96,13 @@ impl Sockets {
         }
     }
 
-    pub(super) fn send_registration(
+    /// Tells of each that does not leave.
+    pub(super) fn send_registrations(
         &self,
-        datagram: &mobile_ip::Datagram,
-    ) -> Result<(), sockets::Error> {
-        self.registration.send(datagram)
+        datagrams: &[mobile_ip::Datagram],
+        failed: impl FnMut(sockets::Error),
+    ) {
+        self.registration.send(datagrams, failed);
     }
 
     /// Of these links, and of no others, mobility agents are heard.

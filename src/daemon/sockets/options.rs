@@ -1,12 +1,16 @@
 //! What no safe wrapper does to a socket. The only `unsafe` of this room.
 #![expect(
     unsafe_code,
-    reason = "socket options and an address that nix has no type for, and a registration for reading alone"
+    reason = "socket options and an address that nix has no type for, messages that nix sends one by one, and a \
+              registration for reading alone"
 )]
 
 use crate::net::Family;
+use nix::errno::Errno;
+use nix::sys::socket::SockaddrIn;
 use std::io;
-use std::mem::size_of_val;
+use std::mem::{offset_of, size_of_val, zeroed};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -176,6 +180,65 @@ pub(super) fn receive_packet(
     let mut mac = [0; 6];
     mac.copy_from_slice(&from.sll_addr[..6]);
     Ok((received, from.sll_pkttype, mac))
+}
+
+/// `IP_PKTINFO`, as it lies in memory.
+#[repr(C)]
+struct PacketInfo {
+    header: libc::cmsghdr,
+    info: libc::in_pktinfo,
+}
+
+/// Each to its own address, all from the same one of ours. Returns how many have left; the error is that of
+/// the next one.
+pub(super) fn send_many(
+    socket: BorrowedFd<'_>,
+    from: Ipv4Addr,
+    messages: &[(SocketAddrV4, &[u8])],
+) -> (usize, io::Result<()>) {
+    // SAFETY: structures of integers and pointers, for which zeros are a value.
+    let (mut control, empty) = unsafe { (zeroed::<PacketInfo>(), zeroed::<libc::mmsghdr>()) };
+    control.header.cmsg_len = (offset_of!(PacketInfo, info) + size_of::<libc::in_pktinfo>()) as _;
+    control.header.cmsg_level = libc::IPPROTO_IP;
+    control.header.cmsg_type = libc::IP_PKTINFO;
+    control.info.ipi_spec_dst.s_addr = u32::from(from).to_be();
+    let to = messages
+        .iter()
+        .map(|(to, _)| *SockaddrIn::from(*to).as_ref());
+    let mut to: Vec<libc::sockaddr_in> = to.collect();
+    let parts = messages.iter().map(|(_, octets)| libc::iovec {
+        // The kernel only reads what it sends.
+        iov_base: octets.as_ptr().cast_mut().cast(),
+        iov_len: octets.len(),
+    });
+    let mut parts: Vec<_> = parts.collect();
+    let ends = to.iter_mut().zip(&mut parts);
+    let mut headers: Vec<_> = ends
+        .map(|(to, part)| {
+            let mut header = empty;
+            header.msg_hdr.msg_name = std::ptr::from_mut(to).cast();
+            header.msg_hdr.msg_namelen = size_of_val(to) as libc::socklen_t;
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = (&raw mut control).cast();
+            header.msg_hdr.msg_controllen = size_of::<PacketInfo>() as _;
+            header
+        })
+        .collect();
+    let mut sent = 0;
+    while sent < headers.len() {
+        let left = &mut headers[sent..];
+        // SAFETY: each header names an address, a part and the one control message, none of which is moved
+        // or dropped before the end of this function; the kernel writes the lengths only.
+        let done =
+            unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as u32, 0) };
+        match Errno::result(done) {
+            Ok(many) => sent += usize::try_from(many).expect("errors are negative"),
+            Err(Errno::EINTR) => {}
+            Err(error) => return (sent, Err(error.into())),
+        }
+    }
+    (sent, Ok(()))
 }
 
 /// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that

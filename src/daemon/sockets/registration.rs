@@ -12,13 +12,14 @@
 //! hands over what is for the agent.
 
 use super::super::carrying::{Came, Carrying};
-use super::udp::{RECEIVE_BUFFER, UdpSocket, receive_addresses, send_from};
+use super::udp::{LONGEST, RECEIVE_BUFFER, UdpSocket, receive_addresses, send_from};
 use super::{Error, options};
 use crate::mobile_ip::{Datagram, LinkId, Via};
 use crate::net::Family;
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, sockopt};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,6 +30,8 @@ use std::task::{Context, Poll, ready};
 const PORT: u16 = 434;
 /// Whoever must know that no router was on the way looks for this one (RFC 5944 §3.6.1.1).
 const HOP_LIMIT: i32 = 255;
+/// Datagrams that one call reads or sends: of a home agent with thousands a second, each costs less than a call.
+const MOST_AT_ONCE: usize = 16;
 /// More addresses than a machine has; beyond it the oldest is closed.
 const MOST_LINKS: usize = 64;
 
@@ -41,6 +44,9 @@ pub struct RegistrationSockets {
     sockets: RefCell<Vec<Rc<Socket>>>,
     /// Which is asked first.
     turn: Cell<usize>,
+    /// What was read at once with what was received last.
+    at_hand: RefCell<VecDeque<Datagram>>,
+    buffer: RefCell<Box<[u8]>>,
     /// Who reads all of them, once there is anything to carry.
     carrying: RefCell<Option<Rc<Carrying>>>,
 }
@@ -71,6 +77,9 @@ impl RegistrationSockets {
             mark,
             sockets: RefCell::new(Vec::new()),
             turn: Cell::new(0),
+            at_hand: RefCell::default(),
+            // What nothing was ever read into takes no memory.
+            buffer: RefCell::new(vec![0; MOST_AT_ONCE * LONGEST].into()),
             carrying: RefCell::new(None),
         }
     }
@@ -101,35 +110,80 @@ impl RegistrationSockets {
         Ok(())
     }
 
-    /// Nothing leaves before [`Self::open`].
-    pub fn send(&self, datagram: &Datagram) -> Result<(), Error> {
-        let Some(routed) = self.routed() else {
+    /// Nothing leaves before [`Self::open`]. Tells of each that does not leave.
+    pub fn send(&self, datagrams: &[Datagram], mut failed: impl FnMut(Error)) {
+        let way = |datagram: &Datagram| (datagram.via, *datagram.local.ip());
+        for same_way in datagrams.chunk_by(|a, b| way(a) == way(b)) {
+            if let Err(error) = self.send_one_way(same_way, &mut failed) {
+                failed(error);
+            }
+        }
+    }
+
+    /// All by the same socket and from the same address.
+    fn send_one_way(
+        &self,
+        datagrams: &[Datagram],
+        failed: &mut impl FnMut(Error),
+    ) -> Result<(), Error> {
+        let (Some(first), Some(routed)) = (datagrams.first(), self.routed()) else {
             return Ok(());
         };
-        let socket = match datagram.via {
+        let local = *first.local.ip();
+        let socket = match first.via {
             Via::Routed => routed,
-            Via::Link(link) => self.on_link(link, *datagram.local.ip())?,
+            Via::Link(link) => self.on_link(link, local)?,
         };
-        let (local, remote) = (*datagram.local.ip(), datagram.remote);
         let fd = match &socket.end {
             End::Ours(socket) => socket.as_fd(),
             End::Carriers(fd) => fd.as_fd(),
         };
-        let parts = [IoSlice::new(&datagram.payload)];
-        send_from(fd, IpAddr::V4(local), SocketAddr::V4(remote), &parts)
+        if let [
+            Datagram {
+                remote, payload, ..
+            },
+        ] = datagrams
+        {
+            let (local, remote) = (IpAddr::V4(local), SocketAddr::V4(*remote));
+            return send_from(fd, local, remote, &[IoSlice::new(payload)]);
+        }
+        for datagrams in datagrams.chunks(MOST_AT_ONCE) {
+            let messages = datagrams.iter().map(|it| (it.remote, &it.payload[..]));
+            let messages: Vec<_> = messages.collect();
+            let mut left = &messages[..];
+            while let [_, ..] = left {
+                let (sent, outcome) = options::send_many(fd, local, left);
+                left = &left[sent..];
+                // The next one is at fault, and those behind it are not.
+                if let (Err(source), Some(((remote, _), rest))) = (outcome, left.split_first()) {
+                    let (local, remote) = (IpAddr::V4(local), SocketAddr::V4(*remote));
+                    failed(Error::Send {
+                        local,
+                        remote,
+                        source,
+                    });
+                    left = rest;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// The next datagram; `buffer` should be larger than any. The task is woken when one has come.
-    pub fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Datagram> {
+    /// The next datagram. The task is woken when one has come.
+    pub fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Datagram> {
+        if let Some(datagram) = self.at_hand.borrow_mut().pop_front() {
+            return Poll::Ready(datagram);
+        }
         if let Some(carrying) = self.carrying.borrow().clone() {
             return self.poll_heard(context, &carrying);
         }
         let sockets = self.sockets.borrow().clone();
         let first = self.turn.get();
+        let mut buffer = self.buffer.borrow_mut();
         for at in (first..sockets.len()).chain(0..first.min(sockets.len())) {
             let Socket { via, end, .. } = &*sockets[at];
             let End::Ours(socket) = end else { continue };
-            match socket.poll_receive(context, buffer) {
+            match socket.poll_receive_many(context, &mut buffer) {
                 Poll::Pending => {}
                 Poll::Ready(Err(error)) => {
                     tracing::error!(%error, port = self.port, "a socket is lost");
@@ -138,20 +192,35 @@ impl RegistrationSockets {
                 }
                 Poll::Ready(Ok(received)) => {
                     self.turn.set(at + 1);
-                    if let (SocketAddr::V4(local), SocketAddr::V4(remote)) =
-                        (received.local, received.remote)
-                    {
-                        return Poll::Ready(Datagram {
+                    let shares = buffer.chunks_exact(LONGEST).zip(received);
+                    let datagrams = shares.filter_map(|(share, received)| {
+                        let received = received?;
+                        let (SocketAddr::V4(local), SocketAddr::V4(remote)) =
+                            (received.local, received.remote)
+                        else {
+                            return None;
+                        };
+                        Some(Datagram {
                             via: *via,
                             local,
                             remote,
-                            payload: buffer[..received.len].to_vec(),
-                        });
+                            payload: share[..received.len].to_vec(),
+                        })
+                    });
+                    let mut at_hand = self.at_hand.borrow_mut();
+                    at_hand.extend(datagrams);
+                    if let Some(datagram) = at_hand.pop_front() {
+                        return Poll::Ready(datagram);
                     }
                 }
             }
         }
         Poll::Pending
+    }
+
+    /// What was read at once with what was received last, one by one.
+    pub fn at_hand(&self) -> Option<Datagram> {
+        self.at_hand.borrow_mut().pop_front()
     }
 
     fn poll_heard(&self, context: &mut Context<'_>, carrying: &Carrying) -> Poll<Datagram> {
@@ -313,13 +382,18 @@ mod tests {
     }
 
     async fn heard(sockets: &RegistrationSockets) -> Option<Datagram> {
-        let mut buffer = [0; 2000];
-        let next = poll_fn(|context| sockets.poll_receive(context, &mut buffer));
+        let next = poll_fn(|context| sockets.poll_receive(context));
         timeout(Duration::from_millis(200), next).await.ok()
     }
 
     fn loopback_link() -> LinkId {
         LinkId(nix::net::if_::if_nametoindex("lo").unwrap())
+    }
+
+    fn send(sockets: &RegistrationSockets, datagrams: &[Datagram]) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        sockets.send(datagrams, |error| outcome = Err(error));
+        outcome
     }
 
     fn datagram(via: Via, local: Ipv4Addr, remote: SocketAddrV4) -> Datagram {
@@ -342,9 +416,7 @@ mod tests {
         assert_eq!(came.via, Via::Routed);
         assert_eq!(came.local, SocketAddrV4::new(second, sockets.port));
         assert_eq!((came.remote, came.payload), (address, b"hello".to_vec()));
-        sockets
-            .send(&datagram(Via::Routed, second, address))
-            .unwrap();
+        send(&sockets, &[datagram(Via::Routed, second, address)]).unwrap();
         let (_, from) = peer.recv_from(&mut [0; 100]).unwrap();
         assert_eq!(from, (second, sockets.port).into());
     }
@@ -354,7 +426,7 @@ mod tests {
         let Some(sockets) = opened() else { return };
         let (peer, address) = peer();
         let via = Via::Link(loopback_link());
-        sockets.send(&datagram(via, LOOPBACK, address)).unwrap();
+        send(&sockets, &[datagram(via, LOOPBACK, address)]).unwrap();
         let (_, from) = peer.recv_from(&mut [0; 100]).unwrap();
         peer.send_to(b"answer", from).unwrap();
         assert_eq!(heard(&sockets).await.unwrap().via, via);
@@ -374,9 +446,7 @@ mod tests {
     async fn nothing_is_heard_or_sent_while_no_role_wants_it() {
         let sockets = RegistrationSockets::of_port(PORT, 0);
         let (_peer, address) = peer();
-        sockets
-            .send(&datagram(Via::Routed, LOOPBACK, address))
-            .unwrap();
+        send(&sockets, &[datagram(Via::Routed, LOOPBACK, address)]).unwrap();
         assert_eq!(heard(&sockets).await, None);
     }
 
@@ -385,7 +455,41 @@ mod tests {
         let Some(sockets) = opened() else { return };
         let (_peer, address) = peer();
         let gone = Via::Link(LinkId(999_999));
-        let sent = sockets.send(&datagram(gone, LOOPBACK, address));
+        let sent = send(&sockets, &[datagram(gone, LOOPBACK, address)]);
         assert!(matches!(sent, Err(Error::Send { .. })), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn many_are_read_and_sent_at_once_in_their_order_and_one_that_cannot_leave_takes_none_with_it()
+     {
+        let Some(sockets) = opened() else { return };
+        let (peer, address) = peer();
+        for number in 0..40u8 {
+            peer.send_to(&[number], (LOOPBACK, sockets.port)).unwrap();
+        }
+        let first = heard(&sockets).await.unwrap();
+        let with_it = std::iter::from_fn(|| sockets.at_hand());
+        let mut came: Vec<_> = std::iter::once(first).chain(with_it).collect();
+        assert_eq!(came.len(), MOST_AT_ONCE);
+        while let Some(datagram) = heard(&sockets).await {
+            came.push(datagram);
+        }
+        let payloads: Vec<_> = came.iter().flat_map(|it| it.payload.clone()).collect();
+        assert_eq!(payloads, (0..40).collect::<Vec<u8>>());
+        let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let answer = |number: u8| Datagram {
+            payload: vec![number],
+            remote: if number == 20 { nowhere } else { address },
+            ..datagram(Via::Routed, LOOPBACK, address)
+        };
+        let answers: Vec<_> = (0..40).map(answer).collect();
+        let mut failures = 0;
+        sockets.send(&answers, |_| failures += 1);
+        assert_eq!(failures, 1);
+        for number in (0..40).filter(|number| *number != 20) {
+            let mut octet = [0];
+            peer.recv_from(&mut octet).unwrap();
+            assert_eq!(octet, [number]);
+        }
     }
 }

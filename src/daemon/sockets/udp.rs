@@ -5,8 +5,8 @@ use crate::net::Family;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrIn, SockaddrIn6, SockaddrStorage, setsockopt, sockopt,
+    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg,
+    SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, setsockopt, sockopt,
 };
 use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, Interrupted, NetworkUnreachable};
 use std::io::{IoSlice, IoSliceMut};
@@ -18,6 +18,9 @@ use tokio::io::unix::AsyncFd;
 /// Octets, as the kernel counts them: some nine hundred probes of 1,200 octets at once. The usual
 /// buffer holds a tenth of that.
 pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
+
+/// Octets; more than any datagram has.
+pub(super) const LONGEST: usize = 1 << 16;
 
 /// What a socket is for; decides its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,10 +139,33 @@ impl UdpSocket {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<Received, Error>> {
+        let mut read = |fd: BorrowedFd<'_>| receive(fd, self.port, buffer);
+        self.poll_read(context, &mut read)
+    }
+
+    /// Reads what waits, up to one datagram for each [`LONGEST`] octets of the buffer, into such shares of it.
+    /// Otherwise as [`Self::poll_receive`].
+    pub fn poll_receive_many(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<Vec<Option<Received>>, Error>> {
+        let mut read = |fd: BorrowedFd<'_>| {
+            let received = receive_many(fd, self.port, buffer)?;
+            let any = received.iter().any(Option::is_some);
+            Ok(any.then_some(received))
+        };
+        self.poll_read(context, &mut read)
+    }
+
+    fn poll_read<T>(
+        &self,
+        context: &mut Context<'_>,
+        read: &mut dyn FnMut(BorrowedFd<'_>) -> Result<Option<T>, Errno>,
+    ) -> Poll<Result<T, Error>> {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context)).map_err(Error::Receive)?;
-            let read =
-                |fd: &AsyncFd<OwnedFd>| receive(fd.as_fd(), self.port, buffer).map_err(Into::into);
+            let read = |fd: &AsyncFd<OwnedFd>| read(fd.as_fd()).map_err(Into::into);
             match ready.try_io(read) {
                 Ok(Ok(Some(received))) => return Poll::Ready(Ok(received)),
                 Ok(Ok(None)) | Err(_) => {}
@@ -235,6 +261,29 @@ fn receive(fd: BorrowedFd<'_>, port: u16, buffer: &mut [u8]) -> Result<Option<Re
         Some(&mut control),
         MsgFlags::empty(),
     )?;
+    understood(&message, port)
+}
+
+fn receive_many(
+    fd: BorrowedFd<'_>,
+    port: u16,
+    buffer: &mut [u8],
+) -> Result<Vec<Option<Received>>, Errno> {
+    let shares = buffer.chunks_exact_mut(LONGEST);
+    let mut shares: Vec<_> = shares.map(|share| [IoSliceMut::new(share)]).collect();
+    let control = cmsg_space!(libc::in6_pktinfo, libc::sockaddr_in6, libc::c_int);
+    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(shares.len(), Some(control));
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let fd = fd.as_raw_fd();
+    let messages = socket::recvmmsg(fd, &mut headers, shares.iter_mut(), flags, None)?;
+    messages.map(|message| understood(&message, port)).collect()
+}
+
+/// `None` where the kernel did not tell its addresses, or it did not fit.
+fn understood(
+    message: &RecvMsg<'_, '_, SockaddrStorage>,
+    port: u16,
+) -> Result<Option<Received>, Errno> {
     let Some(remote) = message.address.as_ref().and_then(to_std) else {
         return Ok(None);
     };
