@@ -5,7 +5,10 @@
 //! and the next one takes over when it is withdrawn. To the writer both are an update of one
 //! object, never a deletion followed by an addition.
 
-use crate::kernel::desired::{Change, Key, Object, Policy, PolicyKey, Revision, Sa, SaKey};
+use crate::kernel::desired::{
+    Change, DecapsulationEntry, Key, Object, Policy, PolicyKey, Revision, Route, RouteKey, Sa,
+    SaKey, Way,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +41,10 @@ pub struct Wishes {
     policies: BTreeMap<PolicyKey, Vec<(Owner, Policy)>>,
     /// Everything of other kinds has one owner.
     objects: BTreeMap<Key, Object>,
+    /// Of these a home agent has one for each of its bindings, and as objects among the others each
+    /// would take five times the room.
+    routes: BTreeMap<RouteKey, Way>,
+    entries: BTreeSet<DecapsulationEntry>,
     dirty: BTreeSet<Key>,
     release: BTreeSet<PolicyKey>,
     revision: Revision,
@@ -80,7 +87,11 @@ impl Wishes {
     pub fn want(&mut self, object: Object) {
         debug_assert!(!matches!(object, Object::Policy(_)), "policies have owners");
         let key = object.key();
-        self.objects.insert(key, object);
+        match object {
+            Object::Route(route) => drop(self.routes.insert(route.key, route.way)),
+            Object::DecapsulationEntry(entry) => drop(self.entries.insert(entry)),
+            object => drop(self.objects.insert(key, object)),
+        }
         self.dirty.insert(key);
     }
 
@@ -89,7 +100,12 @@ impl Wishes {
     }
 
     pub fn withdraw(&mut self, key: &Key) {
-        if self.objects.remove(key).is_some() {
+        let was_wanted = match key {
+            Key::Route(key) => self.routes.remove(key).is_some(),
+            Key::DecapsulationEntry(entry) => self.entries.remove(entry),
+            key => self.objects.remove(key).is_some(),
+        };
+        if was_wanted {
             self.dirty.insert(*key);
         }
     }
@@ -125,7 +141,10 @@ impl Wishes {
     pub(super) fn tables(&self) -> [(&'static str, usize); 2] {
         [
             ("policies", self.policies.len()),
-            ("other-objects", self.objects.len()),
+            (
+                "other-objects",
+                self.objects.len() + self.routes.len() + self.entries.len(),
+            ),
         ]
     }
 
@@ -163,6 +182,19 @@ impl Wishes {
                     .policies
                     .get(policy)
                     .map(|w| Object::Policy(w[0].1.clone())),
+                Key::Route(key) => {
+                    let way = self.routes.get(key);
+                    way.map(|way| {
+                        Object::Route(Route {
+                            key: *key,
+                            way: *way,
+                        })
+                    })
+                }
+                Key::DecapsulationEntry(entry) => {
+                    let wanted = self.entries.contains(entry);
+                    wanted.then_some(Object::DecapsulationEntry(*entry))
+                }
                 other => self.objects.get(other).cloned(),
             };
             match wanted {

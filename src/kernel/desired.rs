@@ -4,11 +4,13 @@
 //! kernel follow. A key is the kernel's own identity of an object, so two wishes for one key are
 //! one object and never two.
 
+mod all;
 mod decapsulation;
 mod link;
 mod route;
 mod sysctl;
 
+pub use all::{Desired, Wanted};
 pub use decapsulation::DecapsulationEntry;
 pub use link::{
     AddressKey, InvalidLinkName, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Offload,
@@ -18,7 +20,6 @@ pub use route::{Encapsulation, Fragmenting, Route, RouteKey, RuleKey, Way};
 pub use sysctl::{LinkSetting, Sysctl};
 
 use crate::net::{IpNet, Secret, Selector, Spi};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -103,9 +104,6 @@ impl Object {
         }
     }
 }
-
-/// Everything wanted, as the writer holds it.
-pub type Desired = BTreeMap<Key, Object>;
 
 // --- policies -----------------------------------------------------------------------------------
 

@@ -19,7 +19,9 @@ mod step;
 
 pub use step::Step;
 
-use super::desired::{Desired, Key, Object, Policy, PolicyKey, ProxyKey, SaDirection, SaKey};
+use super::desired::{
+    Desired, Key, Object, Policy, PolicyKey, ProxyKey, SaDirection, SaKey, Wanted,
+};
 use super::observed::{
     Observed, ObservedDecapsulation, ObservedInterception, ObservedLink, ObservedPolicy,
     ObservedSa, Whose,
@@ -137,8 +139,7 @@ pub fn plan<'a>(
     }
     plan.add_policies();
     for key in release {
-        if let (Some(Object::Policy(policy)), Some(there)) =
-            (desired.get(&Key::Policy(*key)), observed.policy(key))
+        if let (Some(policy), Some(there)) = (desired.policy(key), observed.policy(key))
             && ownership::owns_policy(there)
         {
             let index = there.index;
@@ -185,9 +186,9 @@ impl<'a> Plan<'a> {
     /// on the other side takes longer than all the rest of a plan that finds nothing to do.
     fn everything(&mut self, desired: &'a Desired, observed: &'a Observed) {
         let mut there = observed.policies().peekable();
-        for object in desired.values() {
-            let Object::Policy(wanted) = object else {
-                self.wanted(object, desired, observed);
+        for wanted in desired.all() {
+            let Wanted::Other(Object::Policy(wanted)) = wanted else {
+                self.wanted(wanted, desired, observed);
                 continue;
             };
             while let Some(before) = there.next_if(|t| t.policy.key < wanted.key) {
@@ -196,19 +197,27 @@ impl<'a> Plan<'a> {
             self.wanted_policy(wanted, there.next_if(|t| t.policy.key == wanted.key));
         }
         there.for_each(|after| self.unwanted_policy(after));
-        for key in own_keys(observed).filter(|key| !desired.contains_key(key)) {
+        for key in own_keys(observed).filter(|key| !desired.contains(key)) {
             self.unwanted(key, desired, observed);
         }
     }
 
     fn key(&mut self, key: Key, desired: &'a Desired, observed: &'a Observed) {
         match desired.get(&key) {
-            Some(object) => self.wanted(object, desired, observed),
+            Some(wanted) => self.wanted(wanted, desired, observed),
             None => self.unwanted(key, desired, observed),
         }
     }
 
-    fn wanted(&mut self, object: &'a Object, desired: &'a Desired, observed: &'a Observed) {
+    fn wanted(&mut self, wanted: Wanted<'a>, desired: &'a Desired, observed: &'a Observed) {
+        match wanted {
+            Wanted::Route(route) => self.wanted_route(route, desired, observed),
+            Wanted::Entry(entry) => self.wanted_entry(entry, desired, observed),
+            Wanted::Other(object) => self.wanted_other(object, desired, observed),
+        }
+    }
+
+    fn wanted_other(&mut self, object: &'a Object, desired: &'a Desired, observed: &'a Observed) {
         match object {
             Object::Sysctl(name, value) => {
                 if observed.sysctls.get(name) != Some(value) {

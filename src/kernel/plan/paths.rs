@@ -8,7 +8,9 @@
 //! A rule that leads past our tables, into the main one, is a way.
 
 use super::{Clash, Plan, Stage, Step};
-use crate::kernel::desired::{Desired, Key, Link, LinkName, Object, Route, RouteKey, RuleKey, Way};
+use crate::kernel::desired::{
+    DecapsulationEntry, Desired, Key, Link, LinkName, Object, Route, RouteKey, RuleKey, Way,
+};
 use crate::kernel::observed::{Observed, ObservedDecapsulation, ObservedWay, Whose};
 
 impl<'a> Plan<'a> {
@@ -21,13 +23,14 @@ impl<'a> Plan<'a> {
         match object {
             Object::Link(link) => self.wanted_link(link, observed),
             Object::Address(key) => {
-                let on_ours = desired.contains_key(&Key::Link(key.link));
+                let on_ours = desired.contains(&Key::Link(key.link));
                 let is_there = observed.addresses.contains(key);
                 if on_ours && !is_there && !is_taken(key.link, desired, observed) {
                     self.push(Stage::Addresses, Step::AddAddress(*key));
                 }
             }
             Object::Route(route) => self.wanted_route(route, desired, observed),
+            Object::DecapsulationEntry(entry) => self.wanted_entry(*entry, desired, observed),
             Object::Rule(key) if !observed.rules.contains(key) => {
                 let stage = if leads_past_ours(key) {
                     Stage::Open
@@ -51,14 +54,6 @@ impl<'a> Plan<'a> {
             Object::Decapsulation if observed.decapsulation != ObservedDecapsulation::AsWritten => {
                 self.push(Stage::Prepare, Step::Judge);
             }
-            // What is refused and what is let through come in one transaction, so that nothing that
-            // is let through is refused meanwhile.
-            Object::DecapsulationEntry(entry) => {
-                let judging = desired.contains_key(&Key::Decapsulation);
-                if judging && !observed.decapsulation_entries.contains(entry) {
-                    self.push(Stage::Prepare, Step::AddEntry(*entry));
-                }
-            }
             _ => {}
         }
     }
@@ -79,7 +74,26 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn wanted_route(&mut self, route: &'a Route, desired: &'a Desired, observed: &'a Observed) {
+    /// What is refused and what is let through come in one transaction, so that nothing that is let through is
+    /// refused meanwhile.
+    pub(super) fn wanted_entry(
+        &mut self,
+        entry: DecapsulationEntry,
+        desired: &'a Desired,
+        observed: &'a Observed,
+    ) {
+        let judging = desired.contains(&Key::Decapsulation);
+        if judging && !observed.decapsulation_entries.contains(&entry) {
+            self.push(Stage::Prepare, Step::AddEntry(entry));
+        }
+    }
+
+    pub(super) fn wanted_route(
+        &mut self,
+        route: &'a Route,
+        desired: &'a Desired,
+        observed: &'a Observed,
+    ) {
         let link = route.way.link();
         if link.is_some_and(|name| is_taken(name, desired, observed)) {
             return;
@@ -136,7 +150,7 @@ impl<'a> Plan<'a> {
             }
             // Without the table they are gone with it.
             Key::DecapsulationEntry(entry)
-                if desired.contains_key(&Key::Decapsulation)
+                if desired.contains(&Key::Decapsulation)
                     && observed.decapsulation_entries.contains(&entry) =>
             {
                 let stage = if entry.protects() {
@@ -155,7 +169,7 @@ impl<'a> Plan<'a> {
 /// does not go over theirs; the clash is told once.
 fn is_taken(name: LinkName, desired: &Desired, observed: &Observed) -> bool {
     let foreign = observed.links.named(name).is_some_and(|l| !l.is_ours());
-    foreign && desired.contains_key(&Key::Link(name))
+    foreign && desired.contains(&Key::Link(name))
 }
 
 /// Packets that take it leave the table that ends for them: as a way that opens, it comes behind the policies that
@@ -182,8 +196,8 @@ fn is_way(there: &ObservedWay, wanted: &Way, observed: &Observed) -> bool {
 /// through to what lies behind, which is done last.
 fn stage_of_removal(key: &RouteKey, way: Option<ObservedWay>, desired: &Desired) -> Stage {
     let ends = way.is_some_and(|way| is_end(&way));
-    let end = desired.get(&Key::Route(key.end()));
-    let has_end = matches!(end, Some(Object::Route(route)) if route.way == Way::Unreachable);
+    let end = desired.route(&key.end());
+    let has_end = end.is_some_and(|end| end.way == Way::Unreachable);
     if has_end && !ends {
         Stage::Close
     } else {

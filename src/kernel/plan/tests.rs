@@ -189,8 +189,7 @@ fn model(own: Vec<Policy>, foreign: Vec<Policy>) -> Model {
 }
 
 fn desire(policies: Vec<Policy>) -> Desired {
-    let objects = policies.into_iter().map(Object::Policy);
-    objects.map(|object| (object.key(), object)).collect()
+    policies.into_iter().map(Object::Policy).collect()
 }
 
 fn everything<'a>(desired: &'a Desired, observed: &'a Observed) -> Plan<'a> {
@@ -235,8 +234,8 @@ proptest! {
             Clash::Policy(there) => Some(there.policy.key),
             _ => None,
         }).collect();
-        for object in desired.values() {
-            let Object::Policy(policy) = object else { continue };
+        for wanted in desired.all() {
+            let Wanted::Other(Object::Policy(policy)) = wanted else { continue };
             if !clashing.contains(&policy.key) {
                 prop_assert_eq!(&model.policies[&policy.key].policy, policy);
             }
@@ -253,7 +252,7 @@ proptest! {
         let model = model(own, Vec::new());
         let desired = desire(wanted);
         let observed = model.observed();
-        let keys: BTreeSet<Key> = desired.keys().copied()
+        let keys: BTreeSet<Key> = desired.keys()
             .chain(model.policies.keys().map(|key| Key::Policy(*key)))
             .collect();
         let some = plan(&desired, &observed, Scope::Keys(&keys.into_iter().collect::<Vec<_>>()), &BTreeSet::new());
@@ -348,7 +347,7 @@ fn a_tunnel_comes_in_as_sas_then_policies_then_the_release_of_what_waits() {
     observed.policy_is(observe(trap(wide), INDEX | 1));
     let mut desired = desire(vec![trap(wide), tunnel(exact, ownership::REQIDS.start)]);
     for sa in [sa(SaDirection::Out, 0x202), sa(SaDirection::In, 0x101)] {
-        desired.insert(Key::Sa(sa.key()), Object::Sa(Box::new(sa)));
+        desired.insert(Object::Sa(Box::new(sa)));
     }
     let release = BTreeSet::from([wide, exact]);
     let plan = plan(&desired, &observed, Scope::Everything, &release);
@@ -439,8 +438,8 @@ fn a_vanished_sa_is_reported_and_never_added_again_and_an_adopted_one_stays() {
     observed.sa_is_gone(&lost.key());
     let (key, adopted_key) = (lost.key(), adopted.key);
     let mut desired = Desired::default();
-    desired.insert(Key::Sa(key), Object::Sa(Box::new(lost)));
-    desired.insert(Key::Sa(adopted_key), Object::AdoptedSa(adopted_key));
+    desired.insert(Object::Sa(Box::new(lost)));
+    desired.insert(Object::AdoptedSa(adopted_key));
     let plan = everything(&desired, &observed);
     assert!(plan.steps.is_empty());
     assert_eq!(plan.lost, [key]);

@@ -158,7 +158,7 @@ impl Task {
     pub(super) fn put(&mut self, object: Object) {
         let key = object.key();
         self.pending.keys.push(key);
-        self.desired.insert(key, object);
+        self.desired.insert(object);
     }
 
     pub(super) fn release(&mut self, key: PolicyKey) {
@@ -174,10 +174,9 @@ impl Task {
         }
         if change.put.len() > self.desired.len() {
             // One walk along both, instead of a search for each.
-            let objects = change.put.into_iter();
-            let mut put: Desired = objects.map(|object| (object.key(), object)).collect();
+            let put: Desired = change.put.into_iter().collect();
             self.pending.keys.extend(put.keys());
-            self.desired.append(&mut put);
+            self.desired.append(put);
         } else {
             for object in change.put {
                 self.put(object);

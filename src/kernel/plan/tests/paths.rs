@@ -82,8 +82,7 @@ fn address() -> AddressKey {
 }
 
 fn desire(objects: Vec<Object>) -> Desired {
-    let keyed = objects.into_iter().map(|object| (object.key(), object));
-    keyed.collect()
+    objects.into_iter().collect()
 }
 
 /// A home address with its table; the way is what changes.
@@ -179,7 +178,7 @@ fn a_switch_replaces_the_way_when_its_tunnel_is_protected_and_a_blocked_one_is_c
     }
     let mut desired = desire(home(Some(tunnel("203.0.113.10"))));
     let policy = tunnel_policy();
-    desired.insert(Key::Policy(policy.key), Object::Policy(policy));
+    desired.insert(Object::Policy(policy));
     let switch = everything(&desired, &observed);
     assert_eq!(
         text(&switch)[1..],

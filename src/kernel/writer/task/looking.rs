@@ -1,7 +1,7 @@
 //! What the kernel holds: listed where it has no events or they were missed, and otherwise heard.
 
 use super::Task;
-use crate::kernel::desired::{Key, Object, PolicyKey, Sysctl};
+use crate::kernel::desired::{Key, PolicyKey, Sysctl};
 use crate::kernel::events::KernelEvent;
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::ownership;
@@ -36,7 +36,7 @@ impl Task {
         }
         for key in looks.gone {
             self.observed.routes.remove(&key);
-            if self.desired.contains_key(&Key::Route(key)) {
+            if self.desired.contains(&Key::Route(key)) {
                 self.pending.keys.push(Key::Route(key));
             }
         }
@@ -70,11 +70,7 @@ impl Task {
 
     fn look_at_sysctls(&mut self) {
         self.observed.altered = self.remembered.sysctls().collect();
-        let wanted = self.desired.range(..Key::Link(Sysctl::EVERY_LINK));
-        let wanted = wanted.filter_map(|(key, _)| match key {
-            Key::Sysctl(name) => Some(*name),
-            _ => None,
-        });
+        let wanted = self.desired.sysctls();
         let all: BTreeSet<_> = wanted
             .chain(Sysctl::OF_THE_HOST)
             .chain(self.observed.altered.iter().copied())
@@ -90,15 +86,15 @@ impl Task {
             match seen {
                 Seen::Policy(policy) => {
                     let key = policy.policy.key;
-                    let wanted = self.desired.get(&Key::Policy(key));
-                    let differs = matches!(wanted, Some(Object::Policy(p)) if !policy.is(p));
+                    let wanted = self.desired.policy(&key);
+                    let differs = wanted.is_some_and(|wanted| !policy.is(wanted));
                     if by == By::Others && differs {
                         self.disturbed(key);
                     }
                     self.observed.policy_is(policy);
                 }
                 Seen::PolicyGone(key) => {
-                    if by == By::Others && self.desired.contains_key(&Key::Policy(key)) {
+                    if by == By::Others && self.desired.contains(&Key::Policy(key)) {
                         self.disturbed(key);
                     }
                     self.observed.policy_is_gone(&key);
@@ -108,7 +104,7 @@ impl Task {
                 Seen::SaGone(key) => {
                     let was_ours = self.observed.sa(&key).is_some();
                     self.observed.sa_is_gone(&key);
-                    if !self.desired.contains_key(&Key::Sa(key)) {
+                    if !self.desired.contains(&Key::Sa(key)) {
                         self.observed.forget(&key);
                     } else if by == By::Others && was_ours {
                         self.report(Report::Event(KernelEvent::SaLost { key }));
@@ -126,9 +122,8 @@ impl Task {
     /// its lifetime is for.
     fn policy_expired(&mut self, key: PolicyKey) {
         self.observed.policy_is_gone(&key);
-        let wanted = self.desired.get(&Key::Policy(key));
-        match wanted {
-            Some(Object::Policy(policy)) if policy.lifetime.is_some() => {
+        match self.desired.policy(&key) {
+            Some(policy) if policy.lifetime.is_some() => {
                 self.desired.remove(&Key::Policy(key));
                 self.report(Report::Event(KernelEvent::PolicyExpired { key }));
             }

@@ -5,7 +5,9 @@
 //! then.
 
 use super::Task;
-use crate::kernel::desired::{AddressKey, Key, LinkName, NeighbourKey, Object, ProxyKey, RouteKey};
+use crate::kernel::desired::{
+    AddressKey, Key, LinkName, NeighbourKey, Object, ProxyKey, RouteKey, Wanted,
+};
 use crate::kernel::netlink::address::AddressAt;
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::nftables::{self, Happened};
@@ -160,19 +162,18 @@ impl Task {
         self.pending
             .keys
             .extend([Key::Interception, Key::Decapsulation]);
-        let wanted = self.desired.range(Key::Decapsulation..);
-        let entries = wanted.map(|(key, _)| *key);
-        let missing = entries.filter(|key| match key {
-            Key::DecapsulationEntry(entry) => !self.observed.decapsulation_entries.contains(entry),
-            _ => false,
-        });
-        self.pending.keys.extend(missing);
+        let there = &self.observed.decapsulation_entries;
+        let missing = self.desired.entries();
+        let missing = missing.filter(|entry| !there.contains(entry));
+        self.pending
+            .keys
+            .extend(missing.map(Key::DecapsulationEntry));
         Ok(())
     }
 
     /// What is wanted is put right, where it was not we who took it out.
     fn missed(&mut self, by: By, key: Key) {
-        if by == By::Others && self.desired.contains_key(&key) {
+        if by == By::Others && self.desired.contains(&key) {
             self.pending.keys.push(key);
         }
     }
@@ -311,14 +312,16 @@ impl Task {
 
     /// The name means another link than before, or none.
     fn reconsider_all_over(&mut self, name: LinkName) {
-        let over = |object: &Object| match object {
-            Object::Route(route) => route.way.link() == Some(name),
-            Object::Address(key) => key.link == name,
-            Object::Proxy(key) => key.link == name,
-            Object::Neighbour(neighbour) => neighbour.key.link == name,
+        let over = |wanted: &Wanted<'_>| match wanted {
+            Wanted::Route(route) => route.way.link() == Some(name),
+            Wanted::Other(Object::Address(key)) => key.link == name,
+            Wanted::Other(Object::Proxy(key)) => key.link == name,
+            Wanted::Other(Object::Neighbour(neighbour)) => neighbour.key.link == name,
             _ => false,
         };
-        let concerned = self.desired.iter().filter(|(_, object)| over(object));
-        self.pending.keys.extend(concerned.map(|(key, _)| *key));
+        let concerned = self.desired.all().filter(over);
+        self.pending
+            .keys
+            .extend(concerned.map(|wanted| wanted.key()));
     }
 }
