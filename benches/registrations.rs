@@ -3,6 +3,7 @@
 //! `cargo bench --bench registrations`. Needs no root.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xfrm_agent::mobile_ip::home_agent::HomeAgent;
 use xfrm_agent::mobile_ip::home_agent::effects::{Effect, Input};
@@ -54,7 +55,7 @@ fn settings(count: u32, algorithm: Algorithm) -> Settings {
         address: AGENT,
         home_network: "10.16.0.0/12".parse().expect("a prefix"),
         home_link: xfrm_agent::mobile_ip::home_agent::settings::HomeLink::Virtual,
-        mobile_nodes: (0..count).map(node).collect(),
+        mobile_nodes: (0..count).map(node).map(Arc::new).collect(),
         foreign_agents: Vec::new(),
         pool: None,
         trusted: Vec::new(),

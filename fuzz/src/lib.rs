@@ -5,6 +5,7 @@
 //! corpus and a few thousand mutations of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xfrm_agent::agent::Agent;
 use xfrm_agent::agent::effect::{Effect, Routes};
@@ -561,13 +562,13 @@ fn home_agent_settings() -> home_agent::settings::Settings {
         address: HOME_AGENT,
         home_network: "10.20.0.0/16".parse().expect("a prefix"),
         home_link: home_agent::settings::HomeLink::Virtual,
-        mobile_nodes: vec![home_agent::settings::MobileNode {
+        mobile_nodes: vec![Arc::new(home_agent::settings::MobileNode {
             home: Some(HOME),
             nai: None,
             security: vec![association()],
             networks: Vec::new(),
             networks6: Vec::new(),
-        }],
+        })],
         foreign_agents: Vec::new(),
         pool: None,
         trusted: Vec::new(),

@@ -75,7 +75,8 @@ impl Difference {
         let mobile_nodes = |settings: &Settings| {
             let agents = settings.home_agent.iter();
             let all = agents.flat_map(|agent| &agent.protocol.mobile_nodes);
-            let named = all.filter_map(|node| Some((node.home?.to_string(), node.clone())));
+            let named =
+                all.filter_map(|node| Some((node.home?.to_string(), node.as_ref().clone())));
             named.collect::<BTreeMap<_, _>>()
         };
         let (a, b) = (&old.agent, &new.agent);

@@ -16,6 +16,7 @@ use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -54,7 +55,7 @@ pub(super) fn read(
     let foreign_agents =
         foreign_agents.map(|(address, security)| ForeignAgent { address, security });
     settings.protocol.foreign_agents = foreign_agents.collect();
-    settings.protocol.mobile_nodes = nodes.into_iter().map(|(node, _)| node).collect();
+    settings.protocol.mobile_nodes = nodes.into_iter().map(|(node, _)| Arc::new(node)).collect();
     Some(settings)
 }
 

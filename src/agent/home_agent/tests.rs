@@ -19,6 +19,7 @@ use crate::mobile_ip::wire::{
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Secret;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
@@ -63,7 +64,7 @@ fn settings(link: Option<LinkName>, nodes: Vec<MobileNode>) -> Settings {
                 address: AGENT,
                 home_network: "198.51.100.0/24".parse().unwrap(),
                 home_link,
-                mobile_nodes: nodes,
+                mobile_nodes: nodes.into_iter().map(Arc::new).collect(),
                 foreign_agents: Vec::new(),
                 pool: None,
                 trusted: Vec::new(),

@@ -27,6 +27,7 @@ use crate::net::random::Seeded;
 use crate::presence::Timestamp;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Level;
 
@@ -60,13 +61,13 @@ fn serving() -> Serving {
         address: S_HA,
         home_network: "10.20.0.0/24".parse().unwrap(),
         home_link: HomeLink::Virtual,
-        mobile_nodes: vec![MobileNode {
+        mobile_nodes: vec![Arc::new(MobileNode {
             home: Some(S),
             nai: None,
             security: vec![agreement().association],
             networks: Vec::new(),
             networks6: Vec::new(),
-        }],
+        })],
         foreign_agents: Vec::new(),
         pool: None,
         trusted: Vec::new(),

@@ -9,6 +9,7 @@ use crate::mobile_ip::wire::Identification;
 use crate::net::Ipv4Net;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Which mobile node: its place in the settings.
@@ -17,7 +18,7 @@ pub(super) struct NodeId(u32);
 
 #[derive(Debug)]
 pub(super) struct Node {
-    pub config: MobileNode,
+    pub config: Arc<MobileNode>,
     /// Its own, or that of the pool while it has one.
     pub home: Option<Ipv4Addr>,
     pub guard: Guard,
@@ -85,7 +86,7 @@ impl Nodes {
                 guard: Guard::new(config.protection()),
                 bindings: Vec::new(),
                 rate: Rate::new(now),
-                config: config.clone(),
+                config: Arc::clone(config),
             });
         }
         nodes

@@ -4,6 +4,7 @@ use crate::mobile_ip::security::{ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Ipv4Net, Ipv6Net};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -11,7 +12,8 @@ pub struct Settings {
     pub address: Ipv4Addr,
     pub home_network: Ipv4Net,
     pub home_link: HomeLink,
-    pub mobile_nodes: Vec<MobileNode>,
+    /// Shared by whoever has these settings: there may be a hundred thousand.
+    pub mobile_nodes: Vec<Arc<MobileNode>>,
     pub foreign_agents: Vec<ForeignAgent>,
     /// Addresses for mobile nodes that have none of their own; `None` gives none away.
     pub pool: Option<Ipv4Net>,

@@ -17,6 +17,7 @@ use crate::net::Secret;
 use crate::net::random::Seeded;
 use proptest::prelude::*;
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
 const HA: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
@@ -40,20 +41,20 @@ fn settings() -> Settings {
         home_network: "10.20.0.0/16".parse().unwrap(),
         home_link: HomeLink::Virtual,
         mobile_nodes: vec![
-            MobileNode {
+            Arc::new(MobileNode {
                 home: Some(S),
                 nai: None,
                 security: vec![key(256)],
                 networks: vec!["10.22.0.0/24".parse().unwrap()],
                 networks6: Vec::new(),
-            },
-            MobileNode {
+            }),
+            Arc::new(MobileNode {
                 home: None,
                 nai: Some(b"u@b.c".to_vec()),
                 security: vec![key(300)],
                 networks: Vec::new(),
                 networks6: Vec::new(),
-            },
+            }),
         ],
         foreign_agents: vec![ForeignAgent {
             address: FA,
@@ -303,7 +304,7 @@ fn each_denial_has_the_code_of_the_standard() {
     assert_eq!(reply.code, Code::HA_REVERSE_TUNNEL_MANDATORY);
     let full = |s: &mut Settings| s.limits.bindings = 0;
     assert_eq!(with(full).ask(|_| {}).code, Code::HA_RESOURCES);
-    let no_router = |s: &mut Settings| s.mobile_nodes[0].networks.clear();
+    let no_router = |s: &mut Settings| Arc::make_mut(&mut s.mobile_nodes[0]).networks.clear();
     let reply = with(no_router).ask(|request| {
         let (prefix, prefix_len) = (Ipv4Addr::new(10, 22, 0, 0), 24);
         request
@@ -375,7 +376,9 @@ fn strangers_and_the_unsigned_get_silence_and_forgers_a_signed_131() {
 #[test]
 fn a_replay_gets_133_with_our_time_and_changes_nothing() {
     let mut settings = settings();
-    settings.mobile_nodes[0].networks.clear();
+    Arc::make_mut(&mut settings.mobile_nodes[0])
+        .networks
+        .clear();
     let mut scene = Scene::new(settings);
     let first = scene.request();
     assert_eq!(scene.from(X, signed(&first)).unwrap().code, Code::ACCEPTED);
@@ -405,7 +408,7 @@ fn a_replay_gets_133_with_our_time_and_changes_nothing() {
 #[test]
 fn nonces_are_handed_out_and_work_once() {
     let mut settings = settings();
-    settings.mobile_nodes[0].security[0].replay = ReplayProtection::Nonces;
+    Arc::make_mut(&mut settings.mobile_nodes[0]).security[0].replay = ReplayProtection::Nonces;
     let mut scene = Scene::new(settings);
     assert_eq!(scene.ask(|_| {}).code, Code::HA_IDENTIFICATION);
     let second = scene.request();
