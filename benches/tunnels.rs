@@ -5,14 +5,18 @@
 //! beside a bare tunnel device. As root, with iperf3 and ethtool. Two network namespaces with a
 //! cable between them, one TCP connection, the two tunnels in turns.
 
+#[path = "common/host.rs"]
+mod host;
 #[path = "common/machine.rs"]
 mod machine;
+#[path = "common/spread.rs"]
+mod spread;
 
+use host::{Host, command, ip};
 use machine::{machine, output, read};
-use nix::sched::{CloneFlags, unshare};
+use spread::Spread;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
@@ -143,38 +147,13 @@ struct Row {
     cost: Spread,
 }
 
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
 impl Row {
     fn of(measured: &[Measured]) -> Self {
-        let spread = |of: fn(&Measured) -> f64| {
-            let mut all: Vec<_> = measured.iter().map(of).collect();
-            all.sort_by(f64::total_cmp);
-            Spread {
-                median: all[all.len() / 2],
-                least: all[0],
-                most: all[all.len() - 1],
-            }
-        };
+        let spread = |of: fn(&Measured) -> f64| Spread::of(measured.iter().map(of));
         Self {
             speed: spread(|m| m.gigabits_per_second),
             cost: spread(|m| m.seconds_per_gigabit),
         }
-    }
-}
-
-impl Spread {
-    fn show(&self, digits: usize) -> String {
-        let Self {
-            median,
-            least,
-            most,
-        } = self;
-        format!("{median:.digits$} ({least:.digits$} - {most:.digits$})")
     }
 }
 
@@ -239,36 +218,6 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
     Measured {
         gigabits_per_second: number("bits_per_second").expect("as the octets") / 1e9,
         seconds_per_gigabit: busy / (bits / 1e9),
-    }
-}
-
-/// A thread in a network namespace of its own, which ends with it.
-struct Host {
-    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
-    thread: nix::unistd::Pid,
-}
-
-impl Host {
-    fn new() -> Self {
-        let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (told, thread) = mpsc::channel();
-        std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
-            ip("link set lo up");
-            told.send(nix::unistd::gettid()).expect("it waits");
-            for job in queue {
-                job();
-            }
-        });
-        let thread = thread.recv().expect("a thread");
-        Self { jobs, thread }
-    }
-
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = mpsc::channel();
-        let job = Box::new(move || done.send(job()).expect("it waits"));
-        self.jobs.send(job).expect("the host lives");
-        result.recv().expect("the job ends")
     }
 }
 
@@ -421,19 +370,6 @@ fn encapsulate(own: Ipv4Addr, other: Ipv4Addr, inner: Ipv4Addr, far: Ipv4Addr) -
         }
     }
     End::Writer((writer, reports, directory))
-}
-
-fn ip(arguments: &str) {
-    command("ip", arguments);
-}
-
-fn command(program: &str, arguments: &str) {
-    let output = Command::new(program)
-        .args(arguments.split_whitespace())
-        .output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments}: {said}");
 }
 
 fn iperf(arguments: &str) -> std::process::Child {

@@ -191,3 +191,6 @@ table inet probe {
 }
 END
 }
+
+# Whether it has tunnels of IP in IP whose ends come from routes.
+has_ip_in_ip() { unshare --net ip link add probe type ipip external 2>/dev/null; }

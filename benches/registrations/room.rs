@@ -1,45 +1,36 @@
-//! How many registrations a second the home agent's room takes, by the number of its bindings.
-//!
-//! `cargo bench --bench registrations`. Needs no root.
+//! The protocol room alone, on one thread.
 
+use super::spread::Spread;
+use super::{AGENT, home, security};
+use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xfrm_agent::mobile_ip::home_agent::HomeAgent;
 use xfrm_agent::mobile_ip::home_agent::effects::{Effect, Input};
 use xfrm_agent::mobile_ip::home_agent::settings::{
-    Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
+    HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
 };
 use xfrm_agent::mobile_ip::replay::Clock;
-use xfrm_agent::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
+use xfrm_agent::mobile_ip::security::Algorithm;
 use xfrm_agent::mobile_ip::wire::{AuthenticationKind, Flags, RegistrationRequest};
 use xfrm_agent::mobile_ip::{Datagram, Via};
-use xfrm_agent::net::Secret;
 use xfrm_agent::net::random::Seeded;
 
-const AGENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const UNIX: Duration = Duration::from_secs(1_800_000_000);
 
-fn main() {
-    println!("| bindings | algorithm | first, a second | refresh, a second | memory each |");
-    println!("| --- | --- | --- | --- | --- |");
+pub fn measure(counts: &[u32], rounds: usize) {
+    println!("{rounds} rounds; median (least - most); a second of the thread's processor time\n");
+    println!("| bindings | algorithm | first, a second | renewed, a second |");
+    println!("| --- | --- | --- | --- |");
     for algorithm in [Algorithm::HmacMd5, Algorithm::HmacSha256] {
-        for count in [1_000, 10_000, 100_000] {
-            measure(count, algorithm);
+        for count in counts {
+            let measured = (0..rounds).map(|_| round(*count, algorithm));
+            let (first, renewed): (Vec<_>, Vec<_>) = measured.unzip();
+            let (first, renewed) = (Spread::of(first), Spread::of(renewed));
+            let (first, renewed) = (first.show(0), renewed.show(0));
+            println!("| {count} | {algorithm:?} | {first} | {renewed} |");
         }
-    }
-}
-
-fn home(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a10_0000 + n)
-}
-
-fn security(algorithm: Algorithm) -> SecurityAssociation {
-    SecurityAssociation {
-        spi: 256,
-        algorithm,
-        key: Secret::from(&b"0123456789abcdef0123456789abcdef"[..]),
-        replay: ReplayProtection::default(),
     }
 }
 
@@ -53,8 +44,8 @@ fn settings(count: u32, algorithm: Algorithm) -> Settings {
     };
     Settings {
         address: AGENT,
-        home_network: "10.16.0.0/12".parse().expect("a prefix"),
-        home_link: xfrm_agent::mobile_ip::home_agent::settings::HomeLink::Virtual,
+        home_network: "10.64.0.0/10".parse().expect("a prefix"),
+        home_link: HomeLink::Virtual,
         mobile_nodes: (0..count).map(node).map(Arc::new).collect(),
         foreign_agents: Vec::new(),
         pool: None,
@@ -73,12 +64,13 @@ fn settings(count: u32, algorithm: Algorithm) -> Settings {
 fn requests(now: Instant, clock: &Clock, count: u32, algorithm: Algorithm) -> Vec<Datagram> {
     let security = security(algorithm);
     let request = |n| {
+        let care_of = Ipv4Addr::from(0x6440_0000 + n);
         let mut payload = RegistrationRequest {
             flags: Flags::DECAPSULATION | Flags::REVERSE_TUNNEL,
             lifetime: 300,
             home: home(n),
             home_agent: AGENT,
-            care_of: Ipv4Addr::from(0xc000_0000 + n),
+            care_of,
             identification: clock.timestamp(now).into(),
             extensions: Vec::new(),
         }
@@ -87,26 +79,24 @@ fn requests(now: Instant, clock: &Clock, count: u32, algorithm: Algorithm) -> Ve
         Datagram {
             via: Via::Routed,
             local: SocketAddrV4::new(AGENT, 434),
-            remote: SocketAddrV4::new(Ipv4Addr::from(0xc000_0000 + n), 434),
+            remote: SocketAddrV4::new(care_of, 434),
             payload,
         }
     };
     (0..count).map(request).collect()
 }
 
-fn measure(count: u32, algorithm: Algorithm) {
+/// A second: of first registrations, and of their renewals.
+fn round(count: u32, algorithm: Algorithm) -> (f64, f64) {
     let start = Instant::now();
     let clock = Clock::new(start, UNIX);
-    let before = resident();
-    let random = Box::new(Seeded(1));
     let settings = settings(count, algorithm);
+    let random = Box::new(Seeded(1));
     let mut agent = HomeAgent::new(start, clock, settings, Vec::new(), random);
-    let mut each = Vec::new();
-    let mut used = 0;
-    for round in 0..2 {
-        let now = start + Duration::from_secs(round);
+    let mut pass = |seconds| {
+        let now = start + Duration::from_secs(seconds);
         let requests = requests(now, &clock, count, algorithm);
-        let begin = Instant::now();
+        let began = processor_time();
         let mut sent = 0;
         for request in requests {
             agent.handle(now, Input::Datagram(request));
@@ -114,23 +104,17 @@ fn measure(count: u32, algorithm: Algorithm) {
                 sent += u32::from(matches!(effect, Effect::Send(_)));
             }
         }
-        each.push(f64::from(count) / begin.elapsed().as_secs_f64());
+        let took = processor_time().saturating_sub(began);
         assert_eq!(sent, count);
-        used = resident().saturating_sub(before);
-    }
+        f64::from(count) / took.as_secs_f64()
+    };
+    let both = (pass(0), pass(1));
     assert_eq!(agent.view(start).count(), count as usize);
-    println!(
-        "| {count} | {algorithm:?} | {:.0} | {:.0} | {} octets |",
-        each[0],
-        each[1],
-        used * 1024 / u64::from(count)
-    );
+    both
 }
 
-/// KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
-    kib.unwrap_or_default()
+/// Of this thread: what others do with the processor does not count.
+fn processor_time() -> Duration {
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+    clock_gettime(clock).expect("every thread has one").into()
 }
