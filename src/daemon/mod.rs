@@ -7,6 +7,7 @@ mod commands;
 mod control;
 mod datagrams;
 mod events;
+mod heap;
 mod keeper;
 mod logging;
 mod memory;

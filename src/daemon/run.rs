@@ -15,6 +15,7 @@ use super::commands::Commands;
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events::{self, Link};
+use super::heap;
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::networks::Networks;
@@ -98,6 +99,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// Runs the agent with this configuration file until a signal ends it.
 pub fn run(path: &Path) -> Result<(), Error> {
     let loaded = config::load(path)?;
+    heap::give_back();
     logging::start(loaded.daemon.log_level);
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", config::listed(path, &loaded.warnings));
@@ -473,6 +475,7 @@ impl Daemon {
             NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Reloading),
         ]);
         let (response, new) = reloaded(&self.path, &self.loaded, config::load(&self.path));
+        heap::give_back();
         match new {
             Some(new) => {
                 let settings = Box::new(new.agent.clone());
