@@ -157,6 +157,18 @@ sleep 0.5
 [[ $(mobile 103 '.registrations[] | .care_of') == "$care_of" ]] || fail "without an address: $(agent 103 mobility)"
 reached_both_ways
 
+# A home agent that is not there: the mobile node hears so from the agent, which hears it from ICMP, and asks again.
+stop_agent 102o KILL || true
+unplug 103
+capture 109 to-x3 "$mobility_trace/unreachable.pcap"
+move 103 x3
+told_unreachable() { tshark -n -r "$mobility_trace/unreachable.pcap" -Y 'mip.type == 3 && mip.code == 82' 2>/dev/null | has .; }
+eventually 10 told_unreachable || fail "nobody said that the home agent is not there: $(all_logs)"
+stop_capture 109 to-x3
+start_agent 102o
+eventually 20 is_visiting || fail "not registered when the home agent is back: $(agent 103 mobility; all_logs)"
+reached_both_ways
+
 # A stranger was there first, is louder, and offers everything; another one talks nonsense. Nobody has a key with them.
 unplug 103
 start_process 666 stranger "${repository:?}/tests/mobile_ip/advertiser.py" 203.0.112.66 --every 0.05 --count 400 --noise

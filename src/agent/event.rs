@@ -75,6 +75,8 @@ pub enum Event {
     },
     /// A datagram on port 434, where the settings have a role of Mobile IP.
     Registration(mobile_ip::Datagram),
+    /// An ICMP error for what has left from port 434 to port 434, where the settings have a foreign agent.
+    Undelivered(Undelivered),
     /// What mobility agents, and those who look for them, say on a link.
     OnLink(Overheard),
     /// What the store has kept of our own home agent, and the time since 1970. Once, where the
@@ -170,4 +172,14 @@ pub enum Command {
     Bindings,
     /// Withdraw those of this home address (RFC 3543).
     Revoke(Ipv4Addr),
+}
+
+/// What ICMP says of a datagram between two addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    pub local: Ipv4Addr,
+    pub remote: Ipv4Addr,
+    /// Of ICMP.
+    pub kind: u8,
+    pub code: u8,
 }

@@ -261,6 +261,7 @@ impl Agent {
             Event::Stored(kept) => self.stored(now, *kept),
             Event::Networks(known) => self.networks_known(known),
             Event::Registration(datagram) => self.registration(now, datagram),
+            Event::Undelivered(error) => self.foreign_agent_undelivered(now, error),
             Event::OnLink(overheard) => self.overheard(now, overheard),
             Event::Bindings { unix, kept } => self.start_home_agent(now, unix, kept),
             Event::BindingsKept { number } => self.bindings_kept(number),

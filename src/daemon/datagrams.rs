@@ -1,7 +1,7 @@
 //! The agent's sockets, read by its own loop: a reply leaves before it is asked whether more has
 //! come, and no task has to be woken for it.
 
-use super::sockets::{OnLinkSockets, Received, RegistrationSockets, UdpSocket};
+use super::sockets::{ErrorSocket, OnLinkSockets, Received, RegistrationSockets, UdpSocket};
 use crate::agent::event::Event;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -29,6 +29,8 @@ pub(super) struct Datagrams {
     sockets: VecDeque<(Source, Rc<UdpSocket>)>,
     registration: Rc<RegistrationSockets>,
     on_link: Rc<OnLinkSockets>,
+    /// Of a foreign agent.
+    errors: Option<ErrorSocket>,
     /// Whether those of registrations are asked before the others.
     registration_first: bool,
     buffer: Box<[u8]>,
@@ -39,11 +41,13 @@ impl Datagrams {
         sockets: impl IntoIterator<Item = (Source, Rc<UdpSocket>)>,
         registration: Rc<RegistrationSockets>,
         on_link: Rc<OnLinkSockets>,
+        errors: Option<ErrorSocket>,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().collect(),
             registration,
             on_link,
+            errors,
             registration_first: false,
             buffer: vec![0; BUFFER].into(),
         }
@@ -79,8 +83,20 @@ impl Datagrams {
         if let Poll::Ready(datagram) = self.registration.poll_receive(context) {
             return Some(Event::Registration(datagram));
         }
-        match self.on_link.poll_receive(context, &mut self.buffer) {
-            Poll::Ready(overheard) => Some(Event::OnLink(overheard)),
+        if let Poll::Ready(overheard) = self.on_link.poll_receive(context, &mut self.buffer) {
+            return Some(Event::OnLink(overheard));
+        }
+        match self
+            .errors
+            .as_ref()?
+            .poll_receive(context, &mut self.buffer)
+        {
+            Poll::Ready(Ok(error)) => Some(Event::Undelivered(error)),
+            Poll::Ready(Err(error)) => {
+                tracing::warn!(%error, "ICMP errors are not heard any more");
+                self.errors = None;
+                None
+            }
             Poll::Pending => None,
         }
     }
@@ -170,7 +186,7 @@ mod tests {
     fn reading(sockets: &[(Rc<UdpSocket>, Sender); 2]) -> Datagrams {
         let registration = Rc::new(RegistrationSockets::new(0));
         let sockets = sockets.each_ref().map(|(s, _)| (Source::Ike, s.clone()));
-        Datagrams::new(sockets, registration, Rc::default())
+        Datagrams::new(sockets, registration, Rc::default(), None)
     }
 
     /// What comes next, if it is there.

@@ -19,7 +19,7 @@ use super::heap;
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::networks::Networks;
-use super::sockets;
+use super::sockets::{self, ErrorSocket};
 use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
@@ -649,10 +649,16 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING);
     let (lines, _) = broadcast::channel(server::EVENTS_KEPT);
     tokio::task::spawn_local(server::serve(listener, calls_sender, lines.clone()));
+    let relays = loaded.agent.foreign_agent.is_some();
+    let errors = relays.then(ErrorSocket::open).transpose();
+    let errors = errors.map_err(|source| Error::Start {
+        what: "hear ICMP errors, which need CAP_NET_RAW,",
+        source,
+    })?;
     let inputs = Inputs {
         monitor,
         proof,
-        datagrams: sockets.datagrams(),
+        datagrams: sockets.datagrams(errors),
         kept,
         told,
         calls,

@@ -3,7 +3,7 @@
 use super::carrying::Carrying;
 use super::datagrams::{Datagrams, NON_ESP_MARKER, Source};
 use super::sockets::{
-    self, Datagram, OnLinkSockets, Purpose, RawSockets, RegistrationSockets, UdpSocket,
+    self, Datagram, ErrorSocket, OnLinkSockets, Purpose, RawSockets, RegistrationSockets, UdpSocket,
 };
 use crate::agent::effect::Routes;
 use crate::agent::on_link::Frame;
@@ -47,8 +47,8 @@ impl Sockets {
         self.registration.open()
     }
 
-    /// To be read, by one reader.
-    pub(super) fn datagrams(&self) -> Datagrams {
+    /// To be read, by one reader. `errors` has what ICMP says of requests that were passed on.
+    pub(super) fn datagrams(&self, errors: Option<ErrorSocket>) -> Datagrams {
         let kinds = [
             (Source::Ike, &self.ike),
             (Source::NatTraversal, &self.nat_traversal),
@@ -60,7 +60,7 @@ impl Sockets {
         };
         let registration = self.registration.clone();
         let sockets = kinds.into_iter().flat_map(of_kind);
-        Datagrams::new(sockets, registration, self.on_link.clone())
+        Datagrams::new(sockets, registration, self.on_link.clone(), errors)
     }
 
     pub(super) fn send_as(

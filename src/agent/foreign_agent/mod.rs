@@ -16,11 +16,12 @@ mod tests;
 
 use super::Agent;
 use super::effect::Effect;
+use super::event::Undelivered;
 use super::on_link::{Frame, Payload, Receiver};
 use super::wishes::Wishes;
 use crate::kernel::desired::{Key, Object};
 use crate::mobile_ip::foreign_agent::{
-    Effect as RoomEffect, ForeignAgent, Input, Visit, VisitorKey,
+    Effect as RoomEffect, ForeignAgent, Input, Unreachable, Visit, VisitorKey,
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
@@ -208,6 +209,19 @@ impl Agent {
             foreign
                 .room
                 .handle(now, Input::Datagram { datagram, ttl, mac });
+        }
+    }
+
+    /// Of a request that was passed on, maybe.
+    pub(super) fn foreign_agent_undelivered(&mut self, now: Instant, error: Undelivered) {
+        if let Some(foreign) = &mut self.foreign
+            && error.local == foreign.settings.protocol.care_of
+            && let Some(what) = Unreachable::of_icmp(error.kind, error.code)
+        {
+            let home_agent = error.remote;
+            foreign
+                .room
+                .handle(now, Input::Unreachable { home_agent, what });
         }
     }
 

@@ -3,7 +3,7 @@
 use super::settings::{ForeignAgentSettings, LINK, Tables};
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply};
-use crate::agent::event::{Command, Event, Token};
+use crate::agent::event::{Command, Event, Token, Undelivered};
 use crate::agent::on_link::{Frame, Overheard, Packet, Payload, Receiver};
 use crate::agent::settings::Settings;
 use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
@@ -393,4 +393,35 @@ fn who_asks_for_an_agent_gets_an_advertisement_of_its_own() {
     assert_eq!(status.counters.get("discovery-malformed"), Some(&1));
     assert_eq!(status.counters.get("discovery-ignored"), Some(&1));
     assert_eq!(status.foreign_agent.expect("one").visitors, 0);
+}
+
+#[test]
+fn who_cannot_be_reached_is_told_at_once_and_errors_for_others_change_nothing() {
+    let unreachable = |local, remote, kind, code| {
+        let error = Undelivered {
+            local,
+            remote,
+            kind,
+            code,
+        };
+        let mut scene = Scene::new();
+        scene.ask(HOME, AGENT, Flags::NONE, &[]);
+        let before = scene.frames.len();
+        scene.hand(Event::Undelivered(error));
+        let said: Vec<u8> = scene.frames[before..]
+            .iter()
+            .filter_map(|frame| match &frame.payload {
+                Payload::Udp { payload, .. } => payload.get(1).copied(),
+                Payload::Icmp(_) => None,
+            })
+            .collect();
+        said
+    };
+    for (kind, code, told) in [(3, 0, 80), (3, 1, 81), (3, 3, 82), (3, 13, 88), (11, 0, 88)] {
+        assert_eq!(unreachable(CARE_OF, HOME_AGENT, kind, code), [told]);
+    }
+    // Too long a packet, somebody else's home agent, and nothing of ours.
+    assert!(unreachable(CARE_OF, HOME_AGENT, 3, 4).is_empty());
+    assert!(unreachable(CARE_OF, OTHER, 3, 1).is_empty());
+    assert!(unreachable(AGENT, HOME_AGENT, 3, 1).is_empty());
 }

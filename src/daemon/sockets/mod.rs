@@ -2,6 +2,7 @@
 //! whose registrations go where the routing table leads.
 
 mod arp;
+mod errors;
 mod on_link;
 mod options;
 mod raw;
@@ -9,6 +10,7 @@ mod registration;
 mod udp;
 
 pub use arp::announce;
+pub use errors::ErrorSocket;
 pub use on_link::OnLinkSockets;
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};

@@ -65,6 +65,22 @@ pub enum Unreachable {
     Other,
 }
 
+impl Unreachable {
+    /// What an ICMP error of this type and code means (RFC 792, RFC 1812 §5.2.7.1); `None` where the request may get
+    /// there all the same.
+    pub fn of_icmp(kind: u8, code: u8) -> Option<Self> {
+        match (kind, code) {
+            (3, 0 | 6) => Some(Self::Network),
+            (3, 1 | 7) => Some(Self::Host),
+            (3, 3) => Some(Self::Port),
+            // Too long for a link: the next one is shorter.
+            (3, 4) => None,
+            (3 | 11 | 12, _) => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// To a home agent.
