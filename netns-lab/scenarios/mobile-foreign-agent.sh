@@ -157,6 +157,21 @@ sleep 0.5
 [[ $(mobile 103 '.registrations[] | .care_of') == "$care_of" ]] || fail "without an address: $(agent 103 mobility)"
 reached_both_ways
 
+# Revoked: the home agent hears that it is done, and the mobile node, for itself alone, that it is not registered any more.
+capture 109 to-isp "$mobility_trace/revoked-isp.pcap"
+capture 109 to-x3 "$mobility_trace/revoked-x3.pcap"
+agent 102o revoke "$mobility" >/dev/null
+eventually 5 grep -q revocation-acknowledged "$(agent_log 102o)" || fail "the agent did not acknowledge: $(all_logs)"
+grep -q visitor-revoked "$(agent_log 109)" || fail "the agent says nothing of it: $(agent_log 109)"
+eventually 10 is_visiting || fail "not registered anew: $(agent 103 mobility; all_logs)"
+stop_capture 109 to-isp
+stop_capture 109 to-x3
+exchanged=$(tshark -n -r "$mobility_trace/revoked-isp.pcap" -Y 'mip.type == 7 || mip.type == 15' -T fields -e ip.src -e mip.type 2>/dev/null)
+[[ $exchanged == "$outer_agent"$'\t7\n'"$care_of"$'\t15' ]] || fail "between the agents: $exchanged"
+tshark -n -r "$mobility_trace/revoked-x3.pcap" -Y "icmp.type == 9 && ip.dst == $mobility && icmp.mip.seq == 0 && icmp.mip.x == 1" 2>/dev/null |
+    has . || fail "the mobile node is not told: $(tshark -n -r "$mobility_trace/revoked-x3.pcap" -Y 'icmp.type == 9' -V 2>/dev/null)"
+reached_both_ways
+
 # A home agent that is not there: the mobile node hears so from the agent, which hears it from ICMP, and asks again.
 stop_agent 102o KILL || true
 unplug 103

@@ -256,6 +256,7 @@ impl Agent {
                 self.wall_clock(now, unix, offset, doubt);
                 self.mobility_clock(now, Duration::from_secs(unix.0), doubt);
                 self.home_agent_clock(now, unix, doubt);
+                self.foreign_agent_clock(now, unix, doubt);
                 self.proxy_agent_clock(now, unix, doubt);
             }
             Event::Stored(kept) => self.stored(now, *kept),

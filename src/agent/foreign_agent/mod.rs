@@ -16,7 +16,7 @@ mod tests;
 
 use super::Agent;
 use super::effect::Effect;
-use super::event::Undelivered;
+use super::event::{Doubt, Undelivered};
 use super::on_link::{Frame, Payload, Receiver};
 use super::wishes::Wishes;
 use crate::kernel::desired::{Key, Object};
@@ -25,10 +25,11 @@ use crate::mobile_ip::foreign_agent::{
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
+use crate::presence::Timestamp;
 use settings::{ForeignAgentSettings, LINK};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(super) struct OwnForeignAgent {
@@ -41,6 +42,7 @@ pub(super) struct OwnForeignAgent {
     tables: BTreeMap<Ipv4Addr, u32>,
     /// Who has asked for an advertisement last, and its MAC.
     asked_by: Option<(Ipv4Addr, [u8; 6])>,
+    knows_time: bool,
 }
 
 impl OwnForeignAgent {
@@ -56,6 +58,7 @@ impl OwnForeignAgent {
             visits: BTreeMap::new(),
             tables: BTreeMap::new(),
             asked_by: None,
+            knows_time: false,
         }
     }
 
@@ -212,6 +215,22 @@ impl Agent {
         }
     }
 
+    /// Between two steps, instants tell the time better than whole seconds of the wall clock.
+    pub(super) fn foreign_agent_clock(
+        &mut self,
+        now: Instant,
+        unix: Timestamp,
+        doubt: Option<Doubt>,
+    ) {
+        if let Some(foreign) = &mut self.foreign
+            && (!foreign.knows_time || matches!(doubt, Some(Doubt::ClockStepped | Doubt::Resumed)))
+        {
+            foreign.knows_time = true;
+            let unix = Duration::from_secs(unix.0);
+            foreign.room.handle(now, Input::Time(unix));
+        }
+    }
+
     /// Of a request that was passed on, maybe.
     pub(super) fn foreign_agent_undelivered(&mut self, now: Instant, error: Undelivered) {
         if let Some(foreign) = &mut self.foreign
@@ -273,6 +292,16 @@ impl Agent {
                 let frame = foreign.advertisement(destination, icmp);
                 self.effects.extend(frame.map(Effect::OnLink));
             }
+            RoomEffect::Inform {
+                destination,
+                mac,
+                icmp,
+            } => {
+                let to = mac.map_or(Receiver::Everybody, Receiver::Mac);
+                let addresses = (foreign.settings.protocol.address, destination);
+                let frame = foreign.frame(to, addresses, Payload::Icmp(icmp));
+                self.effects.push_back(Effect::OnLink(frame));
+            }
             RoomEffect::Reply { datagram, mac } => {
                 let effect = Effect::OnLink(foreign.reply(datagram, mac));
                 self.wait_for_ways();
@@ -290,6 +319,10 @@ impl Agent {
                 foreign.leave(key, &mut self.wishes);
                 let detail = format!("{} of {}", key.home, key.home_agent);
                 self.publish(now, "visitor-left", detail);
+            }
+            RoomEffect::Revoked(key) => {
+                let detail = format!("{} by {}", key.home, key.home_agent);
+                self.tell(now, "visitor-revoked", detail);
             }
             RoomEffect::Suspicious(what) => {
                 self.count("registrations-suspicious");

@@ -83,28 +83,42 @@ impl Advertiser {
         // RFC 5944 §2.3.2: 0 is the first after a start.
         let sequence = self.sequence.map_or(Sequence(0), Sequence::next);
         self.sequence = Some(sequence);
-        let lifetime = settings.interval.map_or(LIFETIME_WHEN_ASKED, |interval| {
-            // Three may be missed (RFC 5944 §2.1); at most 9000 s (RFC 1256 §6.1).
-            (interval.as_secs().max(1) * 3).min(9000) as u16
-        });
-        Discovery::Advertisement(Advertisement {
-            traffic: settings.traffic,
-            lifetime,
-            routers: vec![Router {
-                address: settings.address,
-                preference: 0,
-            }],
-            agent: Some(MobilityAgent {
-                sequence,
-                registration_lifetime: settings.lifetime,
-                flags: flags(settings, busy),
-                care_of: vec![settings.care_of],
-            }),
-            prefix_lengths: settings.prefix_len.map(|bits| vec![bits]),
-            challenge,
-        })
-        .encode()
+        message(settings, sequence, busy, challenge)
     }
+
+    /// RFC 3543 §4.1: to who has to register anew, as if this agent had started anew. Others' numbers go on.
+    pub fn forgotten(&self, settings: &Settings, challenge: Option<Vec<u8>>) -> Vec<u8> {
+        message(settings, Sequence(0), false, challenge)
+    }
+}
+
+fn message(
+    settings: &Settings,
+    sequence: Sequence,
+    busy: bool,
+    challenge: Option<Vec<u8>>,
+) -> Vec<u8> {
+    let lifetime = settings.interval.map_or(LIFETIME_WHEN_ASKED, |interval| {
+        // Three may be missed (RFC 5944 §2.1); at most 9000 s (RFC 1256 §6.1).
+        (interval.as_secs().max(1) * 3).min(9000) as u16
+    });
+    Discovery::Advertisement(Advertisement {
+        traffic: settings.traffic,
+        lifetime,
+        routers: vec![Router {
+            address: settings.address,
+            preference: 0,
+        }],
+        agent: Some(MobilityAgent {
+            sequence,
+            registration_lifetime: settings.lifetime,
+            flags: flags(settings, busy),
+            care_of: vec![settings.care_of],
+        }),
+        prefix_lengths: settings.prefix_len.map(|bits| vec![bits]),
+        challenge,
+    })
+    .encode()
 }
 
 fn flags(settings: &Settings, busy: bool) -> AgentFlags {
@@ -113,6 +127,8 @@ fn flags(settings: &Settings, busy: bool) -> AgentFlags {
         (busy, AgentFlags::BUSY),
         (settings.offers(TunnelKind::Minimal), AgentFlags::MINIMAL),
         (settings.offers(TunnelKind::Gre), AgentFlags::GRE),
+        // RFC 3543 §3.1: with home agents that share a key with us.
+        (!settings.home_agents.is_empty(), AgentFlags::REVOCATION),
         (
             settings.reverse != ReverseTunnels::Unavailable,
             AgentFlags::REVERSE_TUNNEL,

@@ -19,9 +19,12 @@ mod advertising;
 mod challenges;
 mod checking;
 mod relaying;
+mod revoking;
 mod settings;
 mod visitors;
 
+#[cfg(test)]
+mod revocation_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +32,7 @@ pub use advertising::ALL_SYSTEMS;
 pub use settings::{ReverseTunnels, Settings};
 pub use visitors::{Neighbour, Visitor, VisitorKey};
 
+use super::replay::Clock;
 use super::wire::{Code, Decoded, Message, TunnelKind};
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
@@ -54,6 +58,8 @@ pub enum Input {
         home_agent: Ipv4Addr,
         what: Unreachable,
     },
+    /// The time since 1970: at first, and whenever it was set. Before, no home agent is offered revocation.
+    Time(Duration),
 }
 
 /// RFC 5944 §3.4: codes 80 to 88.
@@ -95,10 +101,18 @@ pub enum Effect {
         destination: Ipv4Addr,
         icmp: Vec<u8>,
     },
+    /// The same to one visitor, whose address nobody can resolve.
+    Inform {
+        destination: Ipv4Addr,
+        mac: Option<[u8; 6]>,
+        icmp: Vec<u8>,
+    },
     /// From now on its packets come out of a tunnel here, and go to it on the link. Said again when
     /// any of it changes.
     Visit(Visit),
     Leave(VisitorKey),
+    /// Its home agent has ended its registration.
+    Revoked(VisitorKey),
     /// Ignored, or denied with a code that says so: an authenticator that is missing or wrong.
     Suspicious(Suspicion),
 }
@@ -136,6 +150,7 @@ pub enum Suspicion {
 pub struct ForeignAgent {
     settings: Settings,
     random: Box<dyn Random>,
+    clock: Option<Clock>,
     advertiser: Advertiser,
     challenges: Challenges,
     visitors: Visitors,
@@ -174,6 +189,7 @@ impl ForeignAgent {
         let mut agent = Self {
             settings,
             random,
+            clock: None,
             advertiser: Advertiser::new(now),
             challenges: Challenges::default(),
             visitors: Visitors::default(),
@@ -204,6 +220,7 @@ impl ForeignAgent {
                 }
             }
             Input::Unreachable { home_agent, what } => self.unreachable(now, home_agent, what),
+            Input::Time(unix) => self.clock = Some(Clock::new(now, unix)),
         }
     }
 
@@ -245,6 +262,9 @@ impl ForeignAgent {
                     self.asked(now, datagram, &decoded, request, ttl, mac);
                 }
                 Message::Reply(reply) => self.answered(now, &decoded, reply),
+                Message::Revocation(revocation) if !on_link => {
+                    self.revoked(datagram, &decoded, revocation);
+                }
                 _ => self.counts.ignored += 1,
             },
             Err(_) => self.counts.ignored += 1,
@@ -260,15 +280,18 @@ impl ForeignAgent {
     }
 
     fn advertise(&mut self, destination: Ipv4Addr) {
-        let challenge = self
-            .settings
-            .challenge
-            .then(|| self.challenges.next(&mut *self.random));
+        let challenge = self.challenge();
         let busy = self.visitors.present.len() >= self.settings.most_visitors;
         let icmp = self.advertiser.next(&self.settings, busy, challenge);
         self.counts.advertised += 1;
         self.effects
             .push_back(Effect::Advertise { destination, icmp });
+    }
+
+    /// A fresh one, where they are asked for.
+    fn challenge(&mut self) -> Option<Vec<u8>> {
+        let asked_for = self.settings.challenge;
+        asked_for.then(|| self.challenges.next(&mut *self.random))
     }
 
     fn unreachable(&mut self, now: Instant, home_agent: Ipv4Addr, what: Unreachable) {

@@ -2,7 +2,7 @@
 
 use super::checking::{self, Wanted};
 use super::visitors::{Neighbour, Pending, PendingKey, Visitor, VisitorKey};
-use super::{Effect, ForeignAgent, MOST_PENDING_TIME, Reverse, Suspicion, Timer, Visit};
+use super::{Effect, ForeignAgent, MOST_PENDING_TIME, Reverse, Suspicion, Timer, Visit, revoking};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification, PORT,
     RegistrationReply, RegistrationRequest,
@@ -40,6 +40,14 @@ impl ForeignAgent {
             from: datagram.remote,
             mac,
         };
+        let is_support =
+            |extension: &Extension| matches!(extension, Extension::RevocationSupport(_));
+        let co_located = request.flags.contains(Flags::DECAPSULATION);
+        if !co_located && decoded.extensions().iter().any(is_support) {
+            // RFC 3543 §4.2.1: that is for agents to say.
+            self.counts.ignored += 1;
+            return;
+        }
         let denied = Denied {
             neighbour,
             to: datagram.local,
@@ -101,6 +109,9 @@ impl ForeignAgent {
         if pending.lifetime > 0
             && let Some(association) = self.settings.with_home_agent(home_agent)
         {
+            if let Some(support) = self.support(now, pending.flags) {
+                support.encode(&mut payload);
+            }
             association.sign(AuthenticationKind::ForeignHome, &mut payload);
         }
         let key = (pending.key.home, pending.identification.low());
@@ -128,11 +139,13 @@ impl ForeignAgent {
             self.counts.ignored += 1;
             return;
         };
+        let mut signed_at = None;
         if let Some(association) = self.settings.with_home_agent(pending.key.home_agent) {
             let placed = decoded.only_authenticator(AuthenticationKind::ForeignHome);
-            let signed = placed.is_some_and(|placed| association.verify(&placed));
+            let placed = placed.filter(|placed| association.verify(placed));
+            signed_at = placed.map(|placed| placed.index);
             // Without a lifetime it may be missing (RFC 5944 §3.7.1), since nothing is granted.
-            if !signed && reply.lifetime != 0 {
+            if signed_at.is_none() && reply.lifetime != 0 {
                 self.suspect(Suspicion::HomeAgent);
                 // RFC 5944 §3.7.3.1: the registration is rejected, whoever wrote this.
                 return self.abandon(now, key, Code::FA_HOME_AGENT_AUTHENTICATION);
@@ -147,12 +160,19 @@ impl ForeignAgent {
             return;
         };
         if reply.code.is_accepted() {
-            self.register(now, &pending, reply.lifetime);
+            let since = signed_at.and_then(|at| revoking::revocable_since(decoded, home.index, at));
+            self.register(now, &pending, reply.lifetime, since);
         }
         self.send_down(pending.neighbour, pending.to, pending.key.home, payload);
     }
 
-    fn register(&mut self, now: Instant, pending: &Pending, granted: u16) {
+    fn register(
+        &mut self,
+        now: Instant,
+        pending: &Pending,
+        granted: u16,
+        revocable_since: Option<u32>,
+    ) {
         let granted = granted.min(pending.lifetime).min(self.settings.lifetime);
         if granted == 0 {
             return self.leave(pending.key);
@@ -166,6 +186,8 @@ impl ForeignAgent {
             encapsulating: pending.encapsulating,
             care_of: pending.care_of,
             until: lifetime.map(|lifetime| now + lifetime),
+            revocable_since: revocable_since
+                .filter(|_| !pending.flags.contains(Flags::DECAPSULATION)),
         };
         match visitor.until {
             Some(until) => self.timers.set(Timer::Visitor(pending.key), until),
@@ -284,7 +306,7 @@ impl ForeignAgent {
         });
     }
 
-    fn suspect(&mut self, suspicion: Suspicion) {
+    pub(super) fn suspect(&mut self, suspicion: Suspicion) {
         self.effects.push_back(Effect::Suspicious(suspicion));
     }
 }

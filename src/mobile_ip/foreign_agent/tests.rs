@@ -19,7 +19,7 @@ const HOME: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
 const HOME_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 const MAC: Option<[u8; 6]> = Some([2, 0, 0, 0, 0, 5]);
 
-fn association(key: &[u8]) -> SecurityAssociation {
+pub(super) fn association(key: &[u8]) -> SecurityAssociation {
     SecurityAssociation {
         spi: 300,
         algorithm: Algorithm::HmacMd5,
@@ -28,7 +28,7 @@ fn association(key: &[u8]) -> SecurityAssociation {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         link: LINK,
         address: ADDRESS,
@@ -56,7 +56,7 @@ fn agent(settings: Settings) -> (ForeignAgent, Instant) {
     (agent, now)
 }
 
-fn request() -> RegistrationRequest {
+pub(super) fn request() -> RegistrationRequest {
     RegistrationRequest {
         flags: Flags::REVERSE_TUNNEL,
         lifetime: 300,
@@ -68,13 +68,13 @@ fn request() -> RegistrationRequest {
     }
 }
 
-fn signed(request: &RegistrationRequest) -> Vec<u8> {
+pub(super) fn signed(request: &RegistrationRequest) -> Vec<u8> {
     let mut octets = request.encode();
     association(b"home").sign(AuthenticationKind::MobileHome, &mut octets);
     octets
 }
 
-fn effects(agent: &mut ForeignAgent) -> Vec<Effect> {
+pub(super) fn effects(agent: &mut ForeignAgent) -> Vec<Effect> {
     std::iter::from_fn(|| agent.poll_effect()).collect()
 }
 
@@ -101,7 +101,7 @@ fn hear_from(
     effects(agent)
 }
 
-fn hear(agent: &mut ForeignAgent, now: Instant, payload: Vec<u8>) -> Vec<Effect> {
+pub(super) fn hear(agent: &mut ForeignAgent, now: Instant, payload: Vec<u8>) -> Vec<Effect> {
     hear_from(agent, now, HOME, payload)
 }
 
@@ -354,6 +354,17 @@ fn requests_without_an_answer_are_bounded_and_end_with_78() {
     });
     assert_eq!(timeouts.count(), 3);
     assert_eq!(agent.view().pending, 0);
+}
+
+#[test]
+fn icmp_errors_have_the_codes_of_the_standard() {
+    let told = |kind, code| Unreachable::of_icmp(kind, code);
+    assert_eq!(told(3, 0), Some(Unreachable::Network));
+    assert_eq!(told(3, 1), Some(Unreachable::Host));
+    assert_eq!(told(3, 3), Some(Unreachable::Port));
+    assert_eq!(told(3, 13), Some(Unreachable::Other));
+    assert_eq!(told(11, 0), Some(Unreachable::Other));
+    assert_eq!((told(3, 4), told(4, 0), told(5, 1)), (None, None, None));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Visitor {
     pub care_of: Ipv4Addr,
     /// `None` is for ever.
     pub until: Option<Instant>,
+    /// By its home agent's clock, in seconds; `None` where nobody agreed on revocation.
+    pub revocable_since: Option<u32>,
 }
 
 impl Visitor {
