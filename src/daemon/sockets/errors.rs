@@ -20,8 +20,8 @@ use tokio::io::unix::AsyncFd;
 const IP_HEADER: usize = 20;
 const ICMP_HEADER: usize = 8;
 const UDP: u8 = 17;
-/// RFC 5944 §1.8, twice: a foreign agent passes requests on from it.
-const PORTS: u32 = 434 << 16 | 434;
+/// 434 (RFC 5944 §1.8), twice: a foreign agent passes requests on from it.
+const PORTS: u32 = 0x01b2_01b2;
 
 /// From the IP header on: what could not be delivered, for want of a way, of time, or of sense, between those ports.
 const FILTER: [sock_filter; 9] = [

@@ -85,11 +85,11 @@ impl Advertiser {
         self.sequence = Some(sequence);
         message(settings, sequence, busy, challenge)
     }
+}
 
-    /// RFC 3543 §4.1: to who has to register anew, as if this agent had started anew. Others' numbers go on.
-    pub fn forgotten(&self, settings: &Settings, challenge: Option<Vec<u8>>) -> Vec<u8> {
-        message(settings, Sequence(0), false, challenge)
-    }
+/// RFC 3543 §4.1: to who has to register anew, as if this agent had started anew. Others' numbers go on.
+pub fn forgotten(settings: &Settings, challenge: Option<Vec<u8>>) -> Vec<u8> {
+    message(settings, Sequence(0), false, challenge)
 }
 
 fn message(

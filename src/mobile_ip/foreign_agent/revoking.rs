@@ -11,7 +11,7 @@
 //! The mobile node hears of it by an advertisement for it alone whose number says that this agent knows nobody.
 
 use super::visitors::{Neighbour, VisitorKey};
-use super::{Effect, ForeignAgent, Suspicion};
+use super::{Effect, ForeignAgent, Suspicion, advertising};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::{
@@ -78,7 +78,7 @@ impl ForeignAgent {
 
     fn inform(&mut self, key: VisitorKey, neighbour: Neighbour) {
         let challenge = self.challenge();
-        let icmp = self.advertiser.forgotten(&self.settings, challenge);
+        let icmp = advertising::forgotten(&self.settings, challenge);
         let from = *neighbour.from.ip();
         let destination = if from.is_unspecified() {
             key.home
