@@ -19,8 +19,8 @@ use xfrm_agent::ike::configuration::Assigned;
 use xfrm_agent::ike::effects::{ChildId, Compression, DownReason, Effect};
 use xfrm_agent::ike::endpoint::Endpoint;
 use xfrm_agent::ike::settings::{
-    AddressRange, AddressRequest, ChildProtocol, Connect, Gateway, Mode, Peer, RequestId, Settings,
-    Timing,
+    AddressRange, AddressRequest, ChildProtocol, Client, Connect, Gateway, Mode, Peer, RequestId,
+    Settings, Timing,
 };
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Secret, Selector};
@@ -54,7 +54,7 @@ fn settings() -> Settings {
         compression: true,
         // `theirs.example` is a client where it asks for an address.
         gateway: Some(Gateway {
-            clients: [("theirs.example".parse().unwrap(), Vec::new())].into(),
+            clients: [("theirs.example".parse().unwrap(), Client::default())].into(),
             pool: AddressRange::new(address("10.40.0.5"), address("10.40.0.9"))
                 .into_iter()
                 .collect(),
@@ -62,6 +62,7 @@ fn settings() -> Settings {
             dns: vec![address("10.1.0.53")],
             liveness: Duration::from_secs(1800),
         }),
+        kept_with: BTreeMap::new(),
     }
 }
 
@@ -155,6 +156,7 @@ impl Driver {
             Effect::IkeUp { .. } => self.ikes += 1,
             Effect::IkeDown { .. } => self.ikes -= 1,
             Effect::Failed { error, .. } => panic!("{error}"),
+            Effect::ClientRefused { refusal, .. } => panic!("{refusal}"),
             Effect::OutboundReady { .. } => {}
             Effect::Answered { .. } | Effect::AskFailed { .. } | Effect::Asked { .. } => {
                 panic!("nobody asks")

@@ -1,13 +1,13 @@
 //! A client and its gateway, each a whole agent, in virtual time through loss; and what their
 //! kernels hold.
 
-use super::settings::{GatewaySettings, Served, Start, VpnSettings};
+use super::settings::{GatewaySettings, Served, SpeaksFrom, Start, VpnSettings};
 use super::{VpnCommand, VpnState};
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
 use crate::agent::settings::Settings;
-use crate::ike::settings::{AddressRange, Gateway, Peer};
+use crate::ike::settings::{AddressRange, Client, Gateway, Peer};
 use crate::kernel::desired::{Action, Direction, Key, Mode, Object, Policy, PolicyKey};
 use crate::kernel::ownership::Band;
 use crate::net::random::Seeded;
@@ -38,6 +38,7 @@ fn settings(of: usize, start: Start) -> Settings {
                 address: addr(ADDRESSES[GATEWAY]),
                 local: None,
                 subnets: vec![intranet],
+                speaks_from: SpeaksFrom::Given,
                 start,
             }],
             serves: None,
@@ -47,7 +48,7 @@ fn settings(of: usize, start: Start) -> Settings {
             others: Vec::new(),
             serves: Some(Served {
                 gateway: Gateway {
-                    clients: [(names[CLIENT].parse().unwrap(), Vec::new())].into(),
+                    clients: [(names[CLIENT].parse().unwrap(), Client::default())].into(),
                     pool: AddressRange::new(addr(V), addr("10.30.0.9"))
                         .into_iter()
                         .collect(),
