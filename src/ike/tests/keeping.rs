@@ -59,8 +59,12 @@ fn wish(request: u64, from: usize) -> Connect {
     }
 }
 
+/// One end of the tunnel between A and the gateway asks for new keys.
 fn rekey(net_: &mut Network, at: usize) {
-    let child = net_.hosts[at].sending().next().unwrap().id;
+    let ends = [address(A), address(GATEWAY)];
+    let mut children = net_.hosts[at].sending();
+    let between = children.find(|c| ends.contains(&c.local) && ends.contains(&c.remote));
+    let child = between.unwrap().id;
     let now = net_.now;
     net_.act(at, |e| e.rekey_child(now, child));
     net_.run(Duration::from_secs(40));
