@@ -122,9 +122,21 @@ stop_agent 104 KILL || true
 on 104 ip xfrm state flush
 eventually 20 is_blocked || fail "S goes on without a gateway: $(state)"
 guards || fail "what stood behind has gone with the tunnel"
+printf '\n[ike]\nchild-lifetime = "5s"\n' >>"$(agent_folder 104)/agent.toml"
 start_agent 104
 eventually 40 dwells 103 "$place" x1 || fail "the VPN did not come back: $(state)"
 eventually 10 flows || fail "nothing flows again: $(state)"
+
+# New keys, which the gateway asks for.
+spi() { sas_of 103 | sed -n "s/^$mobility > $gateway //p" | tail -n 1; }
+is_other() { [[ -n $(spi) && $(spi) != "$1" ]]; }
+ups=$(grep -c vpn-up "$(agent_log 103)")
+start_stream 103 "$correspondent" rekeyed
+for _ in 1 2; do
+    eventually 20 is_other "$(spi)" || fail "no new keys: $(state)"
+done
+read -r sent lost _ < <(end_stream rekeyed)
+[[ $lost == 0 && $(grep -c vpn-up "$(agent_log 103)") == "$ups" ]] || fail "new keys cost $lost packets of $sent: $(state)"
 
 # Somebody takes the tunnel's policy away: what the pump still sends ends at the block behind it.
 on 103 ip xfrm policy del src "$mobility/32" dst 10.10.0.0/16 dir out mark 0 mask 0x80000000 || fail "no policy: $(state)"

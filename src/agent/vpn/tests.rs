@@ -1,6 +1,8 @@
 //! A client and its gateway, each a whole agent, in virtual time through loss; and what their
 //! kernels hold.
 
+mod keeping;
+
 use super::settings::{GatewaySettings, Served, SpeaksFrom, Start, VpnSettings};
 use super::{VpnCommand, VpnState};
 use crate::agent::Agent;
@@ -123,10 +125,16 @@ fn host(now: Instant, of: usize, settings: Settings, remembered: &[Selector], se
 
 impl World {
     fn new(seed: u64, start: Start) -> Self {
+        Self::with(seed, [CLIENT, GATEWAY].map(|of| settings(of, start)))
+    }
+
+    /// The client's, and the gateway's.
+    fn with(seed: u64, settings: [Settings; 2]) -> Self {
         let now = Instant::now();
-        let hosts = [CLIENT, GATEWAY]
-            .map(|of| host(now, of, settings(of, start), &[], seed + of as u64))
-            .into();
+        let hosts = (0..)
+            .zip(settings)
+            .map(|(of, settings)| host(now, of, settings, &[], seed + of as u64))
+            .collect();
         let mut world = Self {
             now,
             hosts,

@@ -61,9 +61,8 @@ fn wish(request: u64, from: usize) -> Connect {
 
 /// One end of the tunnel between A and the gateway asks for new keys.
 fn rekey(net_: &mut Network, at: usize) {
-    let ends = [address(A), address(GATEWAY)];
-    let mut children = net_.hosts[at].sending();
-    let between = children.find(|c| ends.contains(&c.local) && ends.contains(&c.remote));
+    let remote = address(if at == A { GATEWAY } else { A });
+    let between = net_.hosts[at].sending().find(|c| c.remote == remote);
     let child = between.unwrap().id;
     let now = net_.now;
     net_.act(at, |e| e.rekey_child(now, child));
