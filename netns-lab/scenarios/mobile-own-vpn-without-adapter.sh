@@ -57,6 +57,13 @@ reaches() {
 # What stands behind everything: there before anything was asked.
 guards() { policies 103 | has "^src $mobility/32 dst $inner_agent/32 proto udp dport 434 *dir out action block"; }
 guards || fail "nothing keeps what carries S in: $(state)"
+# What would carry S, although no tunnel takes it: the captures show whether it leaves.
+speak() {
+    on 103 python3 -c "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('$mobility', 0))
+s.sendto(b'\x04\x04\0\0S', ('$inner_agent', 434))" 2>/dev/null || true
+}
 
 # --- a gateway that lets it keep none refuses it, and says so --------------------------------------------------------
 
@@ -66,6 +73,7 @@ eventually 20 grep -q 'vpn-client-refused.*laptop.example at 198.51.100.5: it as
 eventually 10 grep -q 'lets us keep no address of ours' "$(agent_log 103)" || fail "the client says nothing: $(state)"
 [[ -z $(protected 103 out) ]] || fail "a tunnel all the same: $(protected 103 out)"
 [[ $(on 103 ip route show table 7380) == unreachable* ]] || fail "S is not blocked: $(state)"
+speak
 gateway_of "own-addresses = \"$mobility\""
 agent 104 reload >/dev/null || fail "the gateway does not take its configuration"
 
@@ -122,6 +130,7 @@ stop_agent 104 KILL || true
 on 104 ip xfrm state flush
 eventually 20 is_blocked || fail "S goes on without a gateway: $(state)"
 guards || fail "what stood behind has gone with the tunnel"
+speak
 printf '\n[ike]\nchild-lifetime = "5s"\n' >>"$(agent_folder 104)/agent.toml"
 start_agent 104
 eventually 40 dwells 103 "$place" x1 || fail "the VPN did not come back: $(state)"
