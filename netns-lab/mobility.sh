@@ -47,6 +47,8 @@ start_streams() {
     local from=$1 to=$2 address=$3 rate=${4:-1000} octets=${5:-10000000} moving=$lab_folder/moving.py server
     server=$(addresses "$from" inet | head -n 1)
     rm -f "$mobility_trace/moves"
+    # When a network that it has moved to can be used.
+    start_process "$to" streams-routes ip -4 -ts -o monitor route
     start_process "$to" streams-numbers python3 "$moving" receive 5004 "$mobility_trace/numbers"
     start_process "$from" streams-serve python3 "$moving" serve 5005 "$octets"
     eventually 40 streams_say numbers listening && eventually 40 streams_say serve listening || fail "the streams do not listen"
@@ -57,25 +59,26 @@ start_streams() {
 streams_say() { grep -q "$2" "$mobility_trace/streams-$1.log"; }
 
 # end_streams: fails if the TCP session broke. Then `report_streams` has, for each `move` since the start, a line
-# `NETWORK LOST GAP TCP-GAP`, with the gaps in milliseconds.
+# `NETWORK LOST GAP TCP-GAP WAIT`, in milliseconds, as moving.py reports.
 end_streams() {
     end_process streams-send INT || fail "the UDP stream did not end"
     sleep 1
     end_process streams-numbers INT || fail "the UDP receiver did not end"
     end_process streams-take INT || true
     end_process streams-serve INT || true
+    end_process streams-routes TERM || true
     streams_say take '^octets [1-9]' || fail "TCP: $(cat "$mobility_trace/streams-take.log" "$mobility_trace/streams-serve.log")"
 }
 report_streams() {
     python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/streams-send.log" \
-        "$mobility_trace/numbers" "$mobility_trace/taken"
+        "$mobility_trace/numbers" "$mobility_trace/taken" "$mobility_trace/streams-routes.log"
 }
 
 # report_moves: that, beside the result of the scenario.
 report_moves() {
     local moves
     moves=$(report_streams)
-    report "network lost gap tcp-gap: ${moves//$'\n'/; }"
+    report "network lost gap tcp-gap wait: ${moves//$'\n'/; }"
 }
 
 # --- what captures show ------------------------------------------------------------------------------------------

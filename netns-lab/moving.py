@@ -7,10 +7,13 @@
   moving.py serve PORT OCTETS                  takes one TCP session and sends it OCTETS a second, until it ends
   moving.py take ADDRESS PORT FILE [FROM]      the other end: writes `OCTETS TIME` of what arrived, until SIGINT; prints
                                                `octets N`, or `broken WHY` when the session or the order of its octets broke
-  moving.py report MOVES SENT NUMBERS [TAKEN]  a line for each move: PLACE LOST GAP [TCP-GAP], gaps in milliseconds
+  moving.py report MOVES SENT NUMBERS [TAKEN [ROUTES]]
+                                               a line for each move: PLACE LOST GAP [TCP-GAP [WAIT]], in milliseconds
 
-MOVES has `TIME PLACE` a line. A packet that was not heard of is lost by the last move before it was due. A gap is the
-longest time without an arrival from the arrival before the move until the next move.
+MOVES has `TIME PLACE` a line, ROUTES what `ip -ts -o monitor route` said at the end that moves. A packet that was not heard
+of is lost by the last move before it was due. A gap is the longest time without an arrival from the arrival before the move
+until the next move. WAIT is the longest time of UDP without an arrival since the first default route after the move: no
+end can do better than the round trips that it needs from then on. It is -1 where there was no such route.
 """
 
 import signal
@@ -18,6 +21,7 @@ import socket
 import struct
 import sys
 import time
+from datetime import datetime
 
 BLOCK = 8192
 
@@ -107,7 +111,14 @@ def longest_gap(times, begin, end):
     return max((later - earlier for earlier, later in zip(points, points[1:])), default=0.0)
 
 
-def report(moves, sent, numbers, taken=None):
+def default_routes(name):
+    """When each came, as the clock of the machine has it."""
+    with open(name) as file:
+        lines = [line.split() for line in file]
+    return [datetime.fromisoformat(words[0].strip("[]")).timestamp() for words in lines if words[1:2] == ["default"]]
+
+
+def report(moves, sent, numbers, taken=None, routes=None):
     with open(moves) as file:
         places = [(float(line.split()[0]), line.split()[1]) for line in file]
     with open(sent) as file:
@@ -118,11 +129,17 @@ def report(moves, sent, numbers, taken=None):
     if taken:
         with open(taken) as file:
             streams.append(sorted(float(line.split()[1]) for line in file))
+    there = default_routes(routes) if routes else []
     missing = [start + number / rate for number in range(int(count)) if number not in arrived]
     for index, (at, place) in enumerate(places):
         end = places[index + 1][0] if index + 1 < len(places) else float("inf")
         lost = sum(at <= due < end for due in missing)
         gaps = [f"{longest_gap(stream, at, end) * 1000:.1f}" for stream in streams]
+        if routes:
+            came = next((route for route in there if at <= route < end), None)
+            since = [came, *(arrival for arrival in streams[0] if arrival > came)] if came else []
+            waited = longest_gap(since, came, end) if came else -0.001
+            gaps.append(f"{waited * 1000:.1f}")
         print(place, lost, *gaps)
 
 
@@ -137,7 +154,7 @@ match sys.argv[1:]:
         serve(int(port), float(octets))
     case ["take", address, port, name, *source]:
         take(address, int(port), name, source[0] if source else "")
-    case ["report", *files] if 3 <= len(files) <= 4:
+    case ["report", *files] if 3 <= len(files) <= 5:
         report(*files)
     case _:
         sys.exit(__doc__)

@@ -70,7 +70,7 @@ end_streams
 end_process back-numbers INT || fail "the UDP receiver of 101 did not end"
 there=$(report_streams)
 back=$(python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/back-send.log" "$mobility_trace/back")
-report "to S, network lost gap tcp-gap: ${there//$'\n'/; }"
+report "to S, network lost gap tcp-gap wait: ${there//$'\n'/; }"
 report "from S, network lost gap: ${back//$'\n'/; }"
 lost=$(awk '{ lost += $2 } END { print lost + 0 }' <<<"$there"$'\n'"$back")
 ((lost == 0)) || fail "$lost packets are lost: $(state)"

@@ -38,6 +38,13 @@ impl Allowance {
         }
     }
 
+    /// Whether one may be sent and leave one for a move that follows.
+    pub fn is_ample(&self, now: Instant) -> bool {
+        self.full_at
+            .checked_sub(LEAST * (BURST - 2))
+            .is_none_or(|at| at <= now)
+    }
+
     /// One is sent.
     pub fn spend(&mut self, now: Instant) {
         self.full_at = self.full_at.max(now) + LEAST;
@@ -71,6 +78,19 @@ mod tests {
         assert_eq!(patience(1, trip, 600), Duration::from_millis(1900));
         let trip = Some(Duration::from_millis(20));
         assert_eq!(patience(1, trip, 600), LEAST);
+    }
+
+    #[test]
+    fn what_is_sent_once_more_leaves_one_for_the_next_move() {
+        let now = Instant::now();
+        let mut allowance = Allowance::new(now);
+        allowance.spend(now);
+        while allowance.is_ample(now) {
+            allowance.spend(now);
+        }
+        assert_eq!(allowance.next(now), now);
+        allowance.spend(now);
+        assert!(allowance.next(now) > now);
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Client {
             // It is no longer certain that the home agent would take it.
             Some(request) if now > request.asked + pacing::LEAST => self.ask_soon(now),
             // A way that opens all the time is none: what is asked is repeated in time.
-            Some(_) if self.allowance.next(now) > now => {}
+            Some(_) if !self.allowance.is_ample(now) => {}
             Some(request) => {
                 request.copies += 1;
                 self.counts.requests += 1;

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// Between the requests in the clear on several undecided adapters: each moves the inner binding.
 const STAGGER: Duration = Duration::from_millis(200);
 
+/// What leaves right behind an outer request leaves once more after this: the home agent, which has no tunnel
+/// from here before, has made it by then.
+const HEAD_START: Duration = Duration::from_millis(3);
+
 /// A proof that was not renewed is asked for again after this.
 const RENEW_AGAIN: Duration = Duration::from_secs(4);
 
@@ -345,7 +349,17 @@ impl DualClient {
             },
             gateway: None,
         };
-        self.slots.attach(now, Slot::Inner, attachment);
+        if self.slots.attach(now, Slot::Inner, attachment) && !self.is_outer_bound() {
+            self.inner_again = Some(now + HEAD_START);
+        }
+    }
+
+    /// The home agent has had its head start.
+    pub(super) fn repeat_inner(&mut self, now: Instant) {
+        if self.inner_again.is_some_and(|at| now >= at) {
+            self.inner_again = None;
+            self.slots.repeat(Slot::Inner);
+        }
     }
 
     /// V, or T or the physical address in its place; `None` while that is no way to the inner home agent.

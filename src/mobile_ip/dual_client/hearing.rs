@@ -236,9 +236,10 @@ impl DualClient {
         if is_outside {
             self.found(link, Domain::Outside);
         }
-        // What left right behind the request may have come before the home agent had the binding, and behind a
-        // NAT there was no way for it at all.
+        // What left right behind the request may still have come before the home agent had the binding, and behind
+        // a NAT there was no way for it at all.
         if is_new {
+            self.inner_again = None;
             self.slots.repeat(Slot::Inner);
         }
     }
@@ -283,7 +284,7 @@ impl DualClient {
         }
     }
 
-    fn is_outer_bound(&self) -> bool {
+    pub(super) fn is_outer_bound(&self) -> bool {
         self.site
             .is_some_and(|site| self.slots.bound(Slot::Outer(site)).is_some())
     }

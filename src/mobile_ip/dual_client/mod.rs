@@ -64,6 +64,8 @@ pub struct DualClient {
     /// The adapter of the last registration that proved anything. At most one: it moved the binding.
     inside: Option<LinkId>,
     renew_at: Option<Instant>,
+    /// When the inner request that left right behind an outer one leaves once more.
+    inner_again: Option<Instant>,
     slots: Slots,
     vpn: Supervisor,
     /// Which site is used, once one has answered.
@@ -107,6 +109,7 @@ impl DualClient {
             inside_choice: Choice::default(),
             inside: None,
             renew_at: None,
+            inner_again: None,
             slots: Slots::default(),
             vpn: Supervisor::new(patience),
             site: None,
@@ -166,6 +169,7 @@ impl DualClient {
         let others = [
             self.proofs.next_expiry(),
             self.renew_at,
+            self.inner_again,
             self.choice.poll_timeout(),
             self.inside_choice.poll_timeout(),
             self.vpn.poll_timeout(),
@@ -401,6 +405,7 @@ impl DualClient {
         // the outer one.
         let command = self.vpn.pursue(now, &goal);
         self.pursue_inner(now);
+        self.repeat_inner(now);
         self.pursue_clear(now);
         self.arrange(now);
         self.pursue_smoke_outs(now);

@@ -57,8 +57,8 @@ pub struct Slots {
 
 impl Slots {
     /// Wants `slot` to be attached so. Nothing happens where it is or is asked for, or was refused just
-    /// now.
-    pub fn attach(&mut self, now: Instant, slot: Slot, attachment: Attachment) {
+    /// now; whether it is asked for now.
+    pub fn attach(&mut self, now: Instant, slot: Slot, attachment: Attachment) -> bool {
         let state = self.states.entry(slot).or_default();
         let is_alive = state.asking.is_some() || state.bound.is_some();
         let is_asked = is_alive && state.ordered == Some(attachment);
@@ -66,7 +66,7 @@ impl Slots {
             .refused
             .is_some_and(|(what, at)| what == attachment && now < at + REFUSED_PAUSE);
         if is_asked || was_refused {
-            return;
+            return false;
         }
         self.last = Generation(self.last.0 + 1);
         state.generation = self.last;
@@ -78,6 +78,7 @@ impl Slots {
             generation: self.last,
             attachment,
         });
+        true
     }
 
     /// Asks again at once: silence counts from now on.

@@ -379,6 +379,15 @@ fn a_warm_vpn_lets_the_inner_request_leave_right_behind_the_outer_one() {
     assert_eq!(slots, [Slot::Outer(0), Slot::Inner, Slot::Clear(LinkId(1))]);
     world.run(Duration::from_millis(250));
     assert_eq!(world.place(), Place::OutsideWithAdapter);
+    // Once more when the outer home agent has the tunnel, and when it has answered.
+    let again = Order::Repeat { slot: Slot::Inner };
+    let repeats: Vec<_> = world.orders[asked..]
+        .iter()
+        .filter(|(_, order)| *order == again)
+        .map(|(when, _)| *when - at)
+        .collect();
+    assert_eq!(repeats.first(), Some(&Duration::from_millis(3)));
+    assert_eq!(repeats.len(), 2, "{repeats:?}");
 }
 
 #[test]
