@@ -384,7 +384,7 @@ fn a_warm_vpn_lets_the_inner_request_leave_right_behind_the_outer_one() {
     let repeats: Vec<_> = world.orders[asked..]
         .iter()
         .filter(|(_, order)| *order == again)
-        .map(|(when, _)| *when - at)
+        .map(|(when, _)| when.saturating_sub(at))
         .collect();
     assert_eq!(repeats.first(), Some(&Duration::from_millis(3)));
     assert_eq!(repeats.len(), 2, "{repeats:?}");
