@@ -701,7 +701,9 @@ fn strongswan_and_the_endpoint_give_each_other_addresses() {
     }
 }
 
+/// In user space its ESP pretends that there is a NAT, behind which nobody keeps an address.
 #[test]
+#[ignore = "needs ESP"]
 fn strongswan_and_the_endpoint_let_each_other_keep_the_address_that_they_have() {
     let roles = [
         ("keeping-client", "local_ts = 10.2.0.0/16"),
@@ -711,7 +713,7 @@ fn strongswan_and_the_endpoint_let_each_other_keep_the_address_that_they_have() 
         let setup = Setup {
             proposals: "",
             children: &format!("site {{ {traffic} }}"),
-            plugins: "kernel-libipsec",
+            plugins: "",
         };
         play(role, &setup);
     }
