@@ -19,8 +19,8 @@ use xfrm_agent::ike::configuration::Assigned;
 use xfrm_agent::ike::effects::{ChildId, Compression, DownReason, Effect};
 use xfrm_agent::ike::endpoint::Endpoint;
 use xfrm_agent::ike::settings::{
-    AddressRange, AddressRequest, ChildProtocol, Connect, Gateway, Mode, Peer, RequestId, Settings,
-    Timing,
+    AddressRange, AddressRequest, ChildProtocol, Client, Connect, Gateway, Mode, Peer, RequestId,
+    Settings, Timing,
 };
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Secret, Selector};
@@ -52,9 +52,16 @@ fn settings() -> Settings {
         )],
         timing: Timing::default(),
         compression: true,
-        // `theirs.example` is a client where it asks for an address.
+        // `theirs.example` is a client where it asks for an address, or for its own.
         gateway: Some(Gateway {
-            clients: [("theirs.example".parse().unwrap(), Vec::new())].into(),
+            clients: [(
+                "theirs.example".parse().unwrap(),
+                Client {
+                    keeps: vec!["192.0.2.2/32".parse().unwrap()],
+                    ..Client::default()
+                },
+            )]
+            .into(),
             pool: AddressRange::new(address("10.40.0.5"), address("10.40.0.9"))
                 .into_iter()
                 .collect(),
@@ -62,6 +69,11 @@ fn settings() -> Settings {
             dns: vec![address("10.1.0.53")],
             liveness: Duration::from_secs(1800),
         }),
+        kept_with: [(
+            "theirs.example".parse().unwrap(),
+            vec!["10.2.0.0/16".parse().unwrap()],
+        )]
+        .into(),
     }
 }
 
@@ -155,6 +167,7 @@ impl Driver {
             Effect::IkeUp { .. } => self.ikes += 1,
             Effect::IkeDown { .. } => self.ikes -= 1,
             Effect::Failed { error, .. } => panic!("{error}"),
+            Effect::ClientRefused { refusal, .. } => panic!("{refusal}"),
             Effect::OutboundReady { .. } => {}
             Effect::Answered { .. } | Effect::AskFailed { .. } | Effect::Asked { .. } => {
                 panic!("nobody asks")
@@ -273,6 +286,8 @@ fn inside() {
         "responder" => respond(&mut driver),
         "client" => be_client(&mut driver),
         "gateway" => be_gateway(&mut driver),
+        "keeping-client" => keep_our_address(&mut driver),
+        "keeping-gateway" => let_keep_theirs(&mut driver),
         "ah-initiator" => initiate_both_protocols(&mut driver),
         "ah-responder" => respond_with_both_protocols(&mut driver),
         "ipcomp-initiator" => initiate_compressed(&mut driver),
@@ -371,6 +386,38 @@ fn be_gateway(driver: &mut Driver) {
     let mut terminate = swanctl(&["--terminate", "--ike", "ours", "--timeout", "10"]);
     driver.until("their IKE SA deleted", |d| d.ikes == 0 && d.up.is_empty());
     driver.until("swanctl done", |_| terminate.try_wait().unwrap().is_some());
+}
+
+/// They give us nothing, and let us speak from where we are.
+fn keep_our_address(driver: &mut Driver) {
+    driver.connect(1, "192.0.2.1/32");
+    driver.until("a child", |d| d.up.len() == 1);
+    rekey_from_both_ends(driver, "192.0.2.1/32", "10.2.0.0/16");
+    assert!(driver.assigned.is_none());
+}
+
+/// They ask for no address, and keep the one that they have.
+fn let_keep_theirs(driver: &mut Driver) {
+    let mut initiate = swanctl(&["--initiate", "--child", "site", "--timeout", "10"]);
+    driver.until("their child", |d| d.up.len() == 1);
+    driver.until("swanctl done", |_| initiate.try_wait().unwrap().is_some());
+    assert!(initiate.wait().unwrap().success());
+    rekey_from_both_ends(driver, "10.1.0.0/16", "192.0.2.2/32");
+}
+
+/// Both times for the same traffic.
+fn rekey_from_both_ends(driver: &mut Driver, local: &str, remote: &str) {
+    let own = Selector::between(local.parse().unwrap(), remote.parse().unwrap());
+    assert_eq!(driver.selectors, [own]);
+    driver.rekey(ESP);
+    assert_eq!(driver.selectors, [own], "by us");
+    let before = driver.the_one_of(ESP).unwrap();
+    let mut rekey = swanctl(&["--rekey", "--child", "site"]);
+    driver.until("their child replaced", |d| {
+        d.the_one_of(ESP).is_some_and(|new| new != before)
+    });
+    driver.until("swanctl done", |_| rekey.try_wait().unwrap().is_some());
+    assert_eq!(driver.selectors, [own], "by them");
 }
 
 const AH: ChildProtocol = ChildProtocol::Ah;
@@ -649,6 +696,24 @@ fn strongswan_and_the_endpoint_give_each_other_addresses() {
             proposals: addresses,
             children: &format!("site {{ {traffic} }}"),
             plugins: "kernel-libipsec",
+        };
+        play(role, &setup);
+    }
+}
+
+/// In user space its ESP pretends that there is a NAT, behind which nobody keeps an address.
+#[test]
+#[ignore = "needs ESP"]
+fn strongswan_and_the_endpoint_let_each_other_keep_the_address_that_they_have() {
+    let roles = [
+        ("keeping-client", "local_ts = 10.2.0.0/16"),
+        ("keeping-gateway", "remote_ts = 10.1.0.0/16"),
+    ];
+    for (role, traffic) in roles {
+        let setup = Setup {
+            proposals: "",
+            children: &format!("site {{ {traffic} }}"),
+            plugins: "",
         };
         play(role, &setup);
     }

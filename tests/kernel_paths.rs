@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use xfrm_agent::kernel::adapters::{self, Gateway};
+use xfrm_agent::kernel::adapters::{Gateway, Look};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Key, Link, LinkKind,
@@ -411,15 +411,16 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
         wan();
         let mut kernel = Kernel::open();
         kernel.put(vec![tun(ANCHOR), address(ANCHOR, "10.20.0.5/32")]);
-        let told = || {
-            let all = adapters::adapters().unwrap();
-            all.into_iter().find(|adapter| adapter.name == WAN).unwrap()
+        let adapters = || {
+            let mut look = Look::open().unwrap();
+            let around = look.around().unwrap();
+            look.adapters(&around).unwrap()
         };
-        let names: Vec<_> = adapters::adapters()
-            .unwrap()
-            .iter()
-            .map(|a| a.name.to_string())
-            .collect();
+        let told = || {
+            let mut all = adapters().into_iter();
+            all.find(|adapter| adapter.name == WAN).unwrap()
+        };
+        let names: Vec<_> = adapters().iter().map(|a| a.name.to_string()).collect();
         assert_eq!(
             names.len(),
             2,

@@ -4,6 +4,7 @@
 //! The targets of libFuzzer (`fuzz_targets/`) call these, and so does `tests/decoders.rs`, over the
 //! corpus and a few thousand mutations of it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -504,6 +505,7 @@ fn ike_settings() -> ike::settings::Settings {
         timing: Timing::default(),
         compression: true,
         gateway: None,
+        kept_with: BTreeMap::new(),
     }
 }
 

@@ -208,6 +208,7 @@ impl Agent {
         agent
             .vpn
             .guard_again(&agent.settings.vpn, remembered, &mut agent.wishes);
+        agent.vpn_rely();
         Ok(agent)
     }
 

@@ -38,6 +38,7 @@ pub(super) fn config(settings: &Settings) -> Result<ike::settings::Settings, Too
         timing: settings.ike.clone(),
         compression: true,
         gateway: settings.vpn.serves.as_ref().map(|s| s.gateway.clone()),
+        kept_with: settings.vpn.kept_with(),
     })
 }
 
@@ -72,6 +73,14 @@ impl Agent {
                 request,
                 assigned,
             } => self.vpn_configured(ike, request, assigned),
+            IkeEffect::ClientRefused {
+                peer,
+                remote,
+                refusal,
+            } => {
+                let detail = format!("{peer} at {remote}: {refusal}");
+                self.tell(now, "vpn-client-refused", detail);
+            }
             IkeEffect::ChildUp { child, outbound } if self.is_contacts(&child) => {
                 self.contact_child_up(now, &child, outbound);
             }

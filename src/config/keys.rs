@@ -179,7 +179,7 @@ pub const VPN_GATEWAY: Keys = Keys {
 pub const VPN_CLIENT: Keys = Keys {
     table: "vpn-client",
     shape: Shape::Repeated,
-    names: &["peer", "addresses"],
+    names: &["peer", "addresses", "own-addresses"],
 };
 
 pub const MOBILITY: Keys = Keys {

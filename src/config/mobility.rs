@@ -67,6 +67,7 @@ pub(super) fn read(
     for (section, (site, agreement)) in read {
         if let Some(vpn) = &site.gateway {
             check_vpn(report, section, around.vpns, vpn, home_agent);
+            check_kept(report, section, around.vpns, vpn, &site);
         }
         outer.extend(agreement.map(|agreement| (sites.len(), agreement)));
         sites.push(site);
@@ -305,6 +306,34 @@ fn check_vpn(
         let message = format!(
             "vpn: the inner home agent {agent} is in none of the subnets of [[vpn]] `{name}`, so S could \
              never be registered through it"
+        );
+        report.error(&at, message);
+    }
+}
+
+/// A VPN without an adapter protects T, which is of IPv4 and stays the same.
+fn check_kept(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    vpns: &VpnSettings,
+    name: &str,
+    site: &Site,
+) {
+    let vpn = vpns.gateway(name).filter(|vpn| vpn.keeps_own());
+    let Some(vpn) = vpn else { return };
+    let at = section.span("vpn");
+    if site.outer.is_none() {
+        let message = format!(
+            "vpn: [[vpn]] `{name}` has address = \"none\", so it protects the `home` of this site: give it \
+             that, and a `home-agent`"
+        );
+        report.error(&at, message);
+    }
+    if vpn.address.is_ipv6() {
+        let message = format!(
+            "vpn: [[vpn]] `{name}` has address = \"none\" and the gateway {}: it protects the `home` of this \
+             site, which is of IPv4",
+            vpn.address
         );
         report.error(&at, message);
     }

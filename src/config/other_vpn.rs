@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What says how other software's VPN is run.
-const ITS_KEYS: [&str; 8] = [
+const ITS_KEYS: [&str; 7] = [
     "up",
     "down",
     "vici",
@@ -23,7 +23,6 @@ const ITS_KEYS: [&str; 8] = [
     "child",
     "command-patience",
     "interface",
-    "address",
 ];
 const OF_PROGRAMS: [&str; 2] = ["up", "down"];
 const OF_CHARON: [&str; 3] = ["vici", "connection", "child"];

@@ -1,11 +1,11 @@
 //! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`: addresses that a gateway gives away.
 
 use super::other_vpn;
-use super::report::Report;
+use super::report::{Report, Span};
 use super::section::Section;
 use super::values::{self, Reason};
-use crate::agent::vpn::settings::{GatewaySettings, Served, Start, VpnSettings};
-use crate::ike::settings::{AddressRange, Gateway, Peer};
+use crate::agent::vpn::settings::{GatewaySettings, Served, SpeaksFrom, Start, VpnSettings};
+use crate::ike::settings::{AddressRange, Client, Gateway, Peer};
 use crate::net::{Family, Identity, IpNet, host};
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,7 +45,7 @@ pub(super) fn read(report: &Report<'_>, tables: &Tables<'_, '_>, peers: &[&Peer]
     }
     let clients = clients(report, &tables.clients, peers);
     let serves = match (&tables.serves, tables.clients.first()) {
-        (Some(section), _) => served(section, clients),
+        (Some(section), _) => served(report, section, clients),
         (None, Some(client)) => {
             let message = "there is no [vpn-gateway], so nobody can be a client";
             report.error(client.at(), message.to_owned());
@@ -75,6 +75,10 @@ fn gateway(
     section.set("start", &mut start, |v| {
         values::word(v, &[("down", Start::Down), ("up", Start::Up)])
     });
+    let mut speaks_from = SpeaksFrom::Given;
+    section.set("address", &mut speaks_from, |v| {
+        values::word(v, &[("none", SpeaksFrom::Own)])
+    });
     let known = peer
         .as_ref()
         .and_then(|id| known(report, section, peers, id));
@@ -92,12 +96,23 @@ fn gateway(
         let message = format!("local: {local} and {address} are of different IP versions");
         report.error(&section.span("local"), message);
     }
+    if let (SpeaksFrom::Own, Some(address)) = (speaks_from, address) {
+        let is_other = |net: &IpNet| Family::of(net.addr()) != Family::of(address);
+        for (subnet, at) in subnets.iter().filter(|(net, _)| is_other(net)) {
+            let message = format!(
+                "subnets: {subnet} is of another IP version than {address}; with address = \"none\" all is \
+                 spoken from where the tunnel begins"
+            );
+            report.error(at, message);
+        }
+    }
     Some(GatewaySettings {
         name: name?,
         peer: peer?,
         address: address?,
         local,
         subnets: subnets.into_iter().map(|(net, _)| net).collect(),
+        speaks_from,
         start,
     })
 }
@@ -129,12 +144,15 @@ fn known<'p>(
     peer
 }
 
-fn clients(
-    report: &Report<'_>,
-    sections: &[Section<'_, '_>],
-    peers: &[&Peer],
-) -> BTreeMap<Identity, Vec<IpAddr>> {
-    let mut clients = BTreeMap::new();
+/// With the place of each prefix in which an own address may lie.
+#[derive(Default)]
+struct Clients {
+    by_peer: BTreeMap<Identity, Client>,
+    kept: Vec<(IpNet, Span)>,
+}
+
+fn clients(report: &Report<'_>, sections: &[Section<'_, '_>], peers: &[&Peer]) -> Clients {
+    let mut clients = Clients::default();
     let mut reserved = HashSet::new();
     for section in sections {
         let peer = section.required("peer", values::identity);
@@ -149,9 +167,21 @@ fn clients(
             }
             own.push(addr);
         }
+        let keeps = section.list("own-addresses", net).unwrap_or_default();
+        let client = Client {
+            reserved: own,
+            keeps: keeps.iter().map(|(net, _)| *net).collect(),
+        };
+        for (net, at) in keeps {
+            if let Some((other, _)) = clients.kept.iter().find(|(it, _)| overlap(*it, net)) {
+                let message = format!("own-addresses: {net} and {other} have addresses in common");
+                report.error(&at, message);
+            }
+            clients.kept.push((net, at));
+        }
         let Some(id) = peer else { continue };
         known(report, section, peers, &id);
-        if clients.insert(id.clone(), own).is_some() {
+        if clients.by_peer.insert(id.clone(), client).is_some() {
             let message = format!("peer: {id} is a client already");
             report.error(&section.span("peer"), message);
         }
@@ -159,7 +189,27 @@ fn clients(
     clients
 }
 
-fn served(section: &Section<'_, '_>, clients: BTreeMap<Identity, Vec<IpAddr>>) -> Option<Served> {
+/// An address that a client keeps can be nobody else's, or what is meant for him would go to the client.
+fn check_kept(report: &Report<'_>, clients: &Clients, pool: &[IpNet], subnets: &[IpNet]) {
+    for (net, at) in &clients.kept {
+        if let Some(given) = pool.iter().find(|given| overlap(**given, *net)) {
+            let message = format!("own-addresses: {net}: {given} is given to clients");
+            report.error(at, message);
+        }
+        // Everything is more than what lies here.
+        let mut behind = subnets.iter().filter(|subnet| subnet.prefix_len() > 0);
+        if let Some(subnet) = behind.find(|subnet| overlap(**subnet, *net)) {
+            let message = format!("own-addresses: {net}: {subnet} lies behind this gateway");
+            report.error(at, message);
+        }
+    }
+}
+
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+fn served(report: &Report<'_>, section: &Section<'_, '_>, clients: Clients) -> Option<Served> {
     let pool = section.required_list("pool", "nobody could be given an address", net);
     let subnets = section.required_list("subnets", "clients could reach nothing", net);
     let dns = section.list("dns", values::address).unwrap_or_default();
@@ -169,17 +219,22 @@ fn served(section: &Section<'_, '_>, clients: BTreeMap<Identity, Vec<IpAddr>>) -
     });
     let mut pool: Vec<IpNet> = pool.into_iter().map(|(net, _)| net).collect();
     let ranges: Option<Vec<_>> = pool.iter().copied().map(range).collect();
-    // What is reserved need not lie in the pool, and is guarded as well.
-    let outside = clients.values().flatten().map(|addr| host(*addr));
+    let subnets: Vec<IpNet> = subnets.into_iter().map(|(net, _)| net).collect();
+    // What is reserved need not lie in the pool, and is guarded as well; so is what clients keep.
+    let by_peer = clients.by_peer.values();
+    let outside = by_peer.flat_map(|client| &client.reserved).copied();
     let outside: Vec<IpNet> = outside
+        .map(host)
         .filter(|addr| !pool.iter().any(|net| net.contains(addr)))
         .collect();
     pool.extend(outside);
+    check_kept(report, &clients, &pool, &subnets);
+    pool.extend(clients.kept.iter().map(|(net, _)| *net));
     Some(Served {
         gateway: Gateway {
-            clients,
+            clients: clients.by_peer,
             pool: ranges?,
-            subnets: subnets.into_iter().map(|(net, _)| net).collect(),
+            subnets,
             dns: dns.into_iter().map(|(addr, _)| addr).collect(),
             liveness,
         },

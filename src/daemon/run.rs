@@ -14,7 +14,7 @@ use super::clock::{self, ClockWatch, WallClock};
 use super::commands::Commands;
 use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
-use super::events::{self, Link};
+use super::events;
 use super::heap;
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
@@ -33,8 +33,9 @@ use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::ike::crypto;
-use crate::kernel::adapters::{self, Adapter};
+use crate::kernel::adapters::{Adapter, Look, Surroundings};
 use crate::kernel::desired::LinkName;
+use crate::kernel::events::KernelEvent;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::writer::{self, Report, Stop, Writer};
@@ -139,7 +140,8 @@ struct Daemon {
     clock: WallClock,
     /// When the last event came.
     now: Instant,
-    links: Vec<Link>,
+    look: Look,
+    links: Vec<(LinkName, bool)>,
     adapters: Vec<Adapter>,
     calls: Calls,
     lines: broadcast::Sender<EventView>,
@@ -166,14 +168,18 @@ impl Daemon {
                         what: "go on listening to the kernel",
                         source,
                     })?;
-                    let moved = events::moves_adapters(&event);
-                    if let Some(event) = events::of_kernel(event) {
-                        self.look_at_links(&event);
-                        self.handle(event);
-                    }
-                    if moved {
-                        self.look_at_vpns();
-                        self.look_at_adapters();
+                    match event {
+                        KernelEvent::AddressChanged => self.look_around(true),
+                        KernelEvent::GatewayChanged => self.look_around(false),
+                        event => {
+                            let is_overrun = matches!(event, KernelEvent::Overrun);
+                            if let Some(event) = events::of_kernel(event) {
+                                self.handle(event);
+                            }
+                            if is_overrun {
+                                self.look_around(true);
+                            }
+                        }
                     }
                 }
                 doubt = inputs.clock.changed() => {
@@ -206,7 +212,7 @@ impl Daemon {
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
-                    self.look_at_adapters();
+                    self.look_around(false);
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
@@ -237,16 +243,28 @@ impl Daemon {
         }
     }
 
-    /// A link that came, went or changed makes doubtful where this machine is.
-    fn look_at_links(&mut self, event: &Event) {
-        if matches!(event, Event::Addresses(_)) {
-            let links = events::links();
+    /// What this machine has now. Where `addresses` may have changed everybody hears of them, and a link that
+    /// came, went or changed makes doubtful where this machine is.
+    fn look_around(&mut self, addresses: bool) {
+        let around = match self.look.around() {
+            Ok(around) => around,
+            // Which does not mean that they have gone.
+            Err(error) => {
+                tracing::error!(%error, "our own links and addresses cannot be read");
+                return;
+            }
+        };
+        if addresses {
+            let links = around.links();
             if links != self.links {
                 self.links = links;
                 self.handle(clock::reading(Some(Doubt::LinkChanged)));
             }
             self.look_at_gateways();
+            self.handle(Event::Addresses(around.addresses()));
         }
+        self.look_at_vpns(&around);
+        self.look_at_adapters(&around);
     }
 
     /// Where the configuration tells places by them.
@@ -263,11 +281,11 @@ impl Daemon {
     }
 
     /// Where the configuration lets this machine move.
-    fn look_at_adapters(&mut self) {
+    fn look_at_adapters(&mut self, around: &Surroundings) {
         if !self.loaded.agent.has_mobile_ip_role() {
             return;
         }
-        match adapters::adapters() {
+        match self.look.adapters(around) {
             Ok(adapters) if adapters == self.adapters => {}
             Ok(adapters) => {
                 self.sockets.listen_on(&self.listened_on(&adapters));
@@ -299,8 +317,9 @@ impl Daemon {
     }
 
     /// Where other software makes them.
-    fn look_at_vpns(&mut self) {
-        if let Some(event) = self.vpns.interfaces(&self.loaded.agent.vpn) {
+    fn look_at_vpns(&mut self, around: &Surroundings) {
+        let settings = &self.loaded.agent.vpn;
+        if let Some(event) = self.vpns.interfaces(&mut self.look, around, settings) {
             self.handle(event);
         }
     }
@@ -482,7 +501,7 @@ impl Daemon {
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
                 self.vpns.watch(&self.loaded.agent.vpn);
-                self.look_at_vpns();
+                self.look_around(false);
                 self.look_at_gateways();
                 self.keeper.try_again();
             }
@@ -586,6 +605,10 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
+    let mut look = Look::open().map_err(|source| Error::Start {
+        what: "ask the kernel for links and addresses",
+        source,
+    })?;
     let routes = SourceAddresses::open(mark).map_err(|source| Error::Start {
         what: "ask the kernel for routes",
         source,
@@ -671,9 +694,11 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         terminate: listen_for(SignalKind::terminate())?,
         interrupt: listen_for(SignalKind::interrupt())?,
     };
-    if let Some(own) = events::own_addresses() {
-        agent.handle(Instant::now(), Event::Addresses(own));
-    }
+    let around = look.around().map_err(|error| Error::Start {
+        what: "read our own links and addresses",
+        source: error.errno.into(),
+    })?;
+    agent.handle(Instant::now(), Event::Addresses(around.addresses()));
     agent.handle(
         Instant::now(),
         Event::Transparent(sockets.transparent_ports()),
@@ -701,17 +726,18 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         vpns: Vpns::new(tell),
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
-        links: events::links(),
+        look,
+        links: around.links(),
         adapters: Vec::new(),
         calls,
         lines,
     };
-    daemon.look_at_adapters();
+    daemon.look_at_adapters(&around);
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
     daemon.vpns.watch(&daemon.loaded.agent.vpn);
-    daemon.look_at_vpns();
+    daemon.look_at_vpns(&around);
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await

@@ -55,6 +55,7 @@ mod tests {
     use super::*;
     use crate::ike::settings::Timing;
     use crate::net::Secret;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_peer_speaks_for_what_lies_wholly_inside_its_prefixes_or_is_itself() {
@@ -73,6 +74,7 @@ mod tests {
             timing: Timing::default(),
             compression: true,
             gateway: None,
+            kept_with: BTreeMap::new(),
         };
         let at: IpAddr = "192.0.2.6".parse().unwrap();
         let to = |dst: &str| {
@@ -113,6 +115,7 @@ mod tests {
             timing: Timing::default(),
             compression: true,
             gateway: None,
+            kept_with: BTreeMap::new(),
         };
         let ends: (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.6".parse().unwrap());
         let between = |src: &str, dst: &str| {

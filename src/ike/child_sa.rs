@@ -200,10 +200,12 @@ impl IkeSa {
                 delete: true,
             });
         }
-        // RFC 4301 §4.4.3: believed only for the addresses that it may protect.
+        // RFC 4301 §4.4.3: believed only for the addresses that it may protect, or has as a client.
         let ends = (self.local.ip(), address);
         let allowed = ctx.settings.authorize_child(&self.peer, ends, &selectors);
-        if let Err(selector) = allowed {
+        if let Err(selector) = allowed
+            && !self.is_of_client(ctx.settings.gateway.as_ref(), &selectors)
+        {
             ctx.counters.not_authorized += 1;
             let peer = self.peer.clone();
             return Err(Rejection {
@@ -260,7 +262,9 @@ impl IkeSa {
             selectors,
             mode,
             names,
-        } = self.grant(ctx, request, ts_i, ts_r).map_err(refuse)?;
+        } = self
+            .grant(ctx, request, (ts_i, ts_r), replaced)
+            .map_err(refuse)?;
         if mode == Mode::Transport {
             payloads.push(Payload::notify(NotifyKind::USE_TRANSPORT_MODE, []));
         }
@@ -504,6 +508,7 @@ pub(super) fn meaning_of(notify: &Notify, sa: &IkeSa) -> ConnectError {
     match notify.kind {
         NotifyKind::NO_PROPOSAL_CHOSEN => ConnectError::NoProposalChosen(sa.remote.ip()),
         NotifyKind::INTERNAL_ADDRESS_FAILURE => ConnectError::NoAddress(sa.peer.clone()),
+        NotifyKind::FAILED_CP_REQUIRED => ConnectError::AddressDemanded(sa.peer.clone()),
         NotifyKind::TS_UNACCEPTABLE => ConnectError::TrafficSelectors(sa.peer.clone()),
         NotifyKind(code) => ConnectError::Refused {
             peer: sa.peer.clone(),

@@ -5,10 +5,12 @@
 //! client   CP(CFG_REQUEST), TSi 0.0.0.0/0, TSr subnets  -->
 //! gateway                       <--  CP(CFG_REPLY: V), TSi V/32, TSr subnets
 //! ```
+//!
+//! A client that keeps an address of its own asks for none, and says in TSi where its IKE comes from.
 
 use super::context::Context;
 use super::sa::IkeSa;
-use super::settings::{AddressRequest, Gateway};
+use super::settings::{AddressRequest, Gateway, Settings};
 use super::wire::configuration::ConfigurationAttribute as Attribute;
 use super::wire::{Configuration, ConfigurationKind, NotifyKind, Payload, Payloads};
 use crate::net::{Family, IpNet, Selector, host};
@@ -132,11 +134,11 @@ impl Gateway {
     }
 
     /// What a client with these addresses may exchange with us: outbound selectors.
-    pub(super) fn allows(&self, leased: &[IpAddr]) -> Vec<Selector> {
+    pub(super) fn allows(&self, addresses: &[IpAddr]) -> Vec<Selector> {
         let pairs = self
             .subnets
             .iter()
-            .flat_map(|net| leased.iter().map(|addr| (*net, host(*addr))));
+            .flat_map(|net| addresses.iter().map(|addr| (*net, host(*addr))));
         pairs
             .filter(|(net, addr)| Family::of(net.addr()) == Family::of(addr.addr()))
             .map(|(net, addr)| Selector::between(net, addr))
@@ -154,7 +156,7 @@ impl IkeSa {
         let Some(gateway) = &ctx.settings.gateway else {
             return Ok(None);
         };
-        let Some(reserved) = gateway.clients.get(&self.peer) else {
+        let Some(client) = gateway.clients.get(&self.peer) else {
             return Ok(None);
         };
         let Some(wanted) = request
@@ -172,9 +174,13 @@ impl IkeSa {
             })
         };
         for family in [Family::V4, Family::V6].into_iter().filter(|f| asks(*f)) {
-            let leased = ctx
-                .leases
-                .lease(gateway, reserved, (self.id, &self.peer), family, &named);
+            let leased = ctx.leases.lease(
+                gateway,
+                &client.reserved,
+                (self.id, &self.peer),
+                family,
+                &named,
+            );
             self.leased.extend(leased);
         }
         if self.leased.is_empty() {
@@ -191,13 +197,40 @@ impl IkeSa {
         !selectors.is_empty() && selectors.iter().all(ours)
     }
 
-    /// Whether every selector speaks only for addresses that we gave the client at the other end,
-    /// and for what it may reach.
+    /// Whether every selector is for us as a client of the gateway at the other end: for what it gave us,
+    /// or for the address that we keep.
+    pub(super) fn is_ours_as_client(&self, settings: &Settings, selectors: &[Selector]) -> bool {
+        let own = host(self.local.ip());
+        let reached = settings.kept_with.get(&self.peer);
+        let is_kept = |s: &Selector| {
+            let mut reached = reached.into_iter().flatten();
+            s.src == own && reached.any(|net| net.contains(&s.dst))
+        };
+        let all_kept = !selectors.is_empty() && selectors.iter().all(is_kept);
+        all_kept || self.is_ours_by_assignment(selectors)
+    }
+
+    /// As the gateway: the address of its own that the client at the other end keeps. A translator's is
+    /// nobody's: others may be behind it.
+    pub(super) fn kept(&self, gateway: &Gateway) -> Option<IpAddr> {
+        let addr = self.remote.ip();
+        let keeps = self.leased.is_empty() && !self.nat && gateway.lets_keep(&self.peer, addr);
+        keeps.then_some(addr)
+    }
+
+    /// As the gateway: what the client at the other end speaks for.
+    pub(super) fn addresses_of_client(&self, gateway: &Gateway) -> Vec<IpAddr> {
+        let leased = self.leased.iter().copied();
+        leased.chain(self.kept(gateway)).collect()
+    }
+
+    /// Whether every selector speaks only for addresses that the client at the other end was given or
+    /// keeps, and for what it may reach.
     pub(super) fn is_of_client(&self, gateway: Option<&Gateway>, selectors: &[Selector]) -> bool {
         let Some(gateway) = gateway.filter(|g| g.clients.contains_key(&self.peer)) else {
             return false;
         };
-        let allowed = gateway.allows(&self.leased);
+        let allowed = gateway.allows(&self.addresses_of_client(gateway));
         let granted = |s: &Selector| allowed.iter().any(|a| a.contains(s));
         !selectors.is_empty() && selectors.iter().all(granted)
     }

@@ -50,6 +50,12 @@ pub enum Effect {
         request: Option<RequestId>,
         assigned: Assigned,
     },
+    /// A client of ours asked for a child and was given none.
+    ClientRefused {
+        peer: Identity,
+        remote: IpAddr,
+        refusal: ClientRefusal,
+    },
     /// Install it: inbound first. While `outbound` is `AfterConfirmation`, the outbound SA and
     /// the policies wait for `OutboundReady`, so that nothing is sent that the peer cannot read
     /// or, over IPv6, could not answer. A `Transmit` that follows `OutboundReady` must leave after
@@ -177,6 +183,19 @@ pub enum DownReason {
     Configuration,
 }
 
+/// Why a client of ours that asked for no address was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientRefusal {
+    #[error("it asked for no address, and may keep none of its own")]
+    KeepsNone,
+    #[error("it asked for no address, and {0} is none that it may keep")]
+    NotItsOwn(IpAddr),
+    #[error("it asked for no address, and its own is translated on the way")]
+    Translated,
+    #[error("nothing of what it asked for lies behind us")]
+    NothingBehind,
+}
+
 /// Why no child SA came of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -198,6 +217,8 @@ pub enum ConnectError {
     TrafficSelectors(Identity),
     #[error("{0} gives us no address")]
     NoAddress(Identity),
+    #[error("{0} lets us keep no address of ours: it wants to be asked for one")]
+    AddressDemanded(Identity),
     #[error("{peer} refused: notification {code}")]
     Refused { peer: Identity, code: u16 },
     #[error("{0} answered nonsense: {1}")]

@@ -1,9 +1,11 @@
 //! What a peer that asks for a child is granted: which of the traffic, and in which mode.
 
+use super::child_sa::Child;
 use super::context::Context;
+use super::effects::{ClientRefusal, Effect};
 use super::narrowing;
 use super::sa::IkeSa;
-use super::settings::{Mode, Peer};
+use super::settings::{Client, Mode, Peer};
 use super::wire::{NotifyKind, Payloads, TrafficSelector};
 use crate::net::Selector;
 use std::net::IpAddr;
@@ -31,12 +33,13 @@ pub(super) fn payloads(
 }
 
 impl IkeSa {
+    /// `replaced` is the child of ours that the new one takes the place of.
     pub(super) fn grant(
         &self,
         ctx: &mut Context,
         request: &Payloads,
-        ts_i: &[TrafficSelector],
-        ts_r: &[TrafficSelector],
+        (ts_i, ts_r): (&[TrafficSelector], &[TrafficSelector]),
+        replaced: Option<&Child>,
     ) -> Result<Grant, NotifyKind> {
         let wants_transport = request
             .notification(NotifyKind::USE_TRANSPORT_MODE)
@@ -54,9 +57,10 @@ impl IkeSa {
             });
         }
         if let Some(gateway) = &ctx.settings.gateway
-            && gateway.clients.contains_key(&self.peer)
+            && let Some(client) = gateway.clients.get(&self.peer)
         {
-            let selectors = narrowing::narrow(ts_r, ts_i, &gateway.allows(&self.leased));
+            let addresses = self.addresses_of_client(gateway);
+            let selectors = narrowing::narrow(ts_r, ts_i, &gateway.allows(&addresses));
             if self.is_of_client(Some(gateway), &selectors) {
                 return Ok(Grant {
                     selectors,
@@ -65,11 +69,15 @@ impl IkeSa {
                 });
             }
             if self.leased.is_empty() && ctx.settings.peer(&self.peer).is_some_and(Peer::is_host) {
-                // §3.15.4: it should have asked for an address.
-                return Err(NotifyKind::FAILED_CP_REQUIRED);
+                let refusal = self.why_not(client, self.kept(gateway), ts_i);
+                return Err(self.refuse_client(ctx, refusal));
             }
         }
-        let selectors = self.narrow(ctx, ts_i, ts_r)?;
+        // What a gateway gave us or lets us keep is no business of the proxies that we protect: it may
+        // replace what we asked it for.
+        let of_vpn = replaced.filter(|old| self.is_ours_as_client(&ctx.settings, &old.selectors));
+        let of_vpn = of_vpn.map(|old| &old.selectors[..]);
+        let selectors = self.narrow(ctx, ts_i, ts_r, of_vpn)?;
         let mode = if wants_transport && self.is_host_to_host(&selectors) {
             Mode::Transport
         } else {
@@ -82,13 +90,54 @@ impl IkeSa {
         })
     }
 
+    /// Why a client that was given no address is granted nothing.
+    fn why_not(
+        &self,
+        client: &Client,
+        kept: Option<IpAddr>,
+        ts_i: &[TrafficSelector],
+    ) -> ClientRefusal {
+        if client.keeps.is_empty() {
+            return ClientRefusal::KeepsNone;
+        }
+        if self.nat {
+            return ClientRefusal::Translated;
+        }
+        let meant = single_address(ts_i).unwrap_or(self.remote.ip());
+        if kept == Some(meant) {
+            ClientRefusal::NothingBehind
+        } else {
+            ClientRefusal::NotItsOwn(meant)
+        }
+    }
+
+    fn refuse_client(&self, ctx: &mut Context, refusal: ClientRefusal) -> NotifyKind {
+        // §3.15.4: one that keeps no address should have asked for one.
+        let notify = match refusal {
+            ClientRefusal::KeepsNone => NotifyKind::FAILED_CP_REQUIRED,
+            _ => NotifyKind::TS_UNACCEPTABLE,
+        };
+        if notify == NotifyKind::TS_UNACCEPTABLE {
+            ctx.counters.ts_unacceptable += 1;
+        }
+        ctx.emit(Effect::ClientRefused {
+            peer: self.peer.clone(),
+            remote: self.remote.ip(),
+            refusal,
+        });
+        notify
+    }
+
+    /// `protects` in place of what the settings say.
     fn narrow(
         &self,
         ctx: &mut Context,
         ts_i: &[TrafficSelector],
         ts_r: &[TrafficSelector],
+        protects: Option<&[Selector]>,
     ) -> Result<Vec<Selector>, NotifyKind> {
-        let selectors = narrowing::narrow(ts_r, ts_i, &ctx.settings.protects);
+        let protects = protects.unwrap_or(&ctx.settings.protects);
+        let selectors = narrowing::narrow(ts_r, ts_i, protects);
         if selectors.is_empty() {
             ctx.counters.ts_unacceptable += 1;
             return Err(NotifyKind::TS_UNACCEPTABLE);

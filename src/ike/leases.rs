@@ -118,6 +118,7 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ike::settings::Client;
 
     fn addr(s: &str) -> IpAddr {
         s.parse().unwrap()
@@ -131,7 +132,14 @@ mod tests {
     fn gateway() -> Gateway {
         Gateway {
             pool: vec![AddressRange::new(addr("10.30.0.1"), addr("10.30.0.3")).unwrap()],
-            clients: [(id(9), vec![addr("10.30.0.2")])].into(),
+            clients: [(
+                id(9),
+                Client {
+                    reserved: vec![addr("10.30.0.2")],
+                    keeps: Vec::new(),
+                },
+            )]
+            .into(),
             ..Gateway::default()
         }
     }

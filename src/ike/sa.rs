@@ -262,7 +262,9 @@ impl IkeSa {
     /// After how much silence the peer is asked whether it lives; zero never.
     pub(super) fn liveness(&self, settings: &Settings) -> Duration {
         match &settings.gateway {
-            Some(gateway) if !self.leased.is_empty() => gateway.liveness,
+            Some(gateway) if !self.leased.is_empty() || self.kept(gateway).is_some() => {
+                gateway.liveness
+            }
             _ => settings.timing.liveness,
         }
     }

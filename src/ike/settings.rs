@@ -19,6 +19,9 @@ pub struct Settings {
     pub compression: bool,
     /// `None`: nobody is given an address.
     pub gateway: Option<Gateway>,
+    /// Gateways that we are a client of without an address of theirs, and what we reach through each: a
+    /// child with one of them may be for the address that its IKE SA runs from.
+    pub kept_with: BTreeMap<Identity, Vec<IpNet>>,
 }
 
 /// One entry of the peer authorization database: who is believed, and for what.
@@ -52,9 +55,8 @@ impl Peer {
 /// What this host is to clients of remote access (RFC 7296 §2.19).
 #[derive(Clone, Debug, Default)]
 pub struct Gateway {
-    /// Who may ask for an address, and which ones are reserved for him: at most one of each IP
-    /// version. A client speaks for exactly the addresses that it was given.
-    pub clients: BTreeMap<Identity, Vec<IpAddr>>,
+    /// Who may ask for an address. A client speaks for exactly the addresses that it was given.
+    pub clients: BTreeMap<Identity, Client>,
     pub pool: Vec<AddressRange>,
     /// What clients may reach.
     pub subnets: Vec<IpNet>,
@@ -65,13 +67,28 @@ pub struct Gateway {
     pub liveness: Duration,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Given to it and to nobody else: at most one of each IP version.
+    pub reserved: Vec<IpAddr>,
+    /// Where an address of its own may lie, which it keeps in place of one of ours: then it speaks for
+    /// exactly that from which its IKE comes. In nobody else's, nor in what is given away.
+    pub keeps: Vec<IpNet>,
+}
+
 impl Gateway {
     pub(super) fn holds(&self, addr: IpAddr) -> bool {
         self.pool.iter().any(|range| range.holds(addr))
     }
 
     pub(super) fn is_reserved(&self, addr: IpAddr) -> bool {
-        self.clients.values().flatten().any(|a| *a == addr)
+        let mut reserved = self.clients.values().flat_map(|client| &client.reserved);
+        reserved.any(|a| *a == addr)
+    }
+
+    pub(super) fn lets_keep(&self, client: &Identity, addr: IpAddr) -> bool {
+        let client = self.clients.get(client);
+        client.is_some_and(|client| client.keeps.iter().any(|net| net.contains(&addr)))
     }
 }
 

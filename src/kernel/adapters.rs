@@ -1,13 +1,15 @@
 //! The adapters that lead out of this machine, for whoever chooses between them.
 
 use super::desired::LinkName;
+use super::netlink::address::{self, AddressAt};
 use super::netlink::error::KernelError;
+use super::netlink::link;
 use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::Requests;
-use super::netlink::{address, link};
 use super::observed::{LinkState, ObservedKind, ObservedLink};
-use crate::net::{IpNet, Ipv4Net};
+use crate::net::{Family, IpNet, Ipv4Net};
 use netlink_sys::protocols::NETLINK_ROUTE;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// One that is no tunnel and no part of another, such as a port of a bridge.
@@ -32,41 +34,92 @@ pub struct Gateway {
     pub metric: u32,
 }
 
-/// In the order of their indices, in the calling thread's network namespace.
-pub fn adapters() -> Result<Vec<Adapter>, KernelError> {
-    those_that(leads_out)
+/// Asks over a socket that stays open, since a move is an occasion to look several times at once.
+#[derive(Debug)]
+pub struct Look {
+    requests: Requests,
 }
 
-/// Those of these names, whatever they are; links of ours are not among them.
-pub fn named(names: &[LinkName]) -> Result<Vec<Adapter>, KernelError> {
-    those_that(|link| names.contains(&link.name) && !link.is_ours())
+/// The links and addresses that a look has found.
+#[derive(Debug)]
+pub struct Surroundings {
+    links: Vec<ObservedLink>,
+    addresses: Vec<AddressAt>,
 }
 
-fn those_that(are_wanted: impl Fn(&ObservedLink) -> bool) -> Result<Vec<Adapter>, KernelError> {
-    let requests = &mut Requests::open_strict(NETLINK_ROUTE)?;
-    let links = link::list(requests)?;
-    let addresses = address::list(requests)?;
-    let routes = neighbour::default_routes(requests)?;
-    let mut adapters: Vec<_> = links
-        .iter()
-        .filter(|link| are_wanted(link))
-        .map(|link| Adapter {
+impl Look {
+    /// Looks in the calling thread's network namespace.
+    pub fn open() -> io::Result<Self> {
+        let requests = Requests::open_strict(NETLINK_ROUTE)?;
+        Ok(Self { requests })
+    }
+
+    pub fn around(&mut self) -> Result<Surroundings, KernelError> {
+        let links = link::list(&mut self.requests)?;
+        let addresses = address::list(&mut self.requests)?;
+        Ok(Surroundings { links, addresses })
+    }
+
+    /// In the order of their indices.
+    pub fn adapters(&mut self, around: &Surroundings) -> Result<Vec<Adapter>, KernelError> {
+        self.those_that(around, leads_out)
+    }
+
+    /// Those of these names, whatever they are; links of ours are not among them.
+    pub fn named(
+        &mut self,
+        around: &Surroundings,
+        names: &[LinkName],
+    ) -> Result<Vec<Adapter>, KernelError> {
+        self.those_that(around, |link| names.contains(&link.name) && !link.is_ours())
+    }
+
+    fn those_that(
+        &mut self,
+        around: &Surroundings,
+        are_wanted: impl Fn(&ObservedLink) -> bool,
+    ) -> Result<Vec<Adapter>, KernelError> {
+        let routes = neighbour::default_routes(&mut self.requests, &[Family::V4])?;
+        let wanted = around.links.iter().filter(|link| are_wanted(link));
+        let adapters = wanted.map(|link| Adapter {
             index: link.index,
             name: link.name,
             carrier: link.state == LinkState::Carrier,
-            addresses: addresses
-                .iter()
-                .filter(|at| at.index == link.index && at.global)
-                .filter_map(|at| match at.address {
-                    IpNet::V4(net) => Some(net),
-                    IpNet::V6(_) => None,
-                })
-                .collect(),
+            addresses: around.addresses_on(link.index),
             gateway: gateway(link.index, &routes),
-        })
-        .collect();
-    adapters.sort_by_key(|adapter| adapter.index);
-    Ok(adapters)
+        });
+        let mut adapters: Vec<_> = adapters.collect();
+        adapters.sort_by_key(|adapter| adapter.index);
+        Ok(adapters)
+    }
+}
+
+impl Surroundings {
+    /// Of whatever link, the loopback among them.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(|at| at.address.addr()).collect()
+    }
+
+    /// The links that lead anywhere, and whether they are on and have a carrier; sorted.
+    pub fn links(&self) -> Vec<(LinkName, bool)> {
+        let lead = self.links.iter().filter(|link| !link.loopback);
+        let mut links: Vec<_> = lead
+            .map(|link| (link.name, link.state == LinkState::Carrier))
+            .collect();
+        links.sort_unstable();
+        links
+    }
+
+    fn addresses_on(&self, index: u32) -> Vec<Ipv4Net> {
+        let there = self.addresses.iter();
+        there
+            .filter(|at| at.index == index && at.global)
+            .filter_map(|at| match at.address {
+                IpNet::V4(net) => Some(net),
+                IpNet::V6(_) => None,
+            })
+            .collect()
+    }
 }
 
 fn gateway(index: u32, routes: &[DefaultRoute]) -> Option<Gateway> {

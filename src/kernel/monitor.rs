@@ -11,6 +11,7 @@ use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::{Heard, Listener, Requests};
 use super::netlink::{acquire, sa};
 use super::ownership;
+use crate::net::Family;
 use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, sock_filter};
 use netlink_packet_xfrm::constants::{
     XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE,
@@ -84,7 +85,7 @@ impl Monitor {
             xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
             addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
             gateways: gateways.into_async()?,
-            known: Gateways::look()?,
+            known: Gateways::open()?,
             ready: VecDeque::new(),
         })
     }
@@ -134,7 +135,7 @@ impl Monitor {
                         Heard::Silence => guard.clear_ready(),
                     }
                     if changed {
-                        *known = Gateways::look()?;
+                        known.look()?;
                         ready.push_back(KernelEvent::GatewayChanged);
                     }
                 }
@@ -145,13 +146,26 @@ impl Monitor {
 
 /// Of the default routes, so that no other neighbour's coming and going wakes anybody.
 #[derive(Debug)]
-struct Gateways(Vec<DefaultRoute>);
+struct Gateways {
+    requests: Requests,
+    routes: Vec<DefaultRoute>,
+}
 
 impl Gateways {
-    fn look() -> io::Result<Self> {
-        let mut requests = Requests::open_strict(NETLINK_ROUTE)?;
-        let routes = neighbour::default_routes(&mut requests);
-        routes.map(Self).map_err(|error| error.errno.into())
+    fn open() -> io::Result<Self> {
+        let requests = Requests::open_strict(NETLINK_ROUTE)?;
+        let mut gateways = Self {
+            requests,
+            routes: Vec::new(),
+        };
+        gateways.look()?;
+        Ok(gateways)
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let routes = neighbour::default_routes(&mut self.requests, &[Family::V4, Family::V6]);
+        self.routes = routes.map_err(|error| error.errno)?;
+        Ok(())
     }
 
     fn concerns(&self, message: &Message<'_>) -> bool {
@@ -161,7 +175,7 @@ impl Gateways {
         let Some(((link, address), mac)) = neighbour::neighbour(message) else {
             return false;
         };
-        let mut known = self.0.iter();
+        let mut known = self.routes.iter();
         known.any(|r| (r.link, r.gateway) == (link, address) && r.mac != Some(mac))
     }
 }

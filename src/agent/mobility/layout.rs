@@ -41,9 +41,13 @@ const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// An Ethernet's, less one outer header. What is less on the way is found out (RFC 1191): the outer
 /// header forbids fragments.
 const TUNNEL_MTU: u32 = 1480;
-/// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four) and the header of this
-/// tunnel. Known, it need not be found out one level after the other, with a packet lost at each.
-const NESTED_MTU: u32 = (ANCHOR_MTU - 20 - 16 - 16) / 4 * 4 - 2 - 20;
+/// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
+const VPN_MTU: u16 = (tunnels::MTU - 20 - 16 - 16) / 4 * 4 - 2;
+/// And after the header of the tunnel in it. Known, it need not be found out one level after the other, with
+/// a packet lost at each.
+const NESTED_MTU: u32 = (VPN_MTU - 20) as u32;
+/// The same where that tunnel is in UDP, since the VPN has no adapter.
+const NESTED_UDP_MTU: u16 = VPN_MTU - (1500 - tunnels::MTU);
 const HOPS: u8 = 64;
 
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
@@ -178,11 +182,11 @@ impl Layout<'_> {
 
     // --- adapters ---------------------------------------------------------------------------------
 
-    fn anchor(&mut self, name: LinkName, address: Ipv4Addr) {
+    fn anchor(&mut self, name: LinkName, address: Ipv4Addr, mtu: u32) {
         self.want(Object::Link(Link {
             name,
             kind: LinkKind::Tun(Offload::None),
-            mtu: ANCHOR_MTU,
+            mtu,
         }));
         self.want(Object::Address(AddressKey {
             link: name,
@@ -267,7 +271,7 @@ impl Layout<'_> {
     fn intranet(&mut self, arrangement: &Arrangement) {
         let settings = self.settings;
         let (home, table) = (settings.dual.inner.home, settings.tables.intranet());
-        self.anchor(settings.adapters.intranet, home);
+        self.anchor(settings.adapters.intranet, home, self.intranet_mtu());
         self.end(table);
         self.rule(1, table, Some(host(home.into())), None);
         for network in &settings.dual.mobile_networks {
@@ -282,6 +286,18 @@ impl Layout<'_> {
         }
         if arrangement.inner.home == home && may_use(arrangement) {
             self.carry(&arrangement.inner, (table, 0), Some(home));
+        }
+    }
+
+    /// Of what goes into the adapter of S, where that leads anywhere: whoever begins a session says so to
+    /// the other side, which need not find it out.
+    fn intranet_mtu(&self) -> u32 {
+        match self.around.vpn {
+            Some(VpnEnd {
+                adapter: VpnAdapter::None,
+                ..
+            }) => NESTED_UDP_MTU.into(),
+            _ => ANCHOR_MTU,
         }
     }
 
@@ -308,7 +324,7 @@ impl Layout<'_> {
             }
             seen.push(outer.home);
             let table = self.settings.tables.mobility(number);
-            self.anchor(name, outer.home);
+            self.anchor(name, outer.home, ANCHOR_MTU);
             self.end(table);
             self.rule(1, table, Some(host(outer.home.into())), None);
             let carriage = arrangement.outer.as_ref();
@@ -383,7 +399,7 @@ impl Layout<'_> {
             VpnAdapter::None => return,
         };
         if adapter == VpnAdapter::Ours {
-            self.anchor(name, address);
+            self.anchor(name, address, ANCHOR_MTU);
         }
         let table = self.settings.tables.vpn();
         self.end(table);
@@ -551,7 +567,10 @@ impl Layout<'_> {
                 via,
                 local,
                 remote,
-                mtu: tunnels::MTU,
+                mtu: match through {
+                    Through::Vpn => NESTED_UDP_MTU,
+                    Through::Link { .. } | Through::OuterHome => tunnels::MTU,
+                },
                 reverse: true,
                 congestion: Congestion::Normal,
             }],

@@ -1,5 +1,6 @@
 //! A laptop's agent in virtual time, between the room of a home agent and a kernel that answers.
 
+mod kept;
 mod others;
 
 use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};

@@ -65,8 +65,7 @@ impl Agent {
         self.vpn_rest(now, false);
         self.vpn.wanted = Wanted::Down;
         self.vpn_end(now);
-        let unguarded = self.vpn.guard(Vec::new(), &mut self.wishes);
-        self.vpn_unguarded(&unguarded);
+        self.vpn_guard(Vec::new());
         self.drain(now);
     }
 
@@ -101,6 +100,7 @@ impl Agent {
 
     /// After a change of the configuration.
     pub(in crate::agent) fn vpn_reload(&mut self, now: Instant, before: &[GatewaySettings]) {
+        self.vpn_rely();
         let Some(name) = self.vpn.name().map(str::to_owned) else {
             return;
         };
@@ -153,6 +153,8 @@ impl Agent {
         self.vpn.retry = None;
         let name = self.vpn.name().unwrap_or_default().to_owned();
         if let Some(other) = self.settings.vpn.other(&name).cloned() {
+            // It may be to protect what was ours to guard.
+            self.vpn_guard(Vec::new());
             return self.other_rise(now, other);
         }
         if matches!(self.vpn.phase, Phase::Other(_)) {
@@ -171,19 +173,23 @@ impl Agent {
             return self.vpn_failed(now, reason);
         };
         let request = self.vpn.next_request();
-        let selector = |net: &IpNet| Selector::between(Family::of(net.addr()).any(), *net);
+        let selectors = asked_for(&gateway, local);
+        if gateway.keeps_own() {
+            // Before it is asked: the address has a way already.
+            self.vpn_guard(selectors.clone());
+        }
         let connect = Connect {
             request,
             local,
             remote: gateway.address,
-            selectors: gateway.subnets.iter().map(selector).collect(),
+            selectors,
             flow: None,
             mode: Mode::Tunnel,
             protocol: ChildProtocol::Esp,
             compression: false,
             transport_only: false,
             initial_contact: !self.ike.is_in_contact(&gateway.peer),
-            address: Some(AddressRequest {
+            address: (!gateway.keeps_own()).then(|| AddressRequest {
                 again: self.vpn.had(),
             }),
             peer: gateway.peer,
@@ -226,8 +232,11 @@ impl Agent {
         self.vpn.enter(now, Phase::Failed { reason });
     }
 
-    fn vpn_unguarded(&mut self, selectors: &[Selector]) {
-        if self.once_protected.forget_exactly(selectors) {
+    /// Guards these instead of what was guarded before, over a restart as well.
+    fn vpn_guard(&mut self, selectors: Vec<Selector>) {
+        let unguarded = self.vpn.guard(selectors, &mut self.wishes);
+        let forgotten = self.once_protected.forget_exactly(&unguarded);
+        if self.once_protected.remember(&self.vpn.guarded) || forgotten {
             let memory = self.once_protected.selectors().to_vec();
             self.afterwards.push_back(Effect::Remember(memory));
         }
@@ -262,12 +271,7 @@ impl Agent {
             .map(|(net, addr)| Selector::between(host(addr), net))
             .collect();
         *given = Some((ike, assigned));
-        let unguarded = self.vpn.guard(guarded, &mut self.wishes);
-        self.vpn_unguarded(&unguarded);
-        if self.once_protected.remember(&self.vpn.guarded) {
-            let memory = self.once_protected.selectors().to_vec();
-            self.afterwards.push_back(Effect::Remember(memory));
-        }
+        self.vpn_guard(guarded);
     }
 
     /// After the tunnel knows of the child.
@@ -277,6 +281,8 @@ impl Agent {
         child: &ChildSa,
         outbound: Outbound,
     ) {
+        let keeps_own = self.vpn.name().and_then(|n| self.settings.vpn.gateway(n));
+        let keeps_own = keeps_own.is_some_and(GatewaySettings::keeps_own);
         match &mut self.vpn.phase {
             Phase::Up { child: current, .. } if child.replaces == Some(*current) => {
                 *current = child.id;
@@ -284,8 +290,15 @@ impl Agent {
             Phase::Connecting {
                 request,
                 local,
-                given: Some((ike, assigned)),
+                given,
             } if child.request == Some(*request) => {
+                let (ike, addresses, dns) = match given {
+                    Some((ike, assigned)) => {
+                        (*ike, assigned.addresses.clone(), assigned.dns.clone())
+                    }
+                    None if keeps_own => (child.ike, Vec::new(), Vec::new()),
+                    None => return,
+                };
                 let name = match &self.vpn.wanted {
                     Wanted::Up { name } | Wanted::Warm { name } => name.clone(),
                     Wanted::Down => return,
@@ -297,13 +310,13 @@ impl Agent {
                     name,
                     gateway: Some(child.remote),
                     local: Some(*local),
-                    addresses: assigned.addresses.clone(),
+                    addresses,
                     interface: None,
-                    dns: assigned.dns.clone(),
+                    dns,
                     subnets,
                 };
                 let phase = Phase::Up {
-                    ike: *ike,
+                    ike,
                     child: child.id,
                     connection,
                 };
@@ -397,4 +410,19 @@ impl Agent {
         }
         self.mobility_vpn(now, state);
     }
+}
+
+/// Everything from us to what lies behind the gateway: it gives us the address, or lets us keep that one.
+fn asked_for(gateway: &GatewaySettings, local: IpAddr) -> Vec<Selector> {
+    let subnets = gateway.subnets.iter();
+    if gateway.keeps_own() {
+        let alike = subnets.filter(|net| Family::of(net.addr()) == Family::of(local));
+        return alike
+            .map(|net| Selector::between(host(local), *net))
+            .collect();
+    }
+    let any = |net: &IpNet| Family::of(net.addr()).any();
+    subnets
+        .map(|net| Selector::between(any(net), *net))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What keeps packets of V from leaving, or coming in, in the clear.
+//! What keeps packets of V from leaving, or coming in, in the clear; and those of T, where the VPN has no
+//! adapter.
 //!
 //! ```text
 //!  band      direction   selector        what

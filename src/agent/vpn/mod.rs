@@ -11,6 +11,9 @@
 //! What the gateway gives us (V) is guarded from then on: while the VPN is wanted, packets between V
 //! and what lies behind the gateway are carried by the tunnel or held, and clear ones from there
 //! are refused. The guard survives a restart, in what was once protected.
+//!
+//! A gateway may let us keep the address that the tunnel begins at: then it gives none, there is no
+//! Configured, and that address is guarded from before the gateway is asked.
 
 pub mod commands;
 mod connecting;

@@ -60,7 +60,7 @@ impl Agent {
         }
         self.effects.push_back(Effect::RunCommand { run, command });
         self.vpn.enter(now, Phase::Other(Box::new(other)));
-        self.other_rely();
+        self.vpn_rely();
     }
 
     pub(super) fn other_fall(&mut self, now: Instant) {
@@ -78,7 +78,7 @@ impl Agent {
             self.tell(now, "vpn-stays-up", reason);
         }
         self.vpn.enter(now, Phase::Down);
-        self.other_rely();
+        self.vpn_rely();
         if matches!(self.vpn.wanted, Wanted::Up { .. }) {
             self.vpn_connect(now);
         }
@@ -93,16 +93,7 @@ impl Agent {
             agent,
         };
         self.other_changes(now, |other| other.see(sight));
-        self.other_rely();
-    }
-
-    /// Blocked before whoever follows the VPN hears of it.
-    fn other_rely(&mut self) {
-        let relied_on = match &self.vpn.phase {
-            Phase::Other(other) => other.relies_on(self.inner_agent()),
-            _ => Vec::new(),
-        };
-        self.vpn.rely(relied_on, &mut self.wishes);
+        self.vpn_rely();
     }
 
     fn other_changes(&mut self, now: Instant, change: impl FnOnce(&mut Other)) {
@@ -113,7 +104,7 @@ impl Agent {
         }
     }
 
-    fn inner_agent(&self) -> Option<Ipv4Addr> {
+    pub(super) fn inner_agent(&self) -> Option<Ipv4Addr> {
         let mobility = self.settings.mobility.as_ref();
         mobility.map(|mobility| mobility.dual.inner.home_agent)
     }

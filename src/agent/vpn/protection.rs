@@ -1,5 +1,5 @@
-//! Where other software's policies are to protect what carries S: what that is, whether they do, and what
-//! stands behind them.
+//! What carries S from addresses that have a way in the clear: what that is, whether policies of other software
+//! protect it, and what stands behind them and ours.
 //!
 //! ```text
 //!  band   direction   selector                            what
@@ -7,16 +7,23 @@
 //!  last   out         V or T → inner home agent, UDP 434  block
 //! ```
 //!
+//! Other software's V or T: from before it is asked for its VPN until that is down. T of a VPN of our own without an
+//! adapter: always, since nothing that carries S may ever leave from it but through the VPN.
+//!
 //! The priority of these is behind those of every key daemon: they decide when no other policy does, so nothing
 //! leaves in the clear however late we hear that a policy has gone. They name protocols, which no VPN does, so
 //! that their keys are nobody else's.
 
-use super::Vpn;
+use super::settings::GatewaySettings;
+use super::{Phase, Vpn};
+use crate::agent::Agent;
 use crate::agent::foundation::verdict;
 use crate::agent::wishes::{Owner, Wishes};
 use crate::kernel::desired::{Action, Direction, IpsecProtocol, Level, Mark, Policy};
 use crate::kernel::ownership::Band;
+use crate::mobile_ip::dual_client::Site;
 use crate::net::{Port, Protocol, Selector, host};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 const IP_IN_IP: Protocol = Protocol::Is(4);
@@ -65,6 +72,33 @@ fn encrypts(policy: &Policy) -> bool {
 fn block(selector: Selector) -> Policy {
     let (mark, block) = (Mark::default(), Action::Block);
     verdict(Direction::Out, selector, mark, Band::Last, block)
+}
+
+impl Agent {
+    /// Blocked before whoever follows the VPN hears of it.
+    pub(in crate::agent) fn vpn_rely(&mut self) {
+        let agent = self.inner_agent();
+        let mut relied_on = match &self.vpn.phase {
+            Phase::Other(other) => other.relies_on(agent),
+            _ => Vec::new(),
+        };
+        let kept = self.kept_below_own();
+        let carriers = |local: Ipv4Addr| agent.map(|agent| carriers(local.into(), agent));
+        relied_on.extend(kept.into_iter().filter_map(carriers).flatten());
+        self.vpn.rely(relied_on, &mut self.wishes);
+    }
+
+    /// T of each site whose VPN is our own and has no adapter.
+    fn kept_below_own(&self) -> BTreeSet<Ipv4Addr> {
+        let sites = self.settings.mobility.iter().flat_map(|m| &m.dual.sites);
+        let keeps = |site: &&Site| {
+            let name = site.gateway.as_deref();
+            let gateway = name.and_then(|name| self.settings.vpn.gateway(name));
+            gateway.is_some_and(GatewaySettings::keeps_own)
+        };
+        let outer = sites.filter(keeps).filter_map(|site| site.outer.as_ref());
+        outer.map(|system| system.home).collect()
+    }
 }
 
 impl Vpn {

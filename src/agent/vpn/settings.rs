@@ -3,6 +3,7 @@
 use crate::ike::settings::Gateway;
 use crate::kernel::desired::LinkName;
 use crate::net::{Identity, IpNet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +28,17 @@ pub struct GatewaySettings {
     pub local: Option<IpAddr>,
     /// What is reached through it: prefixes of the intranet, or everything.
     pub subnets: Vec<IpNet>,
+    pub speaks_from: SpeaksFrom,
     pub start: Start,
+}
+
+/// Whose packets the tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpeaksFrom {
+    /// V, which the gateway gives (FIG. 9).
+    Given,
+    /// The address that the tunnel begins at: there is no adapter (FIG. 10).
+    Own,
 }
 
 /// One `[[vpn]]` that other software makes.
@@ -81,9 +92,25 @@ pub struct Served {
     pub pool: Vec<IpNet>,
 }
 
+impl GatewaySettings {
+    pub fn keeps_own(&self) -> bool {
+        self.speaks_from == SpeaksFrom::Own
+    }
+}
+
 impl VpnSettings {
     pub fn gateway(&self, name: &str) -> Option<&GatewaySettings> {
         self.gateways.iter().find(|g| g.name == name)
+    }
+
+    /// What is reached from our own address through each gateway that lets us keep it.
+    pub(in crate::agent) fn kept_with(&self) -> BTreeMap<Identity, Vec<IpNet>> {
+        let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for gateway in self.gateways.iter().filter(|g| g.keeps_own()) {
+            let reached = kept.entry(gateway.peer.clone()).or_default();
+            reached.extend(&gateway.subnets);
+        }
+        kept
     }
 
     /// In the order of preference.

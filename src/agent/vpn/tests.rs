@@ -1,13 +1,15 @@
 //! A client and its gateway, each a whole agent, in virtual time through loss; and what their
 //! kernels hold.
 
-use super::settings::{GatewaySettings, Served, Start, VpnSettings};
+mod keeping;
+
+use super::settings::{GatewaySettings, Served, SpeaksFrom, Start, VpnSettings};
 use super::{VpnCommand, VpnState};
 use crate::agent::Agent;
 use crate::agent::effect::{Effect, Reply, Routes};
 use crate::agent::event::{Command, Event, KernelEvent, Token};
 use crate::agent::settings::Settings;
-use crate::ike::settings::{AddressRange, Gateway, Peer};
+use crate::ike::settings::{AddressRange, Client, Gateway, Peer};
 use crate::kernel::desired::{Action, Direction, Key, Mode, Object, Policy, PolicyKey};
 use crate::kernel::ownership::Band;
 use crate::net::random::Seeded;
@@ -38,6 +40,7 @@ fn settings(of: usize, start: Start) -> Settings {
                 address: addr(ADDRESSES[GATEWAY]),
                 local: None,
                 subnets: vec![intranet],
+                speaks_from: SpeaksFrom::Given,
                 start,
             }],
             serves: None,
@@ -47,7 +50,7 @@ fn settings(of: usize, start: Start) -> Settings {
             others: Vec::new(),
             serves: Some(Served {
                 gateway: Gateway {
-                    clients: [(names[CLIENT].parse().unwrap(), Vec::new())].into(),
+                    clients: [(names[CLIENT].parse().unwrap(), Client::default())].into(),
                     pool: AddressRange::new(addr(V), addr("10.30.0.9"))
                         .into_iter()
                         .collect(),
@@ -122,10 +125,16 @@ fn host(now: Instant, of: usize, settings: Settings, remembered: &[Selector], se
 
 impl World {
     fn new(seed: u64, start: Start) -> Self {
+        Self::with(seed, [CLIENT, GATEWAY].map(|of| settings(of, start)))
+    }
+
+    /// The client's, and the gateway's.
+    fn with(seed: u64, settings: [Settings; 2]) -> Self {
         let now = Instant::now();
-        let hosts = [CLIENT, GATEWAY]
-            .map(|of| host(now, of, settings(of, start), &[], seed + of as u64))
-            .into();
+        let hosts = (0..)
+            .zip(settings)
+            .map(|(of, settings)| host(now, of, settings, &[], seed + of as u64))
+            .collect();
         let mut world = Self {
             now,
             hosts,

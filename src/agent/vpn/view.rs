@@ -3,13 +3,15 @@
 use super::VpnState;
 use crate::agent::Agent;
 use crate::agent::snapshot::{VpnClientView, VpnView};
+use crate::ike::endpoint::IkeView;
 use std::net::IpAddr;
 use std::time::Instant;
 
 impl Agent {
     pub(in crate::agent) fn vpn_view(&self, now: Instant) -> VpnView {
         let seconds = |since| now.saturating_duration_since(since).as_secs();
-        let clients = self.ike.ike_sas().filter(|sa| !sa.leased.is_empty());
+        let is_client = |sa: &IkeView<'_>| !sa.leased.is_empty() || sa.kept.is_some();
+        let clients = self.ike.ike_sas().filter(is_client);
         let mut view = VpnView {
             name: self.vpn.name().unwrap_or_default().to_owned(),
             state: "down".to_owned(),
@@ -18,7 +20,12 @@ impl Agent {
                 .map(|sa| VpnClientView {
                     peer: sa.peer.to_string(),
                     from: sa.remote.ip().to_string(),
-                    addresses: text(sa.leased),
+                    addresses: sa
+                        .leased
+                        .iter()
+                        .chain(&sa.kept)
+                        .map(ToString::to_string)
+                        .collect(),
                     since_seconds: seconds(sa.established),
                 })
                 .collect(),

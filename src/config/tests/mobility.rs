@@ -93,6 +93,12 @@ fn what_cannot_work_is_refused_with_what_to_do() {
             "mobility says where it begins",
         ),
         (
+            format!(
+                "{VPN}address = \"none\"\n{MOBILITY}[[mobility-site]]\nname = \"north\"\nvpn = \"moving\"\n"
+            ),
+            "so it protects the `home` of this site: give it that",
+        ),
+        (
             format!("{VPN}{}{SITE}", MOBILITY.replace("10.2.0.2", "10.9.0.2")),
             "the inner home agent 10.9.0.2 is in none of the subnets",
         ),

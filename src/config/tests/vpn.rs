@@ -1,7 +1,7 @@
 //! `[[vpn]]`, `[vpn-gateway]` and `[[vpn-client]]`.
 
 use super::*;
-use crate::agent::vpn::settings::{Driver, Shape, Start};
+use crate::agent::vpn::settings::{Driver, Shape, SpeaksFrom, Start};
 
 #[test]
 fn a_vpn_and_a_gateway_are_read() {
@@ -43,6 +43,98 @@ fn a_vpn_and_a_gateway_are_read() {
 }
 
 #[test]
+fn an_address_that_is_kept_is_read_at_both_ends_and_guarded_by_the_gateway() {
+    let loaded = load_text(&format!(
+        "{}
+        [[vpn]]
+        name = \"north\"
+        peer = \"gw106.example\"
+        gateway = \"192.0.2.6\"
+        subnets = \"10.2.0.0/16\"
+        address = \"none\"
+        [vpn-gateway]
+        pool = \"10.30.0.0/24\"
+        subnets = [\"10.1.0.0/16\", \"0.0.0.0/0\"]
+        [[vpn-client]]
+        peer = \"gw106.example\"
+        own-addresses = [\"198.51.100.5\", \"203.0.113.0/24\"]
+        ",
+        whole()
+    ));
+    let vpn = loaded.agent.vpn;
+    assert_eq!(vpn.gateways[0].speaks_from, SpeaksFrom::Own);
+    let served = vpn.serves.unwrap();
+    let text = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let kept = ["198.51.100.5/32", "203.0.113.0/24"];
+    let client = served.gateway.clients.values().next().unwrap();
+    assert_eq!(text(&client.keeps), kept);
+    assert!(client.reserved.is_empty());
+    assert_eq!(text(&served.pool), ["10.30.0.0/24", kept[0], kept[1]]);
+    assert!(
+        !served
+            .gateway
+            .pool
+            .iter()
+            .any(|range| range.holds("203.0.113.7".parse().unwrap()))
+    );
+}
+
+#[test]
+fn an_address_that_is_kept_is_nobody_elses() {
+    let gateway = |first: &str, second: &str| {
+        format!(
+            "{}
+            [[peer]]
+            id = \"second.example\"
+            psk-file = \"psk\"
+            may-protect = \"nothing\"
+            [vpn-gateway]
+            pool = \"10.30.0.0/24\"
+            subnets = \"10.1.0.0/16\"
+            [[vpn-client]]
+            peer = \"gw106.example\"
+            own-addresses = \"{first}\"
+            [[vpn-client]]
+            peer = \"second.example\"
+            {second}
+            ",
+            whole()
+        )
+    };
+    load_text(&gateway("198.51.100.5", "own-addresses = \"198.51.100.6\""));
+    for (first, second, complaint) in [
+        (
+            "198.51.100.0/24",
+            "own-addresses = \"198.51.100.6\"",
+            "198.51.100.6/32 and 198.51.100.0/24 have addresses in common",
+        ),
+        (
+            "10.30.0.7",
+            "",
+            "own-addresses: 10.30.0.7/32: 10.30.0.0/24 is given to clients",
+        ),
+        (
+            "198.51.100.5",
+            "addresses = \"198.51.100.5\"",
+            "own-addresses: 198.51.100.5/32: 198.51.100.5/32 is given to clients",
+        ),
+        (
+            "10.1.2.3",
+            "",
+            "own-addresses: 10.1.2.3/32: 10.1.0.0/16 lies behind this gateway",
+        ),
+        (
+            "0.0.0.0/0",
+            "",
+            "own-addresses: 0.0.0.0/0: 10.1.0.0/16 lies behind this gateway",
+        ),
+    ] {
+        let all = problems(&gateway(first, second));
+        assert!(all.contains(complaint), "{complaint}: {all}");
+    }
+}
+
+#[test]
 fn what_cannot_work_is_refused() {
     for (text, complaint) in [
         (
@@ -52,6 +144,14 @@ fn what_cannot_work_is_refused() {
         (
             "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = \"192.0.2.6\"\nsubnets = \"0.0.0.0/0\"",
             "gw106.example may not protect 0.0.0.0/0",
+        ),
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = \"2001:db8::6\"\nsubnets = \"10.2.0.0/16\"\naddress = \"none\"",
+            "10.2.0.0/16 is of another IP version than 2001:db8::6",
+        ),
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = \"192.0.2.6\"\nsubnets = \"10.2.0.0/16\"\naddress = \"10.30.0.5\"",
+            "address: ",
         ),
         (
             "[[vpn-client]]\npeer = \"gw106.example\"",

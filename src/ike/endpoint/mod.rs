@@ -327,8 +327,9 @@ impl Endpoint {
                 let selectors = &child.selectors;
                 let own = |s| settings.protects.iter().any(|p| p.contains(s));
                 let of_contact = settings.is_of_contact(&sa.peer, ends, selectors);
-                let protected =
-                    of_contact || sa.is_ours_by_assignment(selectors) || selectors.iter().all(own);
+                let protected = of_contact
+                    || sa.is_ours_as_client(settings, selectors)
+                    || selectors.iter().all(own);
                 let allowed = settings.authorize_child(&sa.peer, ends, selectors);
                 let of_client = sa.is_of_client(settings.gateway.as_ref(), selectors);
                 !of_client && (!protected || allowed.is_err())

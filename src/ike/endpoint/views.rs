@@ -22,6 +22,8 @@ pub struct IkeView<'a> {
     pub assigned: &'a [IpAddr],
     /// Addresses that we have given the peer.
     pub leased: &'a [IpAddr],
+    /// The address of its own that it keeps as a client of ours.
+    pub kept: Option<IpAddr>,
     pub established: Instant,
     /// When the peer was last heard.
     pub heard: Instant,
@@ -43,7 +45,8 @@ impl Endpoint {
     /// Established IKE SAs.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeView<'_>> {
         let established = self.sas.values().filter(|sa| sa.is_established());
-        established.map(|sa| IkeView {
+        let gateway = self.ctx.settings.gateway.as_ref();
+        established.map(move |sa| IkeView {
             id: sa.id,
             peer: &sa.peer,
             local: sa.local,
@@ -53,6 +56,7 @@ impl Endpoint {
             behind_nat: sa.nat,
             assigned: &sa.assigned,
             leased: &sa.leased,
+            kept: gateway.and_then(|gateway| sa.kept(gateway)),
             established: sa.established,
             heard: sa.heard,
         })

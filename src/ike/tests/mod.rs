@@ -16,6 +16,7 @@ mod contacts;
 mod ending;
 mod establishing;
 mod hostile;
+mod keeping;
 mod network;
 mod remote_access;
 mod replacing;

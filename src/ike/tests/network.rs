@@ -3,7 +3,8 @@
 
 use crate::ike::configuration::Assigned;
 use crate::ike::effects::{
-    AskError, ChildId, ChildKeys, ChildSa, ConnectError, DownReason, Effect, IkeId, Outbound, Token,
+    AskError, ChildId, ChildKeys, ChildSa, ClientRefusal, ConnectError, DownReason, Effect, IkeId,
+    Outbound, Token,
 };
 use crate::ike::endpoint::Endpoint;
 use crate::ike::settings::{
@@ -60,6 +61,7 @@ pub(super) fn settings(host: usize, hosts: usize) -> Settings {
         timing: Timing::default(),
         compression: true,
         gateway: None,
+        kept_with: BTreeMap::new(),
     }
 }
 
@@ -138,6 +140,7 @@ pub(super) struct Host {
     pub(super) up_at: Option<Instant>,
     pub(super) asked: Vec<Asked>,
     pub(super) assigned: Vec<Assigned>,
+    pub(super) refused: Vec<ClientRefusal>,
     /// Otherwise the test does.
     pub(super) answers_at_once: bool,
     pub(super) answers: Vec<(QuestionId, Option<Vec<u8>>)>,
@@ -157,6 +160,7 @@ impl Host {
             up_at: None,
             asked: Vec::new(),
             assigned: Vec::new(),
+            refused: Vec::new(),
             answers_at_once: false,
             answers: Vec::new(),
             ask_failures: Vec::new(),
@@ -287,6 +291,7 @@ impl Network {
                     assert!(host.ikes.contains_key(&ike), "configured, never up");
                     host.assigned.push(assigned);
                 }
+                Effect::ClientRefused { refusal, .. } => host.refused.push(refusal),
                 Effect::ChildUp { child, outbound } => {
                     assert!(
                         host.ikes.contains_key(&child.ike),

@@ -1,24 +1,26 @@
 //! Clients that are given an address, and gateways that give them away (RFC 7296 §2.19).
 
 use super::network::*;
-use crate::ike::effects::{ConnectError, DownReason};
-use crate::ike::settings::{AddressRange, AddressRequest, Connect, Gateway, RequestId, Settings};
+use crate::ike::effects::{ClientRefusal, ConnectError, DownReason};
+use crate::ike::settings::{
+    AddressRange, AddressRequest, Client, Connect, Gateway, RequestId, Settings,
+};
 use crate::net::{Identity, IpNet, Selector, host};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The gateway; every other host is a client of it.
-const GATEWAY: usize = B;
+pub(super) const GATEWAY: usize = B;
 
-fn addr(text: &str) -> IpAddr {
+pub(super) fn addr(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn net(text: &str) -> IpNet {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-fn gateway(hosts: usize) -> Settings {
+pub(super) fn gateway(hosts: usize) -> Settings {
     let mut of_gateway = settings(GATEWAY, hosts);
     for peer in &mut of_gateway.peers {
         peer.may_protect.clear();
@@ -27,7 +29,10 @@ fn gateway(hosts: usize) -> Settings {
     let clients: Vec<Identity> = of_gateway.peers.iter().map(|p| p.id.clone()).collect();
     of_gateway.protects.clear();
     of_gateway.gateway = Some(Gateway {
-        clients: clients.into_iter().map(|id| (id, Vec::new())).collect(),
+        clients: clients
+            .into_iter()
+            .map(|id| (id, Client::default()))
+            .collect(),
         pool: vec![
             AddressRange::new(addr("10.30.0.5"), addr("10.30.0.6")).unwrap(),
             AddressRange::new(addr("2001:db8:30::5"), addr("2001:db8:30::ffff")).unwrap(),
@@ -39,7 +44,7 @@ fn gateway(hosts: usize) -> Settings {
     of_gateway
 }
 
-fn client(host: usize, hosts: usize) -> Settings {
+pub(super) fn client(host: usize, hosts: usize) -> Settings {
     let mut of_client = settings(host, hosts);
     for peer in &mut of_client.peers {
         peer.may_protect = vec![net("0.0.0.0/0"), net("::/0")];
@@ -77,7 +82,7 @@ fn wish(request: u64, from: usize, subnets: &[&str]) -> Connect {
 
 const SPLIT: &[&str] = &["10.10.0.0/16"];
 
-fn selectors_of(net: &Network, host: usize) -> Vec<Selector> {
+pub(super) fn selectors_of(net: &Network, host: usize) -> Vec<Selector> {
     let mut all: Vec<Selector> = net.hosts[host]
         .sending()
         .flat_map(|c| c.selectors.clone())
@@ -181,11 +186,9 @@ fn a_client_speaks_for_no_other_address_and_asks_before_it_speaks() {
     };
     net_.connect(A, forged.clone());
     net_.run(Duration::from_secs(1));
-    let refused = |failure: &(RequestId, ConnectError), code| matches!(&failure.1, ConnectError::Refused { code: c, .. } if *c == code);
-    assert!(
-        refused(&net_.hosts[A].failures[0], 37),
-        "FAILED_CP_REQUIRED"
-    );
+    let demanded = ConnectError::AddressDemanded(name(GATEWAY));
+    assert_eq!(net_.hosts[A].failures, [(RequestId(1), demanded)]);
+    assert_eq!(net_.hosts[GATEWAY].refused, [ClientRefusal::KeepsNone]);
     net_.connect(A, wish(2, A, SPLIT));
     net_.run(Duration::from_secs(1));
     net_.connect(

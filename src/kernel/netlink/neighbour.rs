@@ -28,7 +28,7 @@ pub type Neighbour = (u32, IpAddr);
 /// `requests` check their filters strictly: of a full Internet table the kernel sends the routes of
 /// one table all the same.
 pub fn gateways(requests: &mut Requests) -> Result<Vec<[u8; 6]>, KernelError> {
-    let routes = default_routes(requests)?;
+    let routes = default_routes(requests, &[Family::V4, Family::V6])?;
     let found: BTreeSet<_> = routes.iter().filter_map(|route| route.mac).collect();
     Ok(found.into_iter().collect())
 }
@@ -45,10 +45,13 @@ pub struct DefaultRoute {
 }
 
 /// As for [`gateways`].
-pub fn default_routes(requests: &mut Requests) -> Result<Vec<DefaultRoute>, KernelError> {
+pub fn default_routes(
+    requests: &mut Requests,
+    families: &[Family],
+) -> Result<Vec<DefaultRoute>, KernelError> {
     let mut found = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let family = fields::family_code(family) as u8;
+    for family in families {
+        let family = fields::family_code(*family) as u8;
         let mut request = [0; HEADER_LEN];
         (request[0], request[4]) = (family, libc::RT_TABLE_MAIN);
         let mut routes = requests.dump(libc::RTM_GETROUTE, &request, default_route)?;

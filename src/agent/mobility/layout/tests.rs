@@ -466,6 +466,13 @@ fn without_an_adapter_of_the_vpn_s_goes_in_udp_from_t_and_from_nowhere_else() {
         let objects = laid_out(&figure, vpn);
         let there = text(&objects, 7380).len() == 2;
         let carried = carried(&figure, vpn);
+        let intranet = Key::Link(LinkName::literal("intranet0"));
+        let Some(Object::Link(Link { mtu, .. })) = objects.get(&intranet) else {
+            panic!("no adapter for S");
+        };
+        assert_eq!(*mtu, if vpn.is_some() { 1382 } else { 1468 });
+        let narrow = |(_, binding): &(LinkName, Binding)| binding.tunnels[0].mtu == 1382;
+        assert!(carried.values().all(narrow), "for S within ESP within UDP");
         let (there, carried) = (there, carried.get(&S).map(|(adapter, _)| *adapter));
         let expected = is_carried.then_some(LinkName::literal("intranet0"));
         assert_eq!((there, carried), (is_carried, expected), "{local} {vpn:?}");

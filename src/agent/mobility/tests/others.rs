@@ -118,7 +118,7 @@ impl Laptop {
     }
 
     /// From where nothing leaves unless somebody else protects it.
-    fn held_back(&self) -> Vec<IpAddr> {
+    pub(super) fn held_back(&self) -> Vec<IpAddr> {
         let last = |object: &Object| match object {
             Object::Policy(policy) if Band::of(policy.priority) == Some(Band::Last) => {
                 Some(policy.key.selector.src.addr())
