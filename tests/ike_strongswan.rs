@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use xfrm_agent::ike::configuration::Assigned;
 use xfrm_agent::ike::effects::{ChildId, Compression, DownReason, Effect};
@@ -565,10 +566,13 @@ fn lab(setup: &Setup<'_>) -> Option<Lab> {
         return None;
     }
     let [ours, theirs] = namespaces();
-    if !run(&format!("ip netns add {ours} && ip netns add {theirs}")) {
-        eprintln!("skipped: no network namespaces (not root?)");
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: network namespaces need root");
         return None;
     }
+    assert!(run(&format!(
+        "ip netns add {ours} && ip netns add {theirs}"
+    )));
     assert!(run(&format!(
         "ip link add ike0 netns {ours} type veth peer name ike0 netns {theirs} &&
          ip -n {ours} addr add 192.0.2.1/24 dev ike0 && ip -n {ours} link set ike0 up &&
@@ -635,7 +639,12 @@ fn lab(setup: &Setup<'_>) -> Option<Lab> {
     Some(lab)
 }
 
+/// There is one pair of namespaces, whichever test plays in it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 fn play(role: &str, setup: &Setup<'_>) {
+    // A test that failed has ended all the same.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(lab) = lab(setup) else { return };
     let output = Command::new("ip")
         .args(["netns", "exec", &lab.namespaces[0]])
