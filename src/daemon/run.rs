@@ -9,6 +9,8 @@
 //!   → goodbye to peers, kernel objects kept or removed, sysctls given back
 //! ```
 
+mod looking;
+
 use super::carrying::{self, Carrying};
 use super::clock::{self, ClockWatch, WallClock};
 use super::commands::Commands;
@@ -24,8 +26,7 @@ use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
 use super::{logging, privileges};
 use crate::agent::effect::{Effect, Reply};
-use crate::agent::event::{Doubt, Event};
-use crate::agent::mobility::settings::MobilitySettings;
+use crate::agent::event::Event;
 use crate::agent::settings::OnStop;
 use crate::agent::snapshot::EventView;
 use crate::agent::{Agent, left_behind};
@@ -33,7 +34,7 @@ use crate::config::{self, Loaded, trusted};
 use crate::control::protocol::Response;
 use crate::control::server::{self, Call};
 use crate::ike::crypto;
-use crate::kernel::adapters::{Adapter, Look, Surroundings};
+use crate::kernel::adapters::{Adapter, Look};
 use crate::kernel::desired::LinkName;
 use crate::kernel::events::KernelEvent;
 use crate::kernel::monitor::Monitor;
@@ -234,94 +235,6 @@ impl Daemon {
     fn handle(&mut self, event: Event) {
         self.now = Instant::now();
         self.agent.handle(self.now, event);
-    }
-
-    fn look_at_clock(&mut self) {
-        if self.clock.went_back(Instant::now(), SystemTime::now()) {
-            tracing::warn!("the clock was set back");
-            self.writer.forget_acquires();
-        }
-    }
-
-    /// What this machine has now. Where `addresses` may have changed everybody hears of them, and a link that
-    /// came, went or changed makes doubtful where this machine is.
-    fn look_around(&mut self, addresses: bool) {
-        let around = match self.look.around() {
-            Ok(around) => around,
-            // Which does not mean that they have gone.
-            Err(error) => {
-                tracing::error!(%error, "our own links and addresses cannot be read");
-                return;
-            }
-        };
-        if addresses {
-            let links = around.links();
-            if links != self.links {
-                self.links = links;
-                self.handle(clock::reading(Some(Doubt::LinkChanged)));
-            }
-            self.look_at_gateways();
-            self.handle(Event::Addresses(around.addresses()));
-        }
-        self.look_at_vpns(&around);
-        self.look_at_adapters(&around);
-    }
-
-    /// Where the configuration tells places by them.
-    fn look_at_gateways(&mut self) {
-        let presence = self.loaded.agent.presence.iter();
-        let mut sites = presence.flat_map(|presence| &presence.rulebook.sites);
-        if sites.all(|site| site.gateway_macs.is_empty()) {
-            return;
-        }
-        match listing::gateways() {
-            Ok(macs) => self.handle(Event::Gateways(macs)),
-            Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
-        }
-    }
-
-    /// Where the configuration lets this machine move.
-    fn look_at_adapters(&mut self, around: &Surroundings) {
-        if !self.loaded.agent.has_mobile_ip_role() {
-            return;
-        }
-        match self.look.adapters(around) {
-            Ok(adapters) if adapters == self.adapters => {}
-            Ok(adapters) => {
-                self.sockets.listen_on(&self.listened_on(&adapters));
-                self.adapters.clone_from(&adapters);
-                self.handle(Event::Adapters(adapters));
-            }
-            Err(error) => tracing::warn!(%error, "cannot tell which adapters there are"),
-        }
-    }
-
-    /// Where mobility agents, and those who look for them, are heard.
-    fn listened_on(&self, adapters: &[Adapter]) -> Vec<(LinkName, u32)> {
-        let settings = &self.loaded.agent;
-        let looks = settings
-            .mobility
-            .as_ref()
-            .is_some_and(MobilitySettings::looks_for_agents);
-        let visited = settings.foreign_agent.as_ref().map(|agent| agent.link);
-        if let Some(link) = visited
-            && adapters.iter().all(|adapter| adapter.name != link)
-        {
-            tracing::warn!(%link, "[foreign-agent]: there is no such Ethernet, so nobody can visit");
-        }
-        let wanted = |adapter: &&Adapter| looks || visited == Some(adapter.name);
-        let adapters = adapters.iter().filter(wanted);
-        adapters
-            .map(|adapter| (adapter.name, adapter.index))
-            .collect()
-    }
-
-    /// Where other software makes them.
-    fn look_at_vpns(&mut self, around: &Surroundings) {
-        let settings = &self.loaded.agent.vpn;
-        if let Some(event) = self.vpns.interfaces(&mut self.look, around, settings) {
-            self.handle(event);
-        }
     }
 
     /// What the tunnels that were found have carried since.

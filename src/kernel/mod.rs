@@ -18,6 +18,7 @@ pub mod outbound;
 pub mod ownership;
 pub mod plan;
 pub mod remembered;
+pub mod socket_filter;
 pub mod source_addresses;
 pub mod statistics;
 mod text;

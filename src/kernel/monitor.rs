@@ -11,8 +11,9 @@ use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::{Heard, Listener, Requests};
 use super::netlink::{acquire, sa};
 use super::ownership;
+use super::socket_filter::{equals, statement};
 use crate::net::Family;
-use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, sock_filter};
+use libc::{BPF_ABS, BPF_B, BPF_H, BPF_K, BPF_LD, BPF_RET, sock_filter};
 use netlink_packet_xfrm::constants::{
     XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE,
 };
@@ -43,25 +44,6 @@ const DEFAULT_ROUTES: [sock_filter; 7] = [
     statement(BPF_RET | BPF_K, u32::MAX),
     statement(BPF_RET | BPF_K, 0),
 ];
-
-const fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    }
-}
-
-/// Passes over so many instructions where it does, and where it does not.
-const fn equals(k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
-        jt,
-        jf,
-        k,
-    }
-}
 
 #[derive(Debug)]
 pub struct Monitor {
@@ -205,25 +187,7 @@ mod tests {
     use crate::kernel::desired::{RouteKey, Way};
     use crate::kernel::netlink::message::Batch;
     use crate::kernel::netlink::route;
-
-    /// Runs the filter as the kernel would.
-    fn passes(message: &[u8]) -> bool {
-        let octet = |at: usize| u32::from(message[at]);
-        let (mut a, mut at) = (0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = DEFAULT_ROUTES[at];
-            let place = usize::try_from(k).unwrap();
-            at += 1;
-            match u32::from(code) {
-                c if c == BPF_LD | BPF_H | BPF_ABS => a = octet(place) << 8 | octet(place + 1),
-                c if c == BPF_LD | BPF_B | BPF_ABS => a = octet(place),
-                c if c == BPF_JMP | BPF_JEQ | BPF_K => {
-                    at += usize::from(if a == k { jt } else { jf });
-                }
-                _ => return k != 0,
-            }
-        }
-    }
+    use crate::kernel::socket_filter::passes;
 
     #[test]
     fn of_routes_only_default_ones_wake_anybody_and_of_neighbours_all_may() {
@@ -242,12 +206,12 @@ mod tests {
             batch.bytes().to_vec()
         };
         for deleted in [false, true] {
-            assert!(passes(&written("0.0.0.0/0", deleted)));
-            assert!(!passes(&written("10.64.0.1/32", deleted)));
-            assert!(!passes(&written("10.0.0.0/8", deleted)));
+            assert!(passes(&DEFAULT_ROUTES, &written("0.0.0.0/0", deleted)));
+            assert!(!passes(&DEFAULT_ROUTES, &written("10.64.0.1/32", deleted)));
+            assert!(!passes(&DEFAULT_ROUTES, &written("10.0.0.0/8", deleted)));
         }
         let mut neighbour = written("10.64.0.1/32", false);
         neighbour[4..6].copy_from_slice(&libc::RTM_NEWNEIGH.to_ne_bytes());
-        assert!(passes(&neighbour));
+        assert!(passes(&DEFAULT_ROUTES, &neighbour));
     }
 }

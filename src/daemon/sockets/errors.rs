@@ -8,8 +8,9 @@
 
 use super::options;
 use crate::agent::event::Undelivered;
+use crate::kernel::socket_filter::{equals, statement};
 use libc::sock_filter;
-use libc::{BPF_B, BPF_IND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W};
+use libc::{BPF_B, BPF_IND, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
 use std::io;
 use std::net::Ipv4Addr;
@@ -36,25 +37,6 @@ const FILTER: [sock_filter; 9] = [
     statement(BPF_RET | BPF_K, u16::MAX as u32),
     statement(BPF_RET | BPF_K, 0),
 ];
-
-const fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    }
-}
-
-/// Passes over so many instructions where it does, and where it does not.
-const fn equals(k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
-        jt,
-        jf,
-        k,
-    }
-}
 
 #[derive(Debug)]
 pub struct ErrorSocket(AsyncFd<OwnedFd>);
@@ -114,6 +96,7 @@ fn decode(packet: &[u8]) -> Option<Undelivered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::socket_filter::passes;
     use proptest::prelude::*;
 
     fn packet(kind: u8, code: u8, ports: [u16; 2]) -> Vec<u8> {
@@ -128,27 +111,6 @@ mod tests {
             sent[20 + 2 * at..22 + 2 * at].copy_from_slice(&port.to_be_bytes());
         }
         packet
-    }
-
-    /// Runs the filter as the kernel would.
-    fn passes(packet: &[u8]) -> bool {
-        let (mut a, mut x, mut at) = (0, 0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = FILTER[at];
-            let place = usize::try_from(k).unwrap();
-            at += 1;
-            match u32::from(code) {
-                c if c == BPF_LDX | BPF_B | BPF_MSH => x = usize::from(packet[place] & 0xf) * 4,
-                c if c == BPF_LD | BPF_B | BPF_IND => a = packet[x + place].into(),
-                c if c == BPF_LD | BPF_W | BPF_IND => {
-                    a = u32::from_be_bytes(*packet[x + place..].first_chunk().unwrap());
-                }
-                c if c == BPF_JMP | BPF_JEQ | BPF_K => {
-                    at += usize::from(if a == k { jt } else { jf });
-                }
-                _ => return k != 0,
-            }
-        }
     }
 
     #[test]
@@ -167,11 +129,11 @@ mod tests {
     #[test]
     fn only_errors_between_those_ports_wake_anybody() {
         for kind in [3, 11, 12] {
-            assert!(passes(&packet(kind, 0, [434, 434])));
-            assert!(!passes(&packet(kind, 0, [500, 434])));
+            assert!(passes(&FILTER, &packet(kind, 0, [434, 434])));
+            assert!(!passes(&FILTER, &packet(kind, 0, [500, 434])));
         }
         for kind in [0, 4, 5, 8] {
-            assert!(!passes(&packet(kind, 0, [434, 434])));
+            assert!(!passes(&FILTER, &packet(kind, 0, [434, 434])));
         }
     }
 

@@ -1,0 +1,100 @@
+//! What this machine has: its clock, links and addresses, adapters that lead out, gateways.
+
+use super::Daemon;
+use crate::agent::event::{Doubt, Event};
+use crate::agent::mobility::settings::MobilitySettings;
+use crate::daemon::clock;
+use crate::kernel::adapters::{Adapter, Surroundings};
+use crate::kernel::desired::LinkName;
+use crate::kernel::listing;
+use std::time::{Instant, SystemTime};
+
+impl Daemon {
+    pub(super) fn look_at_clock(&mut self) {
+        if self.clock.went_back(Instant::now(), SystemTime::now()) {
+            tracing::warn!("the clock was set back");
+            self.writer.forget_acquires();
+        }
+    }
+
+    /// What this machine has now. Where `addresses` may have changed everybody hears of them, and a link that
+    /// came, went or changed makes doubtful where this machine is.
+    pub(super) fn look_around(&mut self, addresses: bool) {
+        let around = match self.look.around() {
+            Ok(around) => around,
+            // Which does not mean that they have gone.
+            Err(error) => {
+                tracing::error!(%error, "our own links and addresses cannot be read");
+                return;
+            }
+        };
+        if addresses {
+            let links = around.links();
+            if links != self.links {
+                self.links = links;
+                self.handle(clock::reading(Some(Doubt::LinkChanged)));
+            }
+            self.look_at_gateways();
+            self.handle(Event::Addresses(around.addresses()));
+        }
+        self.look_at_vpns(&around);
+        self.look_at_adapters(&around);
+    }
+
+    /// Where the configuration tells places by them.
+    pub(super) fn look_at_gateways(&mut self) {
+        let presence = self.loaded.agent.presence.iter();
+        let mut sites = presence.flat_map(|presence| &presence.rulebook.sites);
+        if sites.all(|site| site.gateway_macs.is_empty()) {
+            return;
+        }
+        match listing::gateways() {
+            Ok(macs) => self.handle(Event::Gateways(macs)),
+            Err(error) => tracing::warn!(%error, "cannot tell who the gateways are"),
+        }
+    }
+
+    /// Where the configuration lets this machine move.
+    pub(super) fn look_at_adapters(&mut self, around: &Surroundings) {
+        if !self.loaded.agent.has_mobile_ip_role() {
+            return;
+        }
+        match self.look.adapters(around) {
+            Ok(adapters) if adapters == self.adapters => {}
+            Ok(adapters) => {
+                self.sockets.listen_on(&self.listened_on(&adapters));
+                self.adapters.clone_from(&adapters);
+                self.handle(Event::Adapters(adapters));
+            }
+            Err(error) => tracing::warn!(%error, "cannot tell which adapters there are"),
+        }
+    }
+
+    /// Where mobility agents, and those who look for them, are heard.
+    fn listened_on(&self, adapters: &[Adapter]) -> Vec<(LinkName, u32)> {
+        let settings = &self.loaded.agent;
+        let looks = settings
+            .mobility
+            .as_ref()
+            .is_some_and(MobilitySettings::looks_for_agents);
+        let visited = settings.foreign_agent.as_ref().map(|agent| agent.link);
+        if let Some(link) = visited
+            && adapters.iter().all(|adapter| adapter.name != link)
+        {
+            tracing::warn!(%link, "[foreign-agent]: there is no such Ethernet, so nobody can visit");
+        }
+        let wanted = |adapter: &&Adapter| looks || visited == Some(adapter.name);
+        let adapters = adapters.iter().filter(wanted);
+        adapters
+            .map(|adapter| (adapter.name, adapter.index))
+            .collect()
+    }
+
+    /// Where other software makes them.
+    pub(super) fn look_at_vpns(&mut self, around: &Surroundings) {
+        let settings = &self.loaded.agent.vpn;
+        if let Some(event) = self.vpns.interfaces(&mut self.look, around, settings) {
+            self.handle(event);
+        }
+    }
+}
