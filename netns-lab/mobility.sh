@@ -108,6 +108,22 @@ nothing_clear() {
     done
 }
 
+# t_over_each NETWORK...: the captures of these links of providers, as `NODE to-NETWORK`, end. Nothing of the inside is in the clear
+# there but proofs, and T goes to the gateway in the outer tunnel.
+t_over_each() {
+    local network file clear seen
+    for network; do
+        # shellcheck disable=SC2086 # a node and its interface
+        stop_capture $network
+        file=$mobility_trace/${network#*to-}.pcap
+        clear=$(clear_outside "$file" "$registration_probe")
+        [[ -z $clear ]] || fail "in the clear in $network: $clear"
+        # The keys of the VPNs before have gone; what is outside of them has not.
+        seen=$(headers "$file")
+        [[ $seen == *'X>T_HA (4) T>T_gw (50)'* || $seen == *'X>T_HA (17 4) T>T_gw (50)'* ]] || fail "$network shows $seen"
+    done
+}
+
 # headers FILE [NODE...]: how the packets of a capture nest, as `X>T_HA (4) T>T_gw (50) V>S_HA (4) S>CN`, each nesting once,
 # sorted: addresses by their letters, and in brackets the protocol of what follows; behind UDP, `(17 4)` and `(17 50)`. With
 # NODEs, ESP is decrypted with the keys that their kernels have now. Registrations and whatever is no IPv4 are left out.
@@ -211,23 +227,28 @@ addresses = "$4"
 END
 }
 
+# own_vpn NAME PEER PSK-FILE GATEWAY: the configuration of a VPN of our own; what follows it belongs to [[vpn]].
+own_vpn() {
+    cat <<END
+[[peer]]
+id = "$2"
+psk-file = "$3"
+may-protect = "10.10.0.0/16"
+
+[[vpn]]
+name = "$1"
+peer = "$2"
+gateway = "$4"
+subnets = "10.10.0.0/16"
+END
+}
+
 # configure_dual: 103 as a dual client whose VPN is our own, to the gateway 104, with home agents of ours on 102i and 102o. S has its
 # home in the network $1 behind the interface $3 of 102i, or nowhere; $2 are the networks inside; T has its home in the network $4
 # behind the interface $5 of 102o, or nowhere.
 configure_dual() {
     share_secret vpn.psk 103 104
-    configure_dual_client "${1:-}" '' "${4:-}" <<END
-[[peer]]
-id = "gw.example"
-psk-file = "vpn.psk"
-may-protect = "10.10.0.0/16"
-
-[[vpn]]
-name = "enterprise"
-peer = "gw.example"
-gateway = "$gateway"
-subnets = "10.10.0.0/16"
-END
+    own_vpn enterprise gw.example vpn.psk "$gateway" | configure_dual_client "${1:-}" '' "${4:-}"
     vpn_gateway gw.example vpn.psk 10.30.0.0/24 "$vpn_address" | configure 104
     start_dual_agents "${2:-}" "${3:-}" "${5:-}"
     start_agent 104

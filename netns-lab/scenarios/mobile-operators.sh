@@ -93,13 +93,4 @@ sleep 1
 end_streams
 report_moves
 
-for network in "isp to-x1" "isq to-x3" "isq to-home"; do
-    # shellcheck disable=SC2086 # a node and its interface
-    stop_capture $network
-    file=$mobility_trace/${network#*to-}.pcap
-    clear=$(clear_outside "$file" "$registration_probe")
-    [[ -z $clear ]] || fail "in the clear in $network: $clear"
-    # The keys of the VPNs before have gone; what is outside of them has not.
-    seen=$(headers "$file")
-    [[ $seen == *'X>T_HA (4) T>T_gw (50)'* || $seen == *'X>T_HA (17 4) T>T_gw (50)'* ]] || fail "$network shows $seen"
-done
+t_over_each "isp to-x1" "isq to-x3" "isq to-home"

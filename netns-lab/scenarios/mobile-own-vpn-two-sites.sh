@@ -19,18 +19,8 @@ share_secret north.key 103 102o
 share_secret south.key 103 112o
 # site NAME NODE GATEWAY T HOME-AGENT: of 103, and the gateway that lets it keep T.
 site() {
-    local peer=gw$2.example
+    own_vpn "by-$2" "gw$2.example" "vpn-$2.psk" "$3"
     cat <<TOML
-[[peer]]
-id = "$peer"
-psk-file = "vpn-$2.psk"
-may-protect = "10.10.0.0/16"
-
-[[vpn]]
-name = "by-$2"
-peer = "$peer"
-gateway = "$3"
-subnets = "10.10.0.0/16"
 address = "none"
 
 [[mobility-site]]
@@ -116,12 +106,4 @@ sleep 1
 end_streams
 report_moves
 
-for network in "isp to-x1" "isq to-x3" "isq to-home"; do
-    # shellcheck disable=SC2086 # a node and its interface
-    stop_capture $network
-    file=$mobility_trace/${network#*to-}.pcap
-    clear=$(clear_outside "$file" "$registration_probe")
-    [[ -z $clear ]] || fail "in the clear in $network: $clear"
-    seen=$(headers "$file")
-    [[ $seen == *'X>T_HA (4) T>T_gw (50)'* || $seen == *'X>T_HA (17 4) T>T_gw (50)'* ]] || fail "$network shows $seen"
-done
+t_over_each "isp to-x1" "isq to-x3" "isq to-home"

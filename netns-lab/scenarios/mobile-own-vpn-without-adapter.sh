@@ -19,16 +19,7 @@ gateway_of() {
 on 104 nft insert rule ip lab-nat-106 leaving ip daddr "$mobility" accept
 share_secret vpn.psk 103 104
 configure_dual_client 10.20.0.0/24 'vpn-warm = true' <<END
-[[peer]]
-id = "gw.example"
-psk-file = "vpn.psk"
-may-protect = "10.10.0.0/16"
-
-[[vpn]]
-name = "enterprise"
-peer = "gw.example"
-gateway = "$gateway"
-subnets = "10.10.0.0/16"
+$(own_vpn enterprise gw.example vpn.psk "$gateway")
 address = "none"
 
 [ike]

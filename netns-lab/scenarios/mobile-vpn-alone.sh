@@ -14,16 +14,7 @@ configure 103 <<TOML
 [identity]
 id = "laptop.example"
 
-[[peer]]
-id = "gw.example"
-psk-file = "vpn.psk"
-may-protect = "10.10.0.0/16"
-
-[[vpn]]
-name = "enterprise"
-peer = "gw.example"
-gateway = "$gateway"
-subnets = "10.10.0.0/16"
+$(own_vpn enterprise gw.example vpn.psk "$gateway")
 
 [mobility]
 home = "$intranet"
