@@ -3,7 +3,7 @@
 
 use crate::kernel::remembered::replace;
 use crate::mobile_ip::domain::{Context, Domain, MAX_CONTEXTS};
-use crate::net::Mac;
+use crate::net::{Ipv4Net, Mac};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "networks.json";
 
 /// Twice what so many networks take.
-const LARGEST: u64 = 256 * MAX_CONTEXTS as u64;
+const LARGEST: u64 = 384 * MAX_CONTEXTS as u64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,6 +36,8 @@ struct Entry {
     gateway: Mac,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_point: Option<Mac>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prefix: Option<Ipv4Net>,
     domain: Domain,
     times: NonZeroU32,
 }
@@ -101,6 +103,7 @@ impl From<Entry> for Context {
         Self {
             gateway: entry.gateway.0,
             access_point: entry.access_point.map(|mac| mac.0),
+            prefix: entry.prefix,
             domain: entry.domain,
             times: entry.times.get(),
         }
@@ -112,6 +115,7 @@ impl From<&Context> for Entry {
         Self {
             gateway: Mac(context.gateway),
             access_point: context.access_point.map(Mac),
+            prefix: context.prefix,
             domain: context.domain,
             times: NonZeroU32::new(context.times).unwrap_or(NonZeroU32::MIN),
         }
@@ -129,6 +133,9 @@ mod tests {
             Context {
                 gateway: [0xfe, 0, 0, 0, high, low],
                 access_point: n.is_multiple_of(2).then_some([0xff; 6]),
+                prefix: n
+                    .is_multiple_of(5)
+                    .then(|| "255.255.255.252/30".parse().unwrap()),
                 domain: if n.is_multiple_of(3) {
                     Domain::Inside
                 } else {

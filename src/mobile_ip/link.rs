@@ -58,6 +58,13 @@ impl Link {
         self.carrier.then(|| first.addr())
     }
 
+    /// The network of the address to use on it.
+    pub fn prefix(&self) -> Option<Ipv4Net> {
+        let own = self.usable_address()?;
+        let first = self.addresses.iter().find(|net| net.addr() == own)?;
+        Some(first.trunc())
+    }
+
     /// Whether it is attached to `net`, by its own addresses.
     pub fn lies_in(&self, net: Ipv4Net) -> bool {
         self.addresses.iter().any(|own| net.contains(&own.addr()))

@@ -342,6 +342,7 @@ fn what_an_earlier_run_knew_of_a_network_is_a_guess_and_opens_nothing() {
     laptop.hand(Event::Networks(vec![Context {
         gateway: [2; 6],
         access_point: None,
+        prefix: None,
         domain: Domain::Inside,
         times: 3,
     }]));

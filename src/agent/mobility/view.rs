@@ -6,7 +6,7 @@ use crate::agent::Agent;
 use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, VpnPhase};
 use crate::mobile_ip::{Carriage, Encapsulation, LinkId, Path, Through};
-use crate::net::Mac;
+use crate::net::{Ipv4Net, Mac};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -37,6 +37,8 @@ pub struct NetworkView {
     pub gateway: Mac,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_point: Option<Mac>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Ipv4Net>,
     /// `inside` or `outside`.
     pub domain: String,
     /// How often in a row it was found there.
@@ -206,6 +208,7 @@ fn network(known: &Context) -> NetworkView {
     NetworkView {
         gateway: Mac(known.gateway),
         access_point: known.access_point.map(Mac),
+        prefix: known.prefix,
         domain: known.domain.to_string(),
         times: known.times,
     }

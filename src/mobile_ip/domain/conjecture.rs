@@ -69,6 +69,7 @@ impl Hint {
     fn weight(self) -> i32 {
         match self {
             Self::Range(Domain::Inside) | Self::Context(_, Fit::Gateway) => 10,
+            Self::Context(_, Fit::Addresses) => 6,
             Self::Range(Domain::Outside) | Self::Agent(..) => 15,
             Self::Context(_, Fit::Whole) | Self::SmokeOut(Domain::Outside) => 22,
             Self::SmokeOut(Domain::Inside) => 40,
@@ -88,6 +89,9 @@ impl fmt::Display for Hint {
             }
             Self::SmokeOut(Domain::Outside) => f.write_str("nobody refuses stale requests"),
             Self::Context(domain, Fit::Whole) => write!(f, "this network was {domain} before"),
+            Self::Context(domain, Fit::Addresses) => {
+                write!(f, "a network with these addresses was {domain} before")
+            }
             Self::Context(domain, Fit::Gateway) => write!(f, "this gateway was {domain} before"),
         }
     }
@@ -145,6 +149,13 @@ impl Evidence {
         self.hints.push(hint);
     }
 
+    /// What is known of the network; nothing, where its gateway turns out to be another one.
+    pub fn know(&mut self, context: Option<(Domain, Fit)>) {
+        self.hints.retain(|hint| !matches!(hint, Hint::Context(..)));
+        let hint = context.map(|(domain, fit)| Hint::Context(domain, fit));
+        self.hints.extend(hint);
+    }
+
     pub fn hints(&self) -> &[Hint] {
         &self.hints
     }
@@ -189,6 +200,15 @@ impl Conjecture {
         }
     }
 
+    /// How long the request in the clear waits for what matters outside. It is the last that leaves in any case.
+    pub fn clear_delay(&self) -> Duration {
+        if self.expects_outside() {
+            Duration::from_millis(300)
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// How long setting up a VPN waits, which is dear to abort (RFC 5265 §3.3).
     pub fn vpn_delay(&self) -> Duration {
         if self.expects_outside() {
@@ -226,7 +246,21 @@ mod tests {
         let range = Hint::Range(Domain::Inside);
         assert!(!guess(&[range]).expects_inside());
         assert!(guess(&[range, Hint::Context(Domain::Inside, Fit::Whole)]).expects_inside());
+        assert!(guess(&[range, Hint::Context(Domain::Inside, Fit::Addresses)]).expects_inside());
         assert!(guess(&[Hint::Range(Domain::Outside)]).expects_outside());
+    }
+
+    #[test]
+    fn what_the_addresses_said_is_over_when_the_gateway_is_another_one() {
+        let mut evidence = Evidence::default();
+        evidence.know(Some((Domain::Inside, Fit::Addresses)));
+        evidence.know(Some((Domain::Outside, Fit::Gateway)));
+        assert_eq!(
+            evidence.hints(),
+            [Hint::Context(Domain::Outside, Fit::Gateway)]
+        );
+        evidence.know(None);
+        assert!(evidence.hints().is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Domain;
 use crate::mobile_ip::Link;
+use crate::net::Ipv4Net;
 
 /// So many contexts are kept; the one not seen for longest goes first.
 pub const MAX_CONTEXTS: usize = 256;
@@ -12,6 +13,8 @@ pub struct Context {
     pub gateway: [u8; 6],
     /// `None` for a wired network.
     pub access_point: Option<[u8; 6]>,
+    /// Of its addresses. `None` where that was not recorded.
+    pub prefix: Option<Ipv4Net>,
     pub domain: Domain,
     /// How often in a row it was found there.
     pub times: u32,
@@ -20,6 +23,8 @@ pub struct Context {
 /// How well a recorded context fits what is seen now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
+    /// Only the addresses: nobody knows the gateway yet.
+    Addresses,
     /// The gateway only: another access point of the same network, or another network.
     Gateway,
     Whole,
@@ -56,6 +61,7 @@ impl Contexts {
         let context = Context {
             gateway,
             access_point,
+            prefix: link.prefix(),
             domain,
             times,
         };
@@ -64,15 +70,29 @@ impl Contexts {
         (is_new || times.is_power_of_two()).then_some(context)
     }
 
-    /// Where a network that looks like that of `link` was, the newest of the best fits.
-    pub fn look_up(&self, link: &Link) -> Option<(Context, Fit)> {
-        let gateway = link.gateway_mac?;
+    /// Where a network that looks like that of `link` was, by the newest of the best fits.
+    pub fn look_up(&self, link: &Link) -> Option<(Domain, Fit)> {
+        let Some(gateway) = link.gateway_mac else {
+            return self.look_up_addresses(link);
+        };
         let same_gateway = self.kept.iter().filter(|c| c.gateway == gateway);
         let fits = same_gateway.map(|c| {
             let whole = c.access_point == link.access_point;
-            (*c, if whole { Fit::Whole } else { Fit::Gateway })
+            (c.domain, if whole { Fit::Whole } else { Fit::Gateway })
         });
         fits.max_by_key(|(_, fit)| *fit)
+    }
+
+    /// Private prefixes are used everywhere, so all that have it must agree.
+    fn look_up_addresses(&self, link: &Link) -> Option<(Domain, Fit)> {
+        let prefix = link.prefix()?;
+        let mut domains = (self.kept.iter())
+            .filter(|c| c.prefix == Some(prefix))
+            .map(|c| c.domain);
+        let first = domains.next()?;
+        domains
+            .all(|domain| domain == first)
+            .then_some((first, Fit::Addresses))
     }
 
     fn keep(&mut self, context: Context) {
@@ -113,10 +133,26 @@ mod tests {
         contexts.record(&link(1, Some(1)), Domain::Inside);
         contexts.record(&link(1, Some(2)), Domain::Outside);
         let seen = |octet| contexts.look_up(&link(1, Some(octet))).unwrap();
-        assert_eq!((seen(1).0.domain, seen(1).1), (Domain::Inside, Fit::Whole));
-        assert_eq!((seen(2).0.domain, seen(2).1), (Domain::Outside, Fit::Whole));
+        assert_eq!(seen(1), (Domain::Inside, Fit::Whole));
+        assert_eq!(seen(2), (Domain::Outside, Fit::Whole));
         assert_eq!(seen(3).1, Fit::Gateway);
         assert!(contexts.look_up(&link(9, Some(1))).is_none());
+    }
+
+    #[test]
+    fn addresses_speak_until_the_gateway_is_known_and_while_nobody_contradicts() {
+        let mut contexts = Contexts::default();
+        let mut seen = link(1, None);
+        seen.gateway_mac = None;
+        assert_eq!(contexts.look_up(&seen), None);
+        contexts.record(&link(1, None), Domain::Inside);
+        let by_addresses = Some((Domain::Inside, Fit::Addresses));
+        assert_eq!(contexts.look_up(&seen), by_addresses);
+        assert_eq!(contexts.look_up(&link(9, None)), None);
+        contexts.record(&link(2, None), Domain::Outside);
+        assert_eq!(contexts.look_up(&seen), None);
+        seen.addresses = vec!["192.168.1.2/25".parse().unwrap()];
+        assert_eq!(contexts.look_up(&seen), None);
     }
 
     #[test]
@@ -142,6 +178,7 @@ mod tests {
         let too_many = (0..=u8::MAX).map(|octet| Context {
             gateway: [octet; 6],
             access_point: Some([1; 6]),
+            prefix: None,
             domain: Domain::Outside,
             times: 1,
         });

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 /// Between the requests in the clear on several undecided adapters: each moves the inner binding.
 const STAGGER: Duration = Duration::from_millis(200);
 
-/// What leaves right behind an outer request leaves once more after this: the home agent, which has no tunnel
-/// from here before, has made it by then.
-const HEAD_START: Duration = Duration::from_millis(3);
+/// What leaves right behind an outer request leaves once more after each of these: the home agent, which has no
+/// tunnel from here before, has made it by then, also one that is busy.
+const HEAD_STARTS: &[Duration] = &[Duration::from_millis(3), Duration::from_millis(10)];
 
 /// A proof that was not renewed is asked for again after this.
 const RENEW_AGAIN: Duration = Duration::from_secs(4);
@@ -310,7 +310,8 @@ impl DualClient {
                 tracked.ask_from
             } else {
                 turn += 1;
-                tracked.ask_from + STAGGER * (turn - 1)
+                let delay = tracked.evidence.conjecture().clear_delay();
+                tracked.ask_from + delay + STAGGER * (turn - 1)
             };
             (tracked.link.id, at)
         });
@@ -350,16 +351,23 @@ impl DualClient {
             gateway: None,
         };
         if self.slots.attach(now, Slot::Inner, attachment) && !self.is_outer_bound() {
-            self.inner_again = Some(now + HEAD_START);
+            self.inner_again = Some((now, HEAD_STARTS));
         }
     }
 
     /// The home agent has had its head start.
     pub(super) fn repeat_inner(&mut self, now: Instant) {
-        if self.inner_again.is_some_and(|at| now >= at) {
-            self.inner_again = None;
+        if let Some((asked, [_, later @ ..])) = self.inner_again
+            && self.inner_again_at().is_some_and(|at| now >= at)
+        {
+            self.inner_again = Some((asked, later));
             self.slots.repeat(Slot::Inner);
         }
+    }
+
+    pub(super) fn inner_again_at(&self) -> Option<Instant> {
+        let (asked, head_starts) = self.inner_again?;
+        head_starts.first().map(|after| asked + *after)
     }
 
     /// V, or T or the physical address in its place; `None` while that is no way to the inner home agent.

@@ -64,8 +64,8 @@ pub struct DualClient {
     /// The adapter of the last registration that proved anything. At most one: it moved the binding.
     inside: Option<LinkId>,
     renew_at: Option<Instant>,
-    /// When the inner request that left right behind an outer one leaves once more.
-    inner_again: Option<Instant>,
+    /// When an inner request left right behind an outer one, and after how long it leaves once more each time.
+    inner_again: Option<(Instant, &'static [Duration])>,
     slots: Slots,
     vpn: Supervisor,
     /// Which site is used, once one has answered.
@@ -169,7 +169,7 @@ impl DualClient {
         let others = [
             self.proofs.next_expiry(),
             self.renew_at,
-            self.inner_again,
+            self.inner_again_at(),
             self.choice.poll_timeout(),
             self.inside_choice.poll_timeout(),
             self.vpn.poll_timeout(),
@@ -298,15 +298,13 @@ impl DualClient {
         let Some(tracked) = self.links.get_mut(&id) else {
             return;
         };
-        if let Some((context, fit)) = self.contexts.look_up(&tracked.link) {
-            tracked.evidence.add(Hint::Context(context.domain, fit));
-            let conjecture = tracked.evidence.conjecture();
-            if !tracked.damping.is_held(now) {
-                self.effects.push_back(Effect::Tell(Tell::Guess {
-                    link: id,
-                    conjecture,
-                }));
-            }
+        let context = self.contexts.look_up(&tracked.link);
+        tracked.evidence.know(context);
+        if context.is_some() && !tracked.damping.is_held(now) {
+            self.effects.push_back(Effect::Tell(Tell::Guess {
+                link: id,
+                conjecture: tracked.evidence.conjecture(),
+            }));
         }
     }
 

@@ -69,6 +69,7 @@ fn a_wrong_guess_costs_a_moment() {
     let context = Context {
         gateway: [2; 6],
         access_point: None,
+        prefix: None,
         domain: Domain::Inside,
         times: 1000,
     };
