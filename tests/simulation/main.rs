@@ -16,6 +16,7 @@ mod node;
 mod obstacles;
 mod refusing;
 mod restarting;
+mod roaming;
 mod seeds;
 mod topologies;
 mod trace;

@@ -1,0 +1,192 @@
+//! What holds after every event, and what must be there when all has been quiet for long.
+
+use super::agreed::{S, S_AGENT, T, T_AGENT};
+use super::places::Network;
+use super::world::World;
+use xfrm_agent::mobile_ip::domain::MAX_CONTEXTS;
+use xfrm_agent::mobile_ip::dual_client::T_MONITOR;
+use xfrm_agent::mobile_ip::home_agent::effects::Tunnel;
+use xfrm_agent::mobile_ip::{Arrangement, Encapsulation, LinkId, Path, Place, Through};
+
+impl World {
+    /// S is in the clear only where that is proved and, but for what nobody could notice, true.
+    pub(super) fn check(&self) {
+        let Some(arrangement) = &self.arrangement else {
+            return;
+        };
+        assert_eq!(arrangement.inner.home, S, "{}", self.told());
+        if let Some(outer) = &arrangement.outer {
+            assert_eq!(outer.home, T, "{}", self.told());
+        }
+        assert!(self.station.networks().len() <= MAX_CONTEXTS);
+        match (arrangement.place, arrangement.inner.path.clear_on()) {
+            (Place::Inside, Some(link)) => self.check_inside(link),
+            (Place::Inside, None) | (_, Some(_)) => {
+                panic!("S is in the clear elsewhere than inside: {}", self.told())
+            }
+            (Place::Blocked, None) => {
+                assert_eq!(arrangement.inner.path, Path::Blocked, "{}", self.told());
+            }
+            (_, None) => assert!(
+                is_through_vpn(&arrangement.inner.path),
+                "S skips the VPN: {}",
+                self.told()
+            ),
+        }
+    }
+
+    fn check_inside(&self, link: LinkId) {
+        let view = self.station.view(self.now);
+        let shown = view.links.iter().find(|shown| shown.link == link);
+        // Between two effects of one event the view may be ahead of what was carried out.
+        let is_latest = self.arrangement.as_ref() == Some(&view.arrangement);
+        let is_proved = shown.is_some_and(|shown| shown.proved_for.is_some());
+        assert!(!is_latest || is_proved, "no proof: {}", self.told());
+        assert!(
+            self.witnessed.contains(&link),
+            "the inner home agent never said so on {link}: {}",
+            self.told()
+        );
+        let moved = self.moved_silently.get(&link);
+        let nobody_knew = moved.is_some_and(|at| self.now < *at + T_MONITOR);
+        assert!(
+            self.plugged[&link].is_inside() || nobody_knew || !is_latest,
+            "S is in the clear outside: {}",
+            self.told()
+        );
+    }
+
+    /// The VPN stops carrying: inside, or nothing of S leaves at all.
+    pub(super) fn check_that_nothing_needs_the_vpn(&self) {
+        let path = self.arrangement.as_ref().map(|now| &now.inner.path);
+        assert!(
+            !path.is_some_and(is_through_vpn),
+            "the VPN goes from under S: {}",
+            self.told()
+        );
+    }
+
+    /// The right domain, and exactly the tunnels of its figure, at the client and at both home agents.
+    pub(super) fn check_end(&self) {
+        let arrangement = self.arrangement.as_ref().expect("one is said at once");
+        let first = |may_be: &dyn Fn(Network) -> bool| {
+            let mut links = self.plugged.iter().filter(|(_, network)| may_be(**network));
+            links.next().map(|(link, _)| *link)
+        };
+        let told = || self.told();
+        if let Some(link) = first(&Network::is_inside) {
+            self.check_figure_11(arrangement, link);
+        } else if let Some(link) = first(&|network| network != Network::Unplugged) {
+            self.check_outer(arrangement, link);
+            self.check_figures_9_and_10(arrangement);
+        } else {
+            assert_eq!(arrangement.place, Place::Blocked, "{}", told());
+            assert!(self.inner.bound.is_empty(), "{}", told());
+            assert!(self.outer.bound.is_empty(), "{}", told());
+        }
+    }
+
+    fn check_figure_11(&self, arrangement: &Arrangement, link: LinkId) {
+        let told = || self.told();
+        assert_eq!(arrangement.place, Place::Inside, "{}", told());
+        assert_eq!(arrangement.inner.path.clear_on(), Some(link), "{}", told());
+        let network = self.plugged[&link];
+        if network == Network::InsideHome {
+            assert!(self.inner.bound.is_empty(), "{}", told());
+        } else {
+            let tunnel = self.only(self.inner.tunnels(S));
+            let address = network.link(link).usable_address();
+            assert_eq!(Some(tunnel.remote), address, "{}", told());
+            assert_eq!(tunnel.udp, None, "{}", told());
+        }
+        if self.setup.warm {
+            self.check_outer(arrangement, link);
+        } else {
+            assert_eq!(arrangement.outer, None, "{}", told());
+            assert!(self.outer.bound.is_empty(), "{}", told());
+            assert!(!self.vpn_is_up, "{}", told());
+        }
+        assert!(!self.vpn_carries, "{}", told());
+    }
+
+    /// T is at home without a tunnel, or has one, of the kind that its network lets through.
+    fn check_outer(&self, arrangement: &Arrangement, link: LinkId) {
+        let told = || self.told();
+        let outer = arrangement.outer.as_ref();
+        let path = &outer
+            .unwrap_or_else(|| panic!("T is idle: {}", told()))
+            .path;
+        assert_eq!(path.clear_on(), Some(link), "{}", told());
+        let network = self.plugged[&link];
+        if network == Network::OuterHome {
+            assert!(matches!(path, Path::Native { .. }), "{}", told());
+            assert!(self.outer.bound.is_empty(), "{}", told());
+            return;
+        }
+        assert!(self.outer_stands(), "{}", told());
+        let tunnel = self.only(self.outer.tunnels(T));
+        let Path::Tunnel {
+            local,
+            remote,
+            encapsulation,
+            reverse: true,
+            ..
+        } = path
+        else {
+            panic!("T has no reverse tunnel: {}", told());
+        };
+        assert_eq!(*remote, T_AGENT, "{}", told());
+        let address = network.link(link).usable_address();
+        assert_eq!(Some(*local), address, "{}", told());
+        let is_udp = matches!(encapsulation, Encapsulation::Udp { .. });
+        assert_eq!(is_udp, network.is_translating(), "{}", told());
+        assert_eq!(tunnel.udp.is_some(), is_udp, "{}", told());
+        assert!(tunnel.reverse, "{}", told());
+    }
+
+    fn check_figures_9_and_10(&self, arrangement: &Arrangement) {
+        let told = || self.told();
+        let place = if self.setup.has_adapter {
+            Place::OutsideWithAdapter
+        } else {
+            Place::OutsideWithoutAdapter
+        };
+        assert_eq!(arrangement.place, place, "{}", told());
+        assert!(self.vpn_passes(), "{}", told());
+        let tunnel = self.only(self.inner.tunnels(S));
+        let Path::Tunnel {
+            local,
+            remote,
+            encapsulation,
+            reverse: true,
+            ..
+        } = arrangement.inner.path
+        else {
+            panic!("S has no reverse tunnel: {}", told());
+        };
+        let ends = (self.setup.over_the_vpn(), S_AGENT);
+        assert_eq!((local, remote), ends, "{}", told());
+        assert_eq!((tunnel.remote, tunnel.local), ends, "{}", told());
+        let is_udp = matches!(encapsulation, Encapsulation::Udp { .. });
+        assert_eq!(is_udp, !self.setup.has_adapter, "{}", told());
+        assert_eq!(tunnel.udp.is_some(), is_udp, "{}", told());
+    }
+
+    fn only<'a>(&self, tunnels: &'a [Tunnel]) -> &'a Tunnel {
+        match tunnels {
+            [tunnel] => tunnel,
+            _ => panic!("{} tunnels are not one: {}", tunnels.len(), self.told()),
+        }
+    }
+}
+
+fn is_through_vpn(path: &Path) -> bool {
+    matches!(
+        path,
+        Path::Tunnel {
+            through: Through::Vpn,
+            reverse: true,
+            ..
+        }
+    )
+}

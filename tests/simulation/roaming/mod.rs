@@ -1,0 +1,16 @@
+//! The dual client and real home agents, in virtual time, over random histories of links.
+//!
+//! ```text
+//!  Station ── datagrams ──→ networks: loss, delay, copies, NAT, walls, liars ──→ HomeAgent inside
+//!     ↑                          │                                         └──→ HomeAgent outside
+//!     └───── replies ────────────┘        VPN: over T, while its tunnel stands
+//! ```
+
+mod agreed;
+mod histories;
+mod home;
+mod invariants;
+mod network;
+mod places;
+mod vpn;
+mod world;

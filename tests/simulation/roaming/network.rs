@@ -1,0 +1,187 @@
+//! How datagrams pass: who reaches whom from where, what is lost, late or there twice.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::agreed::{S, S_AGENT, T, T_AGENT, V};
+use super::places::Network;
+use super::world::{Happening, Which, World};
+use xfrm_agent::mobile_ip::dual_client::station::Input;
+use xfrm_agent::mobile_ip::wire::{
+    AuthenticationKind, Code, Decoded, Extension, Message, RegistrationReply,
+};
+use xfrm_agent::mobile_ip::{Datagram, LinkId, Via};
+use xfrm_agent::net::Random;
+
+/// As a home agent has its own network.
+const AGENTS_LINK: Via = Via::Link(LinkId(1));
+
+impl World {
+    /// From the client.
+    pub(super) fn leaves(&mut self, datagram: Datagram) {
+        self.count();
+        let which = match *datagram.remote.ip() {
+            S_AGENT => Which::Inner,
+            T_AGENT => Which::Outer,
+            other => panic!("{other} is nobody to be asked: {}", self.told()),
+        };
+        let Some(source) = self.source_at(which, &datagram) else {
+            return;
+        };
+        let arriving = Datagram {
+            via: AGENTS_LINK,
+            local: datagram.remote,
+            remote: source,
+            payload: datagram.payload,
+        };
+        self.send(&Happening::AtAgent(which, arriving));
+    }
+
+    /// Whom a home agent takes this for, if it comes to it.
+    fn source_at(&mut self, which: Which, datagram: &Datagram) -> Option<SocketAddrV4> {
+        let link = match datagram.via {
+            Via::Routed => {
+                let is_of_vpn = *datagram.local.ip() == self.setup.over_the_vpn();
+                let passes = which == Which::Inner && is_of_vpn && self.vpn_passes();
+                return passes.then_some(datagram.local);
+            }
+            Via::Link(link) => link,
+        };
+        let network = self.plugged.get(&link).copied()?;
+        let visit = self.visits[&link];
+        match (which, network) {
+            (_, Network::Unplugged) => None,
+            (Which::Inner, Network::FakeForging) => {
+                self.forges(datagram, link);
+                None
+            }
+            // The wall stops what comes in the clear from outside, but an accomplice may have a hole in it.
+            (Which::Inner, network) if !network.is_inside() => (network == Network::FakeRelaying)
+                .then(|| network.seen(link, visit, datagram.local)),
+            _ => Some(network.seen(link, visit, datagram.local)),
+        }
+    }
+
+    /// An answer with another key that says all that a genuine one would, and a genuine one of before.
+    fn forges(&mut self, datagram: &Datagram, link: LinkId) {
+        let decoded = Decoded::decode(&datagram.payload).expect("what the client sends is right");
+        let Message::Request(request) = decoded.message else {
+            return;
+        };
+        let mut forged = RegistrationReply {
+            code: Code::ACCEPTED,
+            lifetime: request.lifetime,
+            home: request.home,
+            home_agent: request.home_agent,
+            identification: request.identification,
+            extensions: vec![Extension::TrustedNetworksConfigured],
+        }
+        .encode();
+        let association = self.setup.association(b"a guess");
+        association.sign(AuthenticationKind::MobileHome, &mut forged);
+        for payload in [Some(forged), self.overheard.clone()].into_iter().flatten() {
+            self.send(&Happening::AtClient(Datagram {
+                via: Via::Link(link),
+                local: datagram.local,
+                remote: datagram.remote,
+                payload,
+            }));
+        }
+    }
+
+    pub(super) fn reaches(&mut self, which: Which, datagram: Datagram) {
+        let now = self.now;
+        for reply in self.home(which).hear(now, datagram) {
+            self.replies(which, reply);
+        }
+    }
+
+    /// From a home agent.
+    pub(super) fn replies(&mut self, which: Which, reply: Datagram) {
+        // What the VPN carries nobody outside of it reads.
+        let is_in_vpn = *reply.remote.ip() == self.setup.over_the_vpn();
+        if which == Which::Inner && !is_in_vpn {
+            self.overheard = Some(reply.payload.clone());
+        }
+        self.send(&Happening::AtClient(Datagram {
+            via: Via::Routed,
+            ..reply
+        }));
+    }
+
+    /// Where it comes out, if it does. What an agent sends has the client as its remote end.
+    pub(super) fn returns(&mut self, datagram: Datagram) {
+        // A forged one is on its link already.
+        let is_forged = matches!(datagram.via, Via::Link(_));
+        let arrived = if is_forged {
+            Some(datagram)
+        } else {
+            let which = match *datagram.local.ip() {
+                S_AGENT => Which::Inner,
+                _ => Which::Outer,
+            };
+            self.arrival(which, datagram.remote).map(|(via, local)| {
+                self.witness(which, via, &datagram);
+                Datagram {
+                    via,
+                    local,
+                    remote: datagram.local,
+                    payload: datagram.payload,
+                }
+            })
+        };
+        if let Some(arrived) = arrived {
+            self.input(Input::Datagram(arrived));
+        }
+    }
+
+    fn arrival(&self, which: Which, to: SocketAddrV4) -> Option<(Via, SocketAddrV4)> {
+        if which == Which::Inner && [V, T].contains(to.ip()) {
+            return self.vpn_passes().then_some((Via::Routed, to));
+        }
+        self.plugged.iter().find_map(|(link, network)| {
+            let is_home = match which {
+                Which::Inner => *network == Network::InsideHome && *to.ip() == S,
+                Which::Outer => *network == Network::OuterHome && *to.ip() == T,
+            };
+            if is_home {
+                return Some((Via::Link(*link), to));
+            }
+            let is_let_in =
+                which == Which::Outer || network.is_inside() || *network == Network::FakeRelaying;
+            let local = network.receiver(*link, self.visits[link], to)?;
+            is_let_in.then_some((Via::Link(*link), local))
+        })
+    }
+
+    /// Notes that a genuine answer with the extension came over this adapter from inside.
+    fn witness(&mut self, which: Which, via: Via, datagram: &Datagram) {
+        let Via::Link(link) = via else { return };
+        if which != Which::Inner || !self.plugged[&link].is_inside() {
+            return;
+        }
+        let decoded = Decoded::decode(&datagram.payload).expect("what the agent sends is right");
+        if let Message::Reply(reply) = &decoded.message
+            && reply
+                .extensions
+                .contains(&Extension::TrustedNetworksConfigured)
+        {
+            self.witnessed.insert(link);
+        }
+    }
+
+    /// One way, through the weather.
+    fn send(&mut self, happening: &Happening) {
+        let copies = 1 + u32::from(self.percent(self.weather.copies));
+        for _ in 0..copies {
+            if self.percent(self.weather.loss) {
+                continue;
+            }
+            let mut delay = 5 + u64::from(self.random.u32() % 20);
+            if self.percent(self.weather.late) {
+                delay += u64::from(self.random.u32() % 3_000);
+            }
+            self.later(Duration::from_millis(delay), happening.clone());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Networks to be plugged into.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use xfrm_agent::mobile_ip::{Link, LinkId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Unplugged,
+    /// The home network of S.
+    InsideHome,
+    InsideA,
+    InsideB,
+    OutsideX1,
+    /// X2, behind a NAT.
+    OutsideNat,
+    /// The WLAN of FIG. 8: the home network of T.
+    OuterHome,
+    /// Outside, looks like [`Self::InsideA`], passes what is for the inner home agent on to it.
+    FakeRelaying,
+    /// Outside, looks like [`Self::InsideA`], answers in place of the inner home agent.
+    FakeForging,
+}
+
+pub const ALL: [Network; 9] = [
+    Network::Unplugged,
+    Network::InsideHome,
+    Network::InsideA,
+    Network::InsideB,
+    Network::OutsideX1,
+    Network::OutsideNat,
+    Network::OuterHome,
+    Network::FakeRelaying,
+    Network::FakeForging,
+];
+
+/// What the world sees of everybody behind the NAT, and behind the fake networks.
+const TRANSLATED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
+const FAKE_FRONT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+
+impl Network {
+    pub fn is_inside(self) -> bool {
+        matches!(self, Self::InsideHome | Self::InsideA | Self::InsideB)
+    }
+
+    fn translates_to(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::OutsideNat => Some(TRANSLATED),
+            Self::FakeRelaying | Self::FakeForging => Some(FAKE_FRONT),
+            _ => None,
+        }
+    }
+
+    pub fn is_translating(self) -> bool {
+        self.translates_to().is_some()
+    }
+
+    /// What those behind `link` see of a source on it, in a visit of this network.
+    pub fn seen(self, link: LinkId, visit: u64, source: SocketAddrV4) -> SocketAddrV4 {
+        match self.translates_to() {
+            Some(address) => SocketAddrV4::new(address, mapped(link, visit)),
+            None => source,
+        }
+    }
+
+    /// Whose address is on it, if `to` leads here.
+    pub fn receiver(self, link: LinkId, visit: u64, to: SocketAddrV4) -> Option<SocketAddrV4> {
+        let own = self.link(link).usable_address()?;
+        match self.translates_to() {
+            Some(address) => (to == SocketAddrV4::new(address, mapped(link, visit)))
+                .then(|| SocketAddrV4::new(own, 434)),
+            None => (*to.ip() == own).then_some(to),
+        }
+    }
+
+    fn prefix(self) -> (&'static str, u8) {
+        match self {
+            Self::Unplugged => ("0.0.0.", 0),
+            Self::InsideHome => ("10.10.0.", 1),
+            Self::InsideA | Self::FakeRelaying | Self::FakeForging => ("10.10.1.", 2),
+            Self::InsideB => ("10.10.2.", 3),
+            Self::OutsideX1 => ("203.0.113.", 4),
+            Self::OutsideNat => ("192.168.1.", 5),
+            Self::OuterHome => ("198.51.100.", 6),
+        }
+    }
+
+    /// How the adapter looks that is plugged in here.
+    pub fn link(self, id: LinkId) -> Link {
+        let (prefix, mac) = self.prefix();
+        let carrier = self != Self::Unplugged;
+        let address = || format!("{prefix}{}/24", 100 + id.0).parse().unwrap();
+        Link {
+            id,
+            name: format!("eth{}", id.0),
+            carrier,
+            addresses: carrier.then(address).into_iter().collect(),
+            gateway: carrier.then(|| format!("{prefix}1").parse().unwrap()),
+            gateway_mac: carrier.then_some([mac; 6]),
+            access_point: None,
+            metric: id.0 * 100,
+        }
+    }
+}
+
+/// Another one in each visit.
+fn mapped(link: LinkId, visit: u64) -> u16 {
+    20_000 + (link.0 as u16) * 10_000 + (visit % 10_000) as u16
+}

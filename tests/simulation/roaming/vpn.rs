@@ -1,0 +1,95 @@
+//! A VPN that knows nothing of Mobile IP: it binds to T, comes up where its gateway is reached through the
+//! tunnel of T, and carries while that stands.
+
+use std::time::Duration;
+
+use super::agreed::{T, V};
+use super::places::Network;
+use super::world::{Happening, World};
+use xfrm_agent::mobile_ip::Path;
+use xfrm_agent::mobile_ip::dual_client::station::Input;
+use xfrm_agent::mobile_ip::dual_client::{self, VpnCommand, VpnState};
+
+impl World {
+    pub(super) fn command(&mut self, command: &VpnCommand) {
+        self.tell(&format_args!("{command:?}"));
+        match command {
+            VpnCommand::Up { over, .. } => {
+                assert_eq!(*over, T, "{}", self.told());
+                self.vpn_carries = true;
+                if !self.vpn_is_up {
+                    self.vpn_turn += 1;
+                    let turn = self.vpn_turn;
+                    self.later(Duration::from_millis(100), Happening::VpnIsUp { turn });
+                }
+            }
+            VpnCommand::Warm => {
+                self.check_that_nothing_needs_the_vpn();
+                self.vpn_carries = false;
+            }
+            VpnCommand::Down => {
+                self.check_that_nothing_needs_the_vpn();
+                (self.vpn_is_up, self.vpn_carries) = (false, false);
+                self.vpn_turn += 1;
+                let turn = self.vpn_turn;
+                self.later(Duration::from_millis(10), Happening::VpnIsDown { turn });
+            }
+        }
+    }
+
+    pub(super) fn vpn_tries(&mut self, turn: u64) {
+        if turn != self.vpn_turn {
+            return;
+        }
+        if self.outer_stands() && !self.percent(self.weather.loss) {
+            self.vpn_is_up = true;
+            let address = self.setup.has_adapter.then_some(V);
+            self.vpn_says(VpnState::Up { address });
+        } else {
+            self.later(Duration::from_secs(1), Happening::VpnIsUp { turn });
+        }
+    }
+
+    pub(super) fn vpn_falls(&mut self) {
+        if self.vpn_is_up {
+            self.vpn_is_up = false;
+            self.vpn_turn += 1;
+            self.vpn_says(VpnState::Down);
+        }
+    }
+
+    pub(super) fn vpn_says(&mut self, state: VpnState) {
+        self.tell(&format_args!("the VPN is {state:?}"));
+        self.input(Input::Dual(dual_client::Input::Vpn(state)));
+    }
+
+    pub(super) fn vpn_passes(&self) -> bool {
+        self.vpn_is_up && self.vpn_carries && self.outer_stands()
+    }
+
+    /// Whether packets of T pass both ways: both ends agree on where it is, and that is so.
+    pub(super) fn outer_stands(&self) -> bool {
+        let arrangement = self.arrangement.as_ref();
+        let Some(outer) = arrangement.and_then(|arrangement| arrangement.outer.as_ref()) else {
+            return false;
+        };
+        let Some(link) = outer.path.clear_on() else {
+            return false;
+        };
+        let network = self.plugged[&link];
+        let tunnels = self.outer.tunnels(T);
+        match &outer.path {
+            Path::Native { .. } => network == Network::OuterHome && tunnels.is_empty(),
+            Path::Tunnel { .. } => tunnels.iter().any(|tunnel| match tunnel.udp {
+                Some(udp) => network
+                    .receiver(link, self.visits[&link], udp.remote)
+                    .is_some(),
+                None => {
+                    !network.is_translating()
+                        && network.link(link).usable_address() == Some(tunnel.remote)
+                }
+            }),
+            Path::Blocked => false,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! One client, both its home agents, and what happens to them in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::agreed::{Setup, UNIX};
+use super::home::Home;
+use super::places::Network;
+use crate::trace::Trace;
+use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
+use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
+use xfrm_agent::mobile_ip::replay::Clock;
+use xfrm_agent::mobile_ip::{Arrangement, Datagram, LinkId};
+use xfrm_agent::net::Random;
+use xfrm_agent::net::random::Seeded;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Inner,
+    Outer,
+}
+
+#[derive(Clone, Debug)]
+pub enum Happening {
+    AtAgent(Which, Datagram),
+    AtClient(Datagram),
+    VpnIsUp { turn: u64 },
+    VpnIsDown { turn: u64 },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// Percent of datagrams, each way.
+    pub loss: u32,
+    /// Percent that come twice.
+    pub copies: u32,
+    /// Percent that come so late that others overtake them.
+    pub late: u32,
+}
+
+pub struct World {
+    pub now: Instant,
+    pub start: Instant,
+    pub setup: Setup,
+    pub random: Seeded,
+    pub weather: Weather,
+    pub station: Station,
+    pub inner: Home,
+    pub outer: Home,
+    pub plugged: BTreeMap<LinkId, Network>,
+    pub visits: BTreeMap<LinkId, u64>,
+    /// Put elsewhere without noticing, when.
+    pub moved_silently: BTreeMap<LinkId, Instant>,
+    /// Adapters on which the inner home agent has said, signed, that they are inside; and when it was asked.
+    pub witnessed: BTreeSet<LinkId>,
+    pub arrangement: Option<Arrangement>,
+    pub vpn_is_up: bool,
+    /// It carries: told `Up` last, not `Warm`.
+    pub vpn_carries: bool,
+    pub vpn_turn: u64,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    sequence: u64,
+    /// Of the second that runs: when it began, timers and datagrams in it.
+    busy: (Instant, u32),
+    /// The last signed reply of the inner home agent, for those who try it again.
+    pub overheard: Option<Vec<u8>>,
+    pub trace: Trace,
+    pub story: Vec<String>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let setup = Setup::of(seed);
+        let start = Instant::now();
+        let mut random = Seeded(seed);
+        let mut ahead = || Duration::from_secs(u64::from(random.u32() % 30));
+        let inner = Home::new(start, setup.inner_agent(), ahead(), seed ^ 1);
+        let outer = Home::new(start, setup.outer_agent(), ahead(), seed ^ 2);
+        let station = Station::new(
+            start,
+            setup.client(),
+            setup.agreement(b"of the inner system"),
+            BTreeMap::from([(0, setup.agreement(b"of the outer system"))]),
+            Clock::new(start, UNIX + Duration::from_secs(10)),
+            Box::new(Seeded(seed ^ 3)),
+        );
+        let mut world = Self {
+            now: start,
+            start,
+            setup,
+            random,
+            weather: Weather::default(),
+            station: station.expect("settings are right"),
+            inner,
+            outer,
+            plugged: BTreeMap::new(),
+            visits: BTreeMap::new(),
+            moved_silently: BTreeMap::new(),
+            witnessed: BTreeSet::new(),
+            arrangement: None,
+            vpn_is_up: false,
+            vpn_carries: false,
+            vpn_turn: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            busy: (start, 0),
+            overheard: None,
+            trace: Trace::default(),
+            story: Vec::new(),
+        };
+        world.drain();
+        world
+    }
+
+    // --- what a history does -----------------------------------------------------------------------
+
+    /// Pulled out first, so that it is noticed even where the new network looks like the old one.
+    pub fn plug(&mut self, link: LinkId, network: Network) {
+        let before = self.plugged.get(&link).copied();
+        if before.is_some_and(|before| before != Network::Unplugged) {
+            self.put(link, Network::Unplugged);
+            self.links_changed();
+        }
+        self.put(link, network);
+        self.links_changed();
+    }
+
+    /// As [`World::plug`], without any event: something upstream has changed.
+    pub fn plug_silently(&mut self, link: LinkId, network: Network) {
+        self.put(link, network);
+        self.moved_silently.insert(link, self.now);
+    }
+
+    fn put(&mut self, link: LinkId, network: Network) {
+        self.tell(&format_args!("{link} in {network:?}"));
+        self.plugged.insert(link, network);
+        *self.visits.entry(link).or_default() += 1;
+    }
+
+    fn links_changed(&mut self) {
+        let links = self.plugged.iter();
+        let links: Vec<_> = links.map(|(id, network)| network.link(*id)).collect();
+        self.input(Input::Dual(dual_client::Input::Links(links)));
+        // Once that is carried out, nothing of before counts there any more.
+        for (id, network) in &self.plugged {
+            if *network == Network::Unplugged {
+                self.witnessed.remove(id);
+                self.moved_silently.remove(id);
+            }
+        }
+        self.check();
+    }
+
+    pub fn home(&mut self, which: Which) -> &mut Home {
+        match which {
+            Which::Inner => &mut self.inner,
+            Which::Outer => &mut self.outer,
+        }
+    }
+
+    pub fn restart(&mut self, which: Which) {
+        self.tell(&format_args!("{which:?} starts anew"));
+        let now = self.now;
+        self.home(which).restart(now);
+    }
+
+    pub fn silence(&mut self, which: Which, span: Duration) {
+        self.tell(&format_args!("{which:?} is silent for {span:?}"));
+        self.home(which).silent_until = self.now + span;
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.station.handle(self.now, input);
+        self.drain();
+    }
+
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.next().filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.count();
+            self.step();
+        }
+        self.now = end;
+        self.check();
+    }
+
+    // --- time --------------------------------------------------------------------------------------
+
+    fn next(&self) -> Option<Instant> {
+        let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let rooms = [
+            self.station.poll_timeout(),
+            self.inner.poll_timeout(),
+            self.outer.poll_timeout(),
+        ];
+        rooms.into_iter().chain([event]).flatten().min()
+    }
+
+    fn step(&mut self) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let first = self.queue.first_key_value().map(|((at, _), _)| *at);
+        if is_due(first) {
+            let (_, happening) = self.queue.pop_first().expect("it was there");
+            self.happens(happening);
+        } else if is_due(self.station.poll_timeout()) {
+            self.station.handle_timeout(self.now);
+            self.drain();
+        } else {
+            let now = self.now;
+            for which in [Which::Inner, Which::Outer] {
+                for datagram in self.home(which).handle_timeout(now) {
+                    self.replies(which, datagram);
+                }
+            }
+        }
+    }
+
+    /// Nothing may keep the client busy: neither a timer that never rests, nor a storm of requests.
+    pub fn count(&mut self) {
+        let (since, steps) = &mut self.busy;
+        if self.now >= *since + Duration::from_secs(1) {
+            (*since, *steps) = (self.now, 0);
+        }
+        *steps += 1;
+        assert!(*steps < 300, "no rest for a second: {}", self.told());
+    }
+
+    pub fn later(&mut self, after: Duration, happening: Happening) {
+        self.sequence += 1;
+        let key = (self.now + after, self.sequence);
+        self.queue.insert(key, happening);
+    }
+
+    fn happens(&mut self, happening: Happening) {
+        self.trace.note(self.now - self.start, &happening);
+        match happening {
+            Happening::AtAgent(which, datagram) => self.reaches(which, datagram),
+            Happening::AtClient(datagram) => self.returns(datagram),
+            Happening::VpnIsUp { turn } => self.vpn_tries(turn),
+            Happening::VpnIsDown { turn } if turn == self.vpn_turn => {
+                self.vpn_says(VpnState::Down);
+            }
+            Happening::VpnIsDown { .. } => {}
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.station.poll_effect() {
+            match effect {
+                Effect::Arrangement(arrangement) => {
+                    self.tell(&format_args!("{arrangement:?}"));
+                    self.arrangement = Some(arrangement);
+                }
+                Effect::Send(datagram) => self.leaves(datagram),
+                Effect::Vpn(command) => self.command(&command),
+                Effect::Tell(what) => self.tell(&format_args!("{what}")),
+                Effect::Suspicious(slot, what) => self.tell(&format_args!("{slot}: {what:?}")),
+                Effect::Solicit(_) | Effect::Remember(_) => {}
+            }
+            // Effects are carried out in order, so what holds must hold between any two of them.
+            self.check();
+        }
+    }
+
+    pub fn percent(&mut self, chance: u32) -> bool {
+        self.random.u32() % 100 < chance
+    }
+
+    // --- the story of a failure --------------------------------------------------------------------
+
+    pub fn tell(&mut self, what: &dyn std::fmt::Display) {
+        let at = self.now - self.start;
+        self.trace.note(at, &what.to_string());
+        self.story.push(format!("{at:?} {what}"));
+    }
+
+    pub fn told(&self) -> String {
+        let last = self.story.len().saturating_sub(60);
+        format!(
+            "{}\n{:?} {:?}\ninner {:?}\nouter {:?}\n{:#?}",
+            self.story[last..].join("\n"),
+            self.setup,
+            self.plugged,
+            self.inner.bound,
+            self.outer.bound,
+            self.station.view(self.now),
+        )
+    }
+}
