@@ -587,6 +587,7 @@ fn mobile_node_settings() -> client::Settings {
         home_agent: client::HomeAgent::Known(HOME_AGENT),
         nai: None,
         association: association(),
+        series: 0,
         foreign_agents: Vec::new(),
         port: 40434,
         lifetime: 600,

@@ -38,10 +38,18 @@ impl Clock {
     }
 }
 
+/// Series of timestamps that are never equal.
+pub const SERIES: u8 = 32;
+/// Below the series of a timestamp, what is random.
+const RANDOM_BITS: u32 = 2;
+/// Series and random bits: 30 ns.
+const BELOW_THE_CLOCK: u64 = ((SERIES as u64) << RANDOM_BITS) - 1;
+
 /// What a mobile node must know to make identifications that one home agent accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Issuer {
     protection: ReplayProtection,
+    series: u8,
     /// How far the home agent's clock is ahead of ours, as NTP counts; learned from a 133.
     ahead: u64,
     /// The last one sent since the clocks were last compared.
@@ -52,9 +60,12 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    pub fn new(protection: ReplayProtection) -> Self {
+    /// Whoever asks one home agent over several ways at once has a `series` below [`SERIES`] for each, so that the answer
+    /// over one never suits the question over another. Of those made in one instant the greatest is the latest.
+    pub fn new(protection: ReplayProtection, series: u8) -> Self {
         Self {
             protection,
+            series,
             ahead: 0,
             last_sent: None,
             last_accepted: None,
@@ -72,12 +83,14 @@ impl Issuer {
     ) -> Identification {
         match self.protection {
             ReplayProtection::Timestamps { .. } => {
-                let mut next = self.home_agents_time(now, clock);
-                // The instant has nanoseconds; what is below them is random (RFC 5944 §5.7.1).
-                next.0 = (next.0 & !3) | u64::from(random.u32() & 3);
+                // RFC 5944 §5.7.1: what is below the clock's resolution is random.
+                let random_bits = random.u32() & ((1 << RANDOM_BITS) - 1);
+                let low = u64::from(self.series) << RANDOM_BITS | u64::from(random_bits);
+                let of_series = |time: u64| Timestamp((time & !BELOW_THE_CLOCK) | low);
+                let mut next = of_series(self.home_agents_time(now, clock).0);
                 for last in [self.last_sent, self.last_accepted].into_iter().flatten() {
                     if !next.is_after(last) {
-                        next = Timestamp(last.0.wrapping_add(1));
+                        next = of_series(last.0.wrapping_add(BELOW_THE_CLOCK + 1));
                     }
                 }
                 self.last_sent = Some(next);
@@ -282,7 +295,7 @@ mod tests {
         ] {
             let node = Clock::new(now, Duration::from_secs(node));
             let agent = Clock::new(now, Duration::from_secs(agent));
-            let (mut issuer, mut guard) = (Issuer::new(TIMESTAMPS), Guard::new(TIMESTAMPS));
+            let (mut issuer, mut guard) = (Issuer::new(TIMESTAMPS, 0), Guard::new(TIMESTAMPS));
             let mut all = Vec::new();
             for second in 0..5 {
                 let at = now + Duration::from_secs(second);
@@ -298,7 +311,7 @@ mod tests {
         let (now, mut random) = (Instant::now(), Seeded(2));
         let clock = Clock::new(now, UNIX);
         let protection = ReplayProtection::Nonces;
-        let (mut issuer, mut guard) = (Issuer::new(protection), Guard::new(protection));
+        let (mut issuer, mut guard) = (Issuer::new(protection, 0), Guard::new(protection));
         let mut all = Vec::new();
         for _ in 0..4 {
             let (us, them) = ((&mut issuer, &clock), (&mut guard, &clock));
@@ -312,7 +325,7 @@ mod tests {
         let (now, mut random) = (Instant::now(), Seeded(3));
         let clock = Clock::new(now, UNIX);
         for protection in [TIMESTAMPS, ReplayProtection::Nonces] {
-            let (mut issuer, mut guard) = (Issuer::new(protection), Guard::new(protection));
+            let (mut issuer, mut guard) = (Issuer::new(protection, 0), Guard::new(protection));
             for _ in 0..2 {
                 let (us, them) = ((&mut issuer, &clock), (&mut guard, &clock));
                 exchange(now, us, them, protection, &mut random);
@@ -348,7 +361,7 @@ mod tests {
             let mut now = Instant::now();
             let (mut random, mut node) = (Seeded(5), Clock::new(now, UNIX));
             let agent = node;
-            let (mut issuer, mut guard) = (Issuer::new(TIMESTAMPS), Guard::new(TIMESTAMPS));
+            let (mut issuer, mut guard) = (Issuer::new(TIMESTAMPS, 0), Guard::new(TIMESTAMPS));
             let mut last: Option<Timestamp> = None;
             for (millis, back) in steps {
                 now += Duration::from_millis(millis);

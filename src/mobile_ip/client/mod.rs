@@ -157,7 +157,7 @@ impl Client {
             HomeAgent::Somewhere(_) => None,
         };
         Self {
-            issuer: Issuer::new(settings.association.replay),
+            issuer: Issuer::new(settings.association.replay, settings.series),
             allowance: Allowance::new(now),
             home: settings.home,
             home_agent,

@@ -4,6 +4,7 @@ use super::Suspicion;
 use super::asking::Request;
 use super::settings::Settings;
 use crate::mobile_ip::Datagram;
+use crate::mobile_ip::security::ReplayProtection;
 use crate::mobile_ip::wire::code::Denier;
 use crate::mobile_ip::wire::{
     AuthenticationKind, Decoded, Extension, MobileNetworkCode, RegistrationReply, UdpTunnelReply,
@@ -33,8 +34,13 @@ pub fn believe(
     request: &Request,
     settings: &Settings,
 ) -> Result<Said, Option<Suspicion>> {
+    // RFC 5944 §5.7.1: a timestamp that was accepted comes back whole. Half of it may be that of another moment, and the
+    // answer of then.
+    let is_answered_whole =
+        reply.code.is_accepted() && settings.association.replay != ReplayProtection::Nonces;
     // An identification that nobody guesses comes first, so that strangers fill no log.
     if reply.identification.low() != request.identification.low()
+        || (is_answered_whole && reply.identification != request.identification)
         || datagram.local.port() != request.local.port()
         || (!request.home.is_unspecified() && reply.home != request.home)
     {

@@ -20,6 +20,9 @@ pub struct Settings {
     pub nai: Option<Vec<u8>>,
     /// With the home agent. Its replay protection is the one in use.
     pub association: SecurityAssociation,
+    /// Of which series its identifications are ([`Issuer::new`](crate::mobile_ip::replay::Issuer::new)); 0 where nobody shares
+    /// the association.
+    pub series: u8,
     /// With foreign agents, by the address that they advertise from.
     pub foreign_agents: Vec<(Ipv4Addr, SecurityAssociation)>,
     /// Source port of what we send, and of UDP tunnels.

@@ -617,6 +617,7 @@ fn our_mobile_node_registers_through_it() {
         home_agent: HomeAgent::Known(HOME_AGENT),
         nai: None,
         association: association(b"home"),
+        series: 0,
         foreign_agents: vec![(ADDRESS, association(b"visit"))],
         port: 40434,
         lifetime: 1000,

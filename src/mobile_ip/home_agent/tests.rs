@@ -91,7 +91,7 @@ impl Scene {
             now,
             clock,
             agent: HomeAgent::new(now, clock, settings, Vec::new(), Box::new(Seeded(1))),
-            issuer: Issuer::new(protection),
+            issuer: Issuer::new(protection, 0),
             random: Seeded(2),
             effects: Vec::new(),
         }

@@ -464,6 +464,7 @@ fn inner_settings(settings: &Settings, node: &Node) -> client::Settings {
         home_agent: HomeAgent::Known(settings.home_agent),
         nai: None,
         association: node.inner.clone(),
+        series: 0,
         foreign_agents: Vec::new(),
         port: settings.port,
         lifetime: settings.lifetime,

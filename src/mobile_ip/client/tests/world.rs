@@ -34,6 +34,7 @@ pub fn settings() -> Settings {
         home_agent: HomeAgent::Known(AGENT),
         nai: None,
         association: association(ReplayProtection::default()),
+        series: 0,
         foreign_agents: Vec::new(),
         port: 40434,
         lifetime: 600,

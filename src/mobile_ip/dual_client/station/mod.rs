@@ -20,7 +20,7 @@ use super::settings::{Settings, SettingsError};
 use super::{DualClient, Tell, View};
 use crate::mobile_ip::client::{self, Client, ReverseTunnel, UdpTunnel};
 use crate::mobile_ip::domain::Context;
-use crate::mobile_ip::replay::Clock;
+use crate::mobile_ip::replay::{Clock, SERIES};
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::wire::advertisement::Advertisement;
@@ -85,6 +85,7 @@ pub enum Effect {
 #[derive(Debug)]
 struct Registrar {
     client: Client,
+    series: u8,
     generation: Generation,
     attachment: Attachment,
 }
@@ -410,11 +411,13 @@ impl Station {
                 None => return,
             },
         };
+        let series = self.series(slot);
         let settings = client::Settings {
             home: Some(attachment.home),
             home_agent: client::HomeAgent::Known(attachment.home_agent),
             nai: agreement.nai.clone(),
             association: agreement.association.clone(),
+            series,
             foreign_agents: agreement.foreign_agents.clone(),
             port: agreement.port,
             lifetime: u16::try_from(attachment.lifetime.as_secs()).unwrap_or(u16::MAX),
@@ -440,10 +443,22 @@ impl Station {
         let random = Box::new(Derived::new(&mut *self.random));
         let registrar = Registrar {
             client: Client::new(now, settings, self.clock, random),
+            series,
             generation,
             attachment,
         };
         self.registrars.insert(slot, registrar);
+    }
+
+    /// One each of those that ask the inner home agent. A request in the clear counts as later than one over the VPN.
+    fn series(&self, slot: Slot) -> u8 {
+        if !matches!(slot, Slot::Clear(_)) {
+            return 0;
+        }
+        let others = self.registrars.iter().filter(|(other, _)| **other != slot);
+        let taken: Vec<_> = others.map(|(_, registrar)| registrar.series).collect();
+        let free = (1..SERIES).find(|series| !taken.contains(series));
+        free.unwrap_or(SERIES - 1)
     }
 
     /// Whether there was anything.
