@@ -1,10 +1,11 @@
 //! What outcomes of registrations mean.
 
+use super::effect::VpnCommand;
 use super::links::Tracked;
 use super::registration::{Generation, Outcome, Point, Slot};
 use super::settings::Vpn;
 use super::slots::{Bound, Heard};
-use super::{DualClient, Effect, Tell};
+use super::{DualClient, Tell};
 use crate::mobile_ip::domain::{Domain, Proof};
 use crate::mobile_ip::{LinkId, Via};
 use std::time::{Duration, Instant};
@@ -198,7 +199,7 @@ impl DualClient {
 
     fn outer(&mut self, now: Instant, site: usize, heard: Heard) {
         match heard {
-            Heard::Accepted { bound, is_new } => self.outer_answered(site, &bound, is_new),
+            Heard::Accepted { bound, is_new } => self.outer_answered(now, site, &bound, is_new),
             Heard::Refused { attachment, .. } | Heard::Silent { attachment, .. } => {
                 if let Via::Link(link) = attachment.via {
                     self.nobody_answers(now, link, heard);
@@ -212,7 +213,7 @@ impl DualClient {
         }
     }
 
-    fn outer_answered(&mut self, site: usize, bound: &Bound, is_new: bool) {
+    fn outer_answered(&mut self, now: Instant, site: usize, bound: &Bound, is_new: bool) {
         self.round_trips[site] = Some(bound.accepted.round_trip);
         if *self.site.get_or_insert(site) != site {
             self.slots.detach(Slot::Outer(site), true);
@@ -240,7 +241,7 @@ impl DualClient {
         // a NAT there was no way for it at all.
         if is_new {
             self.inner_again = None;
-            self.slots.repeat(Slot::Inner);
+            self.slots.reopen(now, Slot::Inner);
         }
     }
 
@@ -253,13 +254,14 @@ impl DualClient {
     }
 
     /// Nobody inside answers over a VPN that says it is up.
-    pub(super) fn distrust_vpn(&mut self, now: Instant) {
-        if self.distrust_at().is_some_and(|at| now >= at) {
-            let command = self.vpn.distrust(now);
-            self.effects.extend(command.map(Effect::Vpn));
-            self.slots.detach(Slot::Inner, false);
-            self.outer_home_is_none();
+    pub(super) fn distrust_vpn(&mut self, now: Instant) -> Option<VpnCommand> {
+        if self.distrust_at().is_none_or(|at| now < at) {
+            return None;
         }
+        let command = self.vpn.distrust(now);
+        self.slots.detach(Slot::Inner, false);
+        self.outer_home_is_none();
+        command
     }
 
     /// The VPN does not work over T at home. Somebody else's network has the same prefix: the home agent

@@ -153,9 +153,9 @@ impl DualClient {
             self.outer_home_is_none();
             self.leave_site(now);
         }
-        self.effects.extend(command.map(Effect::Vpn));
         self.effects.extend(tell.map(Effect::Tell));
         self.settle(now);
+        self.effects.extend(command.map(Effect::Vpn));
     }
 
     /// When to call [`DualClient::handle_timeout`]: in the past where that was missed.
@@ -396,7 +396,7 @@ impl DualClient {
         for link in self.proofs.expire(now) {
             self.proof_is_over(now, link);
         }
-        self.distrust_vpn(now);
+        let distrusted = self.distrust_vpn(now);
         self.pursue_registrations(now);
         let goal = self.vpn_goal(now);
         // A warm VPN carries again the moment it is asked to, and the inner request leaves right behind
@@ -410,7 +410,8 @@ impl DualClient {
         while let Some(order) = self.slots.poll_order() {
             self.effects.push_back(Effect::Registration(order));
         }
-        self.effects.extend(command.map(Effect::Vpn));
+        // S has left it by then.
+        self.effects.extend(distrusted.or(command).map(Effect::Vpn));
     }
 
     fn proof_is_over(&mut self, now: Instant, link: LinkId) {

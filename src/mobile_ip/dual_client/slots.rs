@@ -99,6 +99,18 @@ impl Slots {
         }
     }
 
+    /// As [`Slots::repeat`], and silence counts from now on: nobody can have heard us before.
+    pub fn reopen(&mut self, now: Instant, slot: Slot) {
+        if let Some(State {
+            silent_since: Some(since),
+            ..
+        }) = self.states.get_mut(&slot)
+        {
+            *since = now;
+        }
+        self.repeat(slot);
+    }
+
     /// As [`Slots::renew`], where it stands.
     pub fn renew_bound(&mut self, slot: Slot) {
         if self.bound(slot).is_some() {
@@ -116,10 +128,11 @@ impl Slots {
         }
     }
 
+    /// Also what is neither asked for nor bound: whoever was to ask would go on. `release`: the home agent is told, where it
+    /// has, or may have, agreed.
     pub fn detach(&mut self, slot: Slot, release: bool) {
-        if let Some(state) = self.states.remove(&slot)
-            && (state.asking.is_some() || state.bound.is_some())
-        {
+        if let Some(state) = self.states.remove(&slot) {
+            let release = release && (state.asking.is_some() || state.bound.is_some());
             self.orders.push_back(Order::Detach { slot, release });
         }
     }
@@ -247,6 +260,20 @@ mod tests {
             nat_traversal: NatTraversal::Detected,
             gateway: None,
         }
+    }
+
+    #[test]
+    fn what_its_link_carried_is_not_asked_for_any_more_when_nobody_wants_it() {
+        let mut slots = Slots::default();
+        slots.attach(Instant::now(), Slot::Outer(0), attachment(1));
+        slots.abandon(Slot::Outer(0));
+        slots.detach(Slot::Outer(0), true);
+        let orders: Vec<_> = std::iter::from_fn(|| slots.poll_order()).collect();
+        let detached = Order::Detach {
+            slot: Slot::Outer(0),
+            release: false,
+        };
+        assert_eq!(orders[1..], [detached]);
     }
 
     #[test]
