@@ -77,7 +77,6 @@ fn history(seed: u64) -> World {
 }
 
 #[test]
-#[ignore = "finds what is not yet explained: SEED=37 ends the VPN before S is stopped"]
 fn whatever_happens_it_ends_in_the_right_domain_with_the_tunnels_of_its_figure_at_all_ends() {
     seeds::each(0..1_000, |seed| {
         let mut world = history(seed);

@@ -28,6 +28,10 @@ impl World {
                 self.vpn_carries = false;
             }
             VpnCommand::Down => {
+                let outer = self.arrangement.as_ref().and_then(|now| now.outer.as_ref());
+                if let Some(Path::Native { link, .. }) = outer.map(|outer| &outer.path) {
+                    self.doubted_home.insert(*link);
+                }
                 self.check_that_nothing_needs_the_vpn();
                 (self.vpn_is_up, self.vpn_carries) = (false, false);
                 self.vpn_turn += 1;
@@ -52,7 +56,7 @@ impl World {
 
     pub(super) fn vpn_falls(&mut self) {
         if self.vpn_is_up {
-            self.vpn_is_up = false;
+            (self.vpn_is_up, self.vpn_carries) = (false, false);
             self.vpn_turn += 1;
             self.vpn_says(VpnState::Down);
         }

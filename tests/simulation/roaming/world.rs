@@ -53,6 +53,9 @@ pub struct World {
     pub moved_silently: BTreeMap<LinkId, Instant>,
     /// Adapters on which the inner home agent has said, signed, that they are inside; and when it was asked.
     pub witnessed: BTreeSet<LinkId>,
+    /// Where nobody answered over the VPN while T was at home: T has a tunnel from there, since somebody else's network
+    /// may have the same prefix.
+    pub doubted_home: BTreeSet<LinkId>,
     pub arrangement: Option<Arrangement>,
     pub vpn_is_up: bool,
     /// It carries: told `Up` last, not `Warm`.
@@ -97,6 +100,7 @@ impl World {
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
             witnessed: BTreeSet::new(),
+            doubted_home: BTreeSet::new(),
             arrangement: None,
             vpn_is_up: false,
             vpn_carries: false,
@@ -146,6 +150,7 @@ impl World {
             if *network == Network::Unplugged {
                 self.witnessed.remove(id);
                 self.moved_silently.remove(id);
+                self.doubted_home.remove(id);
             }
         }
         self.check();
