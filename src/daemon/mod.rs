@@ -15,6 +15,7 @@ mod networks;
 pub mod privileges;
 mod run;
 pub mod sockets;
+mod urgency;
 mod vpns;
 mod wiring;
 mod withdraw;

@@ -24,7 +24,7 @@ use super::networks::Networks;
 use super::sockets::{self, ErrorSocket};
 use super::vpns::Vpns;
 use super::wiring::{Sockets, System};
-use super::{logging, privileges};
+use super::{logging, privileges, urgency};
 use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::Event;
 use crate::agent::settings::OnStop;
@@ -110,6 +110,8 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let group = daemon.control_group.as_ref().map(|group| group.gid);
     let listener = server::listen(&daemon.runtime_dir, config::CONTROL_SOCKET, group)?;
     trusted::make_directory(&daemon.state_dir)?;
+    // Root may still do that; what it starts does not inherit it.
+    urgency::raise();
     // Before any thread is started, so that all of them have no more than this.
     privileges::reduce()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
