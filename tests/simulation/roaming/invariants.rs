@@ -118,8 +118,10 @@ impl World {
             .path;
         assert_eq!(path.clear_on(), Some(link), "{}", told());
         let network = self.plugged[&link];
-        if network == Network::OuterHome && !self.doubted_home.contains(&link) {
-            assert!(matches!(path, Path::Native { .. }), "{}", told());
+        let is_native = matches!(path, Path::Native { .. });
+        let must_be_home = network == Network::OuterHome && !self.doubted_home.contains(&link);
+        if must_be_home || (network == Network::OuterHome && is_native) {
+            assert!(is_native, "{}", told());
             assert!(self.outer.bound.is_empty(), "{}", told());
             return;
         }
