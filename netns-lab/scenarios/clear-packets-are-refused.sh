@@ -46,7 +46,9 @@ strangers r2 echo 198.51.100.2 10.2.0.108 --count 5
 eventually 10 saw_others 5 || fail "packets from elsewhere were refused"
 stop_capture 108 to-106
 
-# `clear`: whoever speaks no IPsec may come in.
+# `clear`: whoever speaks no IPsec may come in. Nor does 104: it would answer the discovery that 108's answers begin, and
+# with a tunnel they would be refused again.
+stop_agent 104 || fail "104 did not stop"
 stop_agent 106 || fail "106 did not stop"
 on 106 ip xfrm policy flush
 on 106 ip xfrm state flush
