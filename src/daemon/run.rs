@@ -111,7 +111,9 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let listener = server::listen(&daemon.runtime_dir, config::CONTROL_SOCKET, group)?;
     trusted::make_directory(&daemon.state_dir)?;
     // Root may still do that; what it starts does not inherit it.
-    urgency::raise();
+    if let Err(error) = urgency::raise() {
+        tracing::debug!(%error, "the agent is scheduled as everything is");
+    }
     // Before any thread is started, so that all of them have no more than this.
     privileges::reduce()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -307,6 +307,23 @@ mod tests {
     }
 
     #[test]
+    fn requests_over_two_ways_in_one_instant_differ_and_the_greater_series_is_later() {
+        let (now, mut random) = (Instant::now(), Seeded(1));
+        let clock = Clock::new(now, Duration::from_secs(1_700_000_000));
+        let [mut first, mut second] = [0, SERIES - 1].map(|series| Issuer::new(TIMESTAMPS, series));
+        let mut issued = Vec::new();
+        for _ in 0..100 {
+            for issuer in [&mut first, &mut second] {
+                issued.push(issuer.issue(now, &clock, &mut random).timestamp());
+            }
+        }
+        assert!(issued[1].is_after(issued[0]));
+        let different: std::collections::BTreeSet<_> =
+            issued.iter().map(|issued| issued.0).collect();
+        assert_eq!(different.len(), issued.len());
+    }
+
+    #[test]
     fn nonces_need_one_refusal_and_then_follow_each_other() {
         let (now, mut random) = (Instant::now(), Seeded(2));
         let clock = Clock::new(now, UNIX);

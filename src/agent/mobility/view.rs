@@ -37,6 +37,7 @@ pub struct NetworkView {
     pub gateway: Mac,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_point: Option<Mac>,
+    /// Of the addresses there; absent where that was not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<Ipv4Net>,
     /// `inside` or `outside`.

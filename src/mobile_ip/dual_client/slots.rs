@@ -128,8 +128,8 @@ impl Slots {
         }
     }
 
-    /// Also what is neither asked for nor bound: whoever was to ask would go on. `release`: the home agent is told, where it
-    /// has, or may have, agreed.
+    /// Ends also what is neither asked for nor bound, since whoever asks for it would go on. `release`: the home agent is told,
+    /// where it has, or may have, agreed.
     pub fn detach(&mut self, slot: Slot, release: bool) {
         if let Some(state) = self.states.remove(&slot) {
             let release = release && (state.asking.is_some() || state.bound.is_some());

@@ -119,8 +119,8 @@ impl World {
         assert_eq!(path.clear_on(), Some(link), "{}", told());
         let network = self.plugged[&link];
         let is_native = matches!(path, Path::Native { .. });
-        let must_be_home = network == Network::OuterHome && !self.doubted_home.contains(&link);
-        if must_be_home || (network == Network::OuterHome && is_native) {
+        let may_be_away = self.doubted_home.contains(&link);
+        if network == Network::OuterHome && (is_native || !may_be_away) {
             assert!(is_native, "{}", told());
             assert!(self.outer.bound.is_empty(), "{}", told());
             return;
