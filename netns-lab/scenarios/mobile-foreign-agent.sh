@@ -172,6 +172,19 @@ tshark -n -r "$mobility_trace/revoked-x3.pcap" -Y "icmp.type == 9 && ip.dst == $
     has . || fail "the mobile node is not told: $(tshark -n -r "$mobility_trace/revoked-x3.pcap" -Y 'icmp.type == 9' -V 2>/dev/null)"
 reached_both_ways
 
+# The foreign agent's administrator does the same: the home agent drops the binding and says so.
+capture 109 to-isp "$mobility_trace/revoked-here.pcap"
+agent 109 revoke "$mobility" >/dev/null
+eventually 5 grep -q revocation-acknowledged "$(agent_log 109)" || fail "the home agent did not acknowledge: $(all_logs)"
+[[ $(grep -c mobile-revoked "$(agent_log 102o)") == 2 ]] || fail "the home agent says nothing of it: $(agent_log 102o)"
+eventually 10 is_visiting || fail "not registered anew: $(agent 103 mobility; all_logs)"
+stop_capture 109 to-isp
+exchanged=$(tshark -n -r "$mobility_trace/revoked-here.pcap" -Y 'mip.type == 7 || mip.type == 15' -T fields -e ip.src -e mip.type 2>/dev/null)
+[[ $exchanged == "$care_of"$'\t7\n'"$outer_agent"$'\t15' ]] || fail "between the agents: $exchanged"
+refused=$(agent 109 revoke 192.0.2.77 2>&1) && fail "it revokes a stranger"
+has 'nobody is registered as 192.0.2.77' <<<"$refused" || fail "of a stranger it says: $refused"
+reached_both_ways
+
 # A home agent that is not there: the mobile node hears so from the agent, which hears it from ICMP, and asks again.
 stop_agent 102o KILL || true
 unplug 103

@@ -8,6 +8,7 @@ use super::vpn::VpnCommand;
 use crate::net::Flow;
 use crate::ted::initiator::RequestId;
 use crate::ted::proxies::ProxyId;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 impl Agent {
@@ -32,6 +33,21 @@ impl Agent {
             Command::Ask(ask) => return self.ask_command(now, token, ask),
         };
         self.effects.push_back(Effect::Reply { token, reply });
+    }
+
+    /// Of our home agent, and of our foreign agent.
+    fn revoke(&mut self, now: Instant, home: Ipv4Addr) -> Reply {
+        if self.home.is_none() && self.foreign.is_none() {
+            let message = "the configuration has neither [home-agent] nor [foreign-agent]";
+            return Reply::Failed(message.to_owned());
+        }
+        let was_bound = self.revoke_binding(now, home);
+        let visited = self.revoke_visitor(now, home);
+        if was_bound || visited {
+            Reply::Done
+        } else {
+            Reply::Failed(format!("nobody is registered as {home}"))
+        }
     }
 
     fn vpn_command(&mut self, now: Instant, command: &VpnCommand) -> Reply {

@@ -105,8 +105,8 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Withdraw what a mobile node has registered with the agent's own home agent, and tell who
-    /// understands that.
+    /// Withdraw what a mobile node has registered with the agent's own home agent, or through its own
+    /// foreign agent, and tell who understands that.
     Revoke {
         /// Its home address.
         home: Ipv4Addr,

@@ -7,6 +7,7 @@
 //! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
 //! | [`security`] | security associations: who may sign what |
 //! | [`replay`] | the clock, and which identification is fresh |
+//! | [`unacknowledged`] | a revocation on its way |
 //! | [`client`] | the mobile node towards one home agent, and the agents of a link |
 //! | [`home_agent`] | bindings: who is where, and who may say so |
 //! | [`foreign_agent`] | who visits a link, and whose registrations are passed on |
@@ -24,6 +25,7 @@ pub mod link;
 pub mod proxy_agent;
 pub mod replay;
 pub mod security;
+pub mod unacknowledged;
 pub mod wire;
 
 pub use arrangement::{Arrangement, Carriage, Encapsulation, Path, Place, Through};

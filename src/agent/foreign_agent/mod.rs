@@ -21,7 +21,7 @@ use super::on_link::{Frame, Payload, Receiver};
 use super::wishes::Wishes;
 use crate::kernel::desired::{Key, Object};
 use crate::mobile_ip::foreign_agent::{
-    Effect as RoomEffect, ForeignAgent, Input, Unreachable, Visit, VisitorKey,
+    Effect as RoomEffect, ForeignAgent, Input, Revoker, Unreachable, Visit, VisitorKey,
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
@@ -205,6 +205,18 @@ impl Agent {
         }
     }
 
+    /// Whether anybody is registered through us from there.
+    pub(super) fn revoke_visitor(&mut self, now: Instant, home: Ipv4Addr) -> bool {
+        let Some(foreign) = &mut self.foreign else {
+            return false;
+        };
+        let visits = foreign.visits.keys().any(|key| key.home == home);
+        if visits {
+            foreign.room.handle(now, Input::Revoke(home));
+        }
+        visits
+    }
+
     /// From a home agent.
     pub(super) fn foreign_agent_answered(&mut self, now: Instant, datagram: Datagram) {
         let (ttl, mac) = (0, None);
@@ -320,9 +332,20 @@ impl Agent {
                 let detail = format!("{} of {}", key.home, key.home_agent);
                 self.publish(now, "visitor-left", detail);
             }
-            RoomEffect::Revoked(key) => {
-                let detail = format!("{} by {}", key.home, key.home_agent);
+            RoomEffect::Revoked(key, by) => {
+                let detail = match by {
+                    Revoker::HomeAgent => format!("{} by {}", key.home, key.home_agent),
+                    Revoker::Us => format!("{} of {} by us", key.home, key.home_agent),
+                };
                 self.tell(now, "visitor-revoked", detail);
+            }
+            RoomEffect::RevocationAcknowledged(key) => {
+                let detail = format!("{} by {}", key.home, key.home_agent);
+                self.tell(now, "revocation-acknowledged", detail);
+            }
+            RoomEffect::RevocationUnanswered(key) => {
+                let detail = format!("{} by {}", key.home, key.home_agent);
+                self.tell(now, "revocation-unanswered", detail);
             }
             RoomEffect::Suspicious(what) => {
                 self.count("registrations-suspicious");

@@ -327,16 +327,16 @@ impl Agent {
         }
     }
 
-    /// Whoever can be told is told so.
-    pub(super) fn revoke(&mut self, now: Instant, home: Ipv4Addr) -> Reply {
+    /// Whether anybody is registered from there; whoever can be told is told so.
+    pub(super) fn revoke_binding(&mut self, now: Instant, home: Ipv4Addr) -> bool {
         let Some(own) = &mut self.home else {
-            return no_home_agent();
+            return false;
         };
-        if own.room.view(now).all(|binding| binding.home != home) {
-            return Reply::Failed(format!("nobody is registered as {home}"));
+        let is_bound = own.room.view(now).any(|binding| binding.home == home);
+        if is_bound {
+            own.room.handle(now, Input::Revoke(home));
         }
-        own.room.handle(now, Input::Revoke(home));
-        Reply::Done
+        is_bound
     }
 
     pub(super) fn bindings_kept(&mut self, number: u64) {

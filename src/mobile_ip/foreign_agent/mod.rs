@@ -33,6 +33,7 @@ pub use settings::{ReverseTunnels, Settings};
 pub use visitors::{Neighbour, Visitor, VisitorKey};
 
 use super::replay::Clock;
+use super::unacknowledged::Unacknowledged;
 use super::wire::{Code, Decoded, Message, TunnelKind};
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
@@ -58,6 +59,8 @@ pub enum Input {
         home_agent: Ipv4Addr,
         what: Unreachable,
     },
+    /// An administrator ends what this home address has registered through us.
+    Revoke(Ipv4Addr),
     /// The time since 1970: at first, and whenever it was set. Before, no home agent is offered revocation.
     Time(Duration),
 }
@@ -111,10 +114,18 @@ pub enum Effect {
     /// any of it changes.
     Visit(Visit),
     Leave(VisitorKey),
-    /// Its home agent has ended its registration.
-    Revoked(VisitorKey),
+    /// Its registration has ended before its time.
+    Revoked(VisitorKey, Revoker),
+    RevocationAcknowledged(VisitorKey),
+    RevocationUnanswered(VisitorKey),
     /// Ignored, or denied with a code that says so: an authenticator that is missing or wrong.
     Suspicious(Suspicion),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoker {
+    HomeAgent,
+    Us,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +165,7 @@ pub struct ForeignAgent {
     advertiser: Advertiser,
     challenges: Challenges,
     visitors: Visitors,
+    revoking: BTreeMap<VisitorKey, Unacknowledged>,
     /// When each node was denied last (RFC 5944 §3.7.2: one a second).
     denied: BTreeMap<Ipv4Addr, Instant>,
     timers: Timers<Timer>,
@@ -166,6 +178,8 @@ enum Timer {
     Advertise,
     Pending(PendingKey),
     Visitor(VisitorKey),
+    /// Its home agent is to be told again that it was revoked.
+    Revocation(VisitorKey),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -193,6 +207,7 @@ impl ForeignAgent {
             advertiser: Advertiser::new(now),
             challenges: Challenges::default(),
             visitors: Visitors::default(),
+            revoking: BTreeMap::new(),
             denied: BTreeMap::new(),
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -220,6 +235,7 @@ impl ForeignAgent {
                 }
             }
             Input::Unreachable { home_agent, what } => self.unreachable(now, home_agent, what),
+            Input::Revoke(home) => self.revoke(now, home),
             Input::Time(unix) => self.clock = Some(Clock::new(now, unix)),
         }
     }
@@ -230,6 +246,7 @@ impl ForeignAgent {
                 Timer::Advertise => self.advertise_unasked(now),
                 Timer::Pending(key) => self.give_up(now, key),
                 Timer::Visitor(key) => self.leave(key),
+                Timer::Revocation(key) => self.revoke_again(now, key),
             }
         }
     }
@@ -264,6 +281,9 @@ impl ForeignAgent {
                 Message::Reply(reply) => self.answered(now, &decoded, reply),
                 Message::Revocation(revocation) if !on_link => {
                     self.revoked(datagram, &decoded, revocation);
+                }
+                Message::RevocationAck(ack) if !on_link => {
+                    self.acknowledged(datagram, &decoded, ack);
                 }
                 _ => self.counts.ignored += 1,
             },

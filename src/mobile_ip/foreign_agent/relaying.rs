@@ -114,6 +114,8 @@ impl ForeignAgent {
             }
             association.sign(AuthenticationKind::ForeignHome, &mut payload);
         }
+        // It wants to be here anew: a revocation that came later might end that.
+        self.stop_revoking(pending.key);
         let key = (pending.key.home, pending.identification.low());
         // No longer than its lifetime; zero asks for none.
         let most = Duration::from_secs(pending.lifetime.max(1).into()).min(MOST_PENDING_TIME);

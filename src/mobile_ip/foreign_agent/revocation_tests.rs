@@ -1,4 +1,4 @@
-//! Our home agent revokes, and our foreign agent obeys it and nobody else.
+//! Our home agent revokes, and our foreign agent obeys it and nobody else; and the other way round.
 
 use super::tests::{association, effects, hear, request, settings, signed};
 use super::*;
@@ -7,7 +7,8 @@ use crate::mobile_ip::home_agent::settings as home;
 use crate::mobile_ip::home_agent::{HomeAgent, settings::Limits};
 use crate::mobile_ip::wire::advertisement::{AgentFlags, Discovery, Sequence};
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Extension, Flags, RegistrationRequest, Revocation, RevocationSupport,
+    AuthenticationKind, Extension, Flags, RegistrationRequest, Revocation, RevocationAck,
+    RevocationSupport,
 };
 use crate::net::random::Seeded;
 use std::net::SocketAddrV4;
@@ -157,7 +158,7 @@ fn a_revoked_visitor_is_dropped_and_told_and_the_home_agent_hears_so() {
             destination, icmp, ..
         },
         Effect::Leave(left),
-        Effect::Revoked(gone),
+        Effect::Revoked(gone, Revoker::HomeAgent),
         Effect::Relay(_),
     ] = &done[..]
     else {
@@ -239,4 +240,128 @@ fn nobody_agrees_on_it_for_who_unwraps_itself_and_a_visitor_may_not_ask_for_it()
         ..request()
     };
     assert_eq!(hear(&mut pair.foreign, pair.now, signed(&asking)), []);
+}
+
+impl Pair {
+    /// The administrator of the foreign agent ends it.
+    fn revoke_here(&mut self) -> Vec<Effect> {
+        self.foreign.handle(self.now, Input::Revoke(request().home));
+        effects(&mut self.foreign)
+    }
+
+    fn visitor() -> VisitorKey {
+        VisitorKey {
+            home: request().home,
+            home_agent: request().home_agent,
+        }
+    }
+
+    fn bindings(&self) -> usize {
+        self.home.view(self.now).count()
+    }
+
+    /// The next time that the foreign agent has asked for.
+    fn wait(&mut self) -> Vec<Effect> {
+        self.now = self.foreign.poll_timeout().expect("it waits for something");
+        self.foreign.handle_timeout(self.now);
+        let advertised = |effect: &Effect| matches!(effect, Effect::Advertise { .. });
+        let mut done = effects(&mut self.foreign);
+        done.retain(|effect| !advertised(effect));
+        done
+    }
+}
+
+#[test]
+fn who_is_revoked_here_is_told_and_the_home_agent_drops_the_binding() {
+    let mut pair = Pair::new();
+    pair.register(Duration::ZERO);
+    let done = pair.revoke_here();
+    let key = Pair::visitor();
+    assert!(
+        matches!(&done[..], [
+            Effect::Inform { destination, .. },
+            Effect::Leave(left),
+            Effect::Revoked(gone, Revoker::Us),
+            Effect::Relay(_),
+        ] if *destination == key.home && (left, gone) == (&key, &key)),
+        "{done:?}"
+    );
+    let (done, told) = pair.exchange(done);
+    let care_of = request().care_of;
+    let home = key.home;
+    assert_eq!(told, [Told::Revoked { home, care_of }]);
+    assert_eq!(done, [Effect::RevocationAcknowledged(key)]);
+    assert_eq!(pair.bindings(), 0);
+    assert_eq!(pair.revoke_here(), [], "nobody is left");
+}
+
+#[test]
+fn without_an_acknowledgement_the_home_agent_is_told_four_times() {
+    let mut pair = Pair::new();
+    pair.register(Duration::ZERO);
+    let start = pair.now;
+    pair.revoke_here();
+    let mut after = Vec::new();
+    let last = loop {
+        match &pair.wait()[..] {
+            [] => {}
+            [Effect::Relay(_)] => after.push((pair.now - start).as_secs()),
+            other => break other.to_vec(),
+        }
+    };
+    assert_eq!(after, [1, 3, 7]);
+    assert_eq!(last, [Effect::RevocationUnanswered(Pair::visitor())]);
+}
+
+#[test]
+fn who_comes_back_at_once_stays_although_the_revocation_was_lost() {
+    let mut pair = Pair::new();
+    pair.register(Duration::ZERO);
+    pair.revoke_here();
+    // In the same second, so by its identifier a repeated revocation would be of this registration too.
+    pair.now += Duration::from_millis(100);
+    pair.register(Duration::from_millis(100));
+    for _ in 0..5 {
+        let again = pair.wait();
+        let revoked = again
+            .iter()
+            .any(|effect| matches!(effect, Effect::Relay(_)));
+        assert!(!revoked, "{again:?}");
+    }
+    assert_eq!(pair.bindings(), 1);
+}
+
+#[test]
+fn an_acknowledgement_that_is_forged_or_of_another_ends_nothing() {
+    let mut pair = Pair::new();
+    pair.register(Duration::ZERO);
+    pair.revoke_here();
+    let ack = |home, identifier, key: &[u8], from: Ipv4Addr| {
+        let mut payload = RevocationAck {
+            inform: false,
+            home,
+            identifier,
+            extensions: Vec::new(),
+        }
+        .encode();
+        association(key).sign(AuthenticationKind::ForeignHome, &mut payload);
+        Datagram {
+            via: Via::Routed,
+            local: SocketAddrV4::new(from, 434),
+            remote: SocketAddrV4::new(request().care_of, 434),
+            payload,
+        }
+    };
+    let key = Pair::visitor();
+    let asked = Clock::new(pair.now, UNIX).timestamp(pair.now).seconds();
+    for forged in [
+        ack(key.home, asked, b"stolen", key.home_agent),
+        ack(key.home, asked - 1, b"agents", key.home_agent),
+        ack(key.home_agent, asked, b"agents", key.home_agent),
+        ack(key.home, asked, b"agents", Ipv4Addr::new(192, 0, 2, 77)),
+    ] {
+        assert_eq!(pair.hear(forged), []);
+    }
+    let right = ack(key.home, asked, b"agents", key.home_agent);
+    assert_eq!(pair.hear(right), [Effect::RevocationAcknowledged(key)]);
 }

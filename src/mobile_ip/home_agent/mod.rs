@@ -22,13 +22,13 @@ pub mod settings;
 mod tests;
 
 use super::replay::Clock;
+use super::unacknowledged::Unacknowledged;
 use super::wire::{Decoded, Message};
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
 use effects::{Effect, Input, Kept, Told, Tunnel};
 use nodes::{NodeId, Nodes};
 use rate::Rate;
-use revoking::Pending;
 use settings::{ForeignAgent, HomeLink, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -43,7 +43,7 @@ pub struct HomeAgent {
     foreign_agents: HashMap<Ipv4Addr, ForeignAgent>,
     rate: Rate,
     failures: Rate,
-    pending: HashMap<(Ipv4Addr, Ipv4Addr), Pending>,
+    pending: HashMap<(Ipv4Addr, Ipv4Addr), Unacknowledged>,
     timers: Timers<Timer>,
     effects: VecDeque<Effect>,
     counters: Counters,

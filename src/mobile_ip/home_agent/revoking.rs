@@ -10,23 +10,10 @@ use super::nodes::NodeId;
 use super::{HomeAgent, Timer};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::security::SecurityAssociation;
+use crate::mobile_ip::unacknowledged::{FIRST_PAUSE, Unacknowledged};
 use crate::mobile_ip::wire::{AuthenticationKind, Decoded, Revocation, RevocationAck};
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
-
-/// No more than one message a second for one binding (RFC 3543 §3.3).
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const TRIES: u32 = 4;
-
-/// A revocation that nobody has acknowledged yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    datagram: Datagram,
-    identifier: u32,
-    kind: AuthenticationKind,
-    security: SecurityAssociation,
-    sent: u32,
-}
+use std::time::Instant;
 
 impl HomeAgent {
     /// Drops the bindings of a home address and tells who understands revocation.
@@ -45,7 +32,7 @@ impl HomeAgent {
             let Some(security) = self.revocation_key(id, kind, *binding.from.ip()) else {
                 continue;
             };
-            let mut payload = Revocation {
+            let revocation = Revocation {
                 by_home_agent: true,
                 inform: revocable.direct || revocable.inform,
                 home,
@@ -53,23 +40,15 @@ impl HomeAgent {
                 foreign_domain: care_of,
                 identifier,
                 extensions: Vec::new(),
-            }
-            .encode();
-            security.sign(kind, &mut payload);
-            let datagram = Datagram {
+            };
+            let envelope = Datagram {
                 via: binding.via,
                 local: binding.to,
                 remote: binding.from,
-                payload,
+                payload: Vec::new(),
             };
-            self.effects.push_back(Effect::Send(datagram.clone()));
-            let pending = Pending {
-                datagram,
-                identifier,
-                kind,
-                security,
-                sent: 1,
-            };
+            let pending = Unacknowledged::new(envelope, &revocation, kind, security);
+            self.effects.push_back(Effect::Send(pending.datagram()));
             self.pending.insert((home, care_of), pending);
             let timer = Timer::Revocation(home, care_of);
             self.timers.set(timer, now + FIRST_PAUSE);
@@ -80,17 +59,21 @@ impl HomeAgent {
         let Some(pending) = self.pending.get_mut(&key) else {
             return;
         };
-        if pending.sent == TRIES {
+        let Some((datagram, pause)) = pending.again() else {
             self.pending.remove(&key);
             self.tell(Told::RevocationUnanswered { home: key.0 });
             return;
-        }
-        let pause = FIRST_PAUSE * 2u32.pow(pending.sent);
-        pending.sent += 1;
-        let datagram = pending.datagram.clone();
+        };
         self.effects.push_back(Effect::Send(datagram));
         self.timers
             .set(Timer::Revocation(key.0, key.1), now + pause);
+    }
+
+    /// It is registered there anew: a revocation that came later might end that one, in the same second.
+    pub(super) fn stop_revoking(&mut self, home: Ipv4Addr, care_of: Ipv4Addr) {
+        if self.pending.remove(&(home, care_of)).is_some() {
+            self.timers.stop(&Timer::Revocation(home, care_of));
+        }
     }
 
     pub(super) fn acknowledged(
@@ -99,18 +82,12 @@ impl HomeAgent {
         decoded: &Decoded,
         ack: &RevocationAck,
     ) {
-        let matches = |((home, _), pending): &(&(Ipv4Addr, Ipv4Addr), &Pending)| {
-            *home == ack.home
-                && pending.identifier == ack.identifier
-                && pending.datagram.remote.ip() == datagram.remote.ip()
+        let answered = |((home, _), pending): &(&(Ipv4Addr, Ipv4Addr), &Unacknowledged)| {
+            *home == ack.home && pending.is_answered_by(datagram, decoded, ack)
         };
-        let Some((key, pending)) = self.pending.iter().find(matches) else {
+        let Some((key, _)) = self.pending.iter().find(answered) else {
             return;
         };
-        let placed = decoded.only_authenticator(pending.kind);
-        if !placed.is_some_and(|placed| pending.security.verify(&placed)) {
-            return;
-        }
         let key = *key;
         self.pending.remove(&key);
         self.timers.stop(&Timer::Revocation(key.0, key.1));
