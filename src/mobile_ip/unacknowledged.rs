@@ -55,6 +55,11 @@ impl Unacknowledged {
         Some((self.datagram(), pause))
     }
 
+    /// No more times: only its acknowledgement is waited for.
+    pub fn stop_repeating(&mut self) {
+        self.sent = TRIES;
+    }
+
     /// Whether this is the answer, by who was asked.
     pub fn is_answered_by(
         &self,

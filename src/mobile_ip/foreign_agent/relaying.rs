@@ -115,7 +115,9 @@ impl ForeignAgent {
             association.sign(AuthenticationKind::ForeignHome, &mut payload);
         }
         // It wants to be here anew: a revocation that came later might end that.
-        self.stop_revoking(pending.key);
+        if let Some(revocation) = self.revoking.get_mut(&pending.key) {
+            revocation.stop_repeating();
+        }
         let key = (pending.key.home, pending.identification.low());
         // No longer than its lifetime; zero asks for none.
         let most = Duration::from_secs(pending.lifetime.max(1).into()).min(MOST_PENDING_TIME);

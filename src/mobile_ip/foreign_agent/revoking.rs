@@ -132,12 +132,6 @@ impl ForeignAgent {
         }
     }
 
-    pub(super) fn stop_revoking(&mut self, key: VisitorKey) {
-        if self.revoking.remove(&key).is_some() {
-            self.timers.stop(&Timer::Revocation(key));
-        }
-    }
-
     pub(super) fn acknowledged(
         &mut self,
         datagram: &Datagram,
@@ -150,7 +144,8 @@ impl ForeignAgent {
         };
         let pending = self.revoking.get(&key);
         if pending.is_some_and(|pending| pending.is_answered_by(datagram, decoded, ack)) {
-            self.stop_revoking(key);
+            self.revoking.remove(&key);
+            self.timers.stop(&Timer::Revocation(key));
             self.effects.push_back(Effect::RevocationAcknowledged(key));
         } else {
             self.counts.ignored += 1;

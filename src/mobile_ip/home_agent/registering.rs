@@ -353,7 +353,7 @@ impl HomeAgent {
         node.bindings.push(binding);
         self.nodes.count = self.nodes.count - before + self.nodes.at(id).bindings.len();
         self.counters.accepted += 1;
-        self.stop_revoking(home, request.care_of);
+        self.stop_repeating(home, request.care_of);
         self.keep(now, id);
         self.announce(id, was_bound);
         self.tell(Told::Registered {

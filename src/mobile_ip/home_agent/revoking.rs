@@ -70,9 +70,9 @@ impl HomeAgent {
     }
 
     /// It is registered there anew: a revocation that came later might end that one, in the same second.
-    pub(super) fn stop_revoking(&mut self, home: Ipv4Addr, care_of: Ipv4Addr) {
-        if self.pending.remove(&(home, care_of)).is_some() {
-            self.timers.stop(&Timer::Revocation(home, care_of));
+    pub(super) fn stop_repeating(&mut self, home: Ipv4Addr, care_of: Ipv4Addr) {
+        if let Some(pending) = self.pending.get_mut(&(home, care_of)) {
+            pending.stop_repeating();
         }
     }
 
