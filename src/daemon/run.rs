@@ -342,7 +342,7 @@ impl Daemon {
             } => self.sockets.send_as(src, dst, hop_limit, &payload),
             Effect::Announce { link, address } => {
                 if let Err(error) = sockets::announce(link, address) {
-                    tracing::warn!(%error, %link, %address, "hosts learn late who is away");
+                    tracing::warn!(%error, %link, %address, "hosts on that link learn late where it is");
                 }
                 return;
             }

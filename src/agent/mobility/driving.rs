@@ -96,6 +96,15 @@ impl Agent {
         self.effects.push_back(effect);
     }
 
+    fn announce(&mut self, link: LinkId, address: Ipv4Addr) {
+        let mobility = self.mobility.as_ref();
+        let mut adapters = mobility.into_iter().flat_map(|mobility| &mobility.adapters);
+        if let Some(adapter) = adapters.find(|adapter| adapter.index == link.0) {
+            let link = adapter.name;
+            self.effects.push_back(Effect::Announce { link, address });
+        }
+    }
+
     pub(in crate::agent) fn mobility_vpn(&mut self, now: Instant, state: &VpnState) {
         if let Some(mobility) = &mut self.mobility {
             mobility.vpn_is(now, state, &mut self.wishes);
@@ -131,6 +140,7 @@ impl Agent {
                 self.publish(now, "mobility-suspicious", format!("{slot}: {what:?}"));
             }
             Wish::Solicit(link) => self.solicit(link),
+            Wish::Announce { link, address } => self.announce(link, address),
             Wish::Remember(known) => self.afterwards.push_back(Effect::KeepNetworks(known)),
         }
     }

@@ -76,6 +76,11 @@ pub enum Effect {
     Vpn(VpnCommand),
     /// Ask for an advertisement on this adapter.
     Solicit(LinkId),
+    /// Gratuitous ARP: who has sent packets for this home address to its home agent sends them here (RFC 5944 §4.6).
+    Announce {
+        link: LinkId,
+        address: Ipv4Addr,
+    },
     /// Every network that is known, for [`effect::Input::Recall`] after a restart.
     Remember(Vec<Context>),
     Tell(Tell),
@@ -88,6 +93,8 @@ struct Registrar {
     series: u8,
     generation: Generation,
     attachment: Attachment,
+    /// The home network has heard that its home address is here now.
+    is_announced: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +107,8 @@ pub struct Station {
     registrars: BTreeMap<Slot, Registrar>,
     agents: Agents,
     smoke_outs: BTreeMap<LinkId, Instant>,
+    /// To be announced when their ways are open.
+    come_home: Vec<(LinkId, Ipv4Addr)>,
     clock: Clock,
     random: Box<dyn Random>,
     effects: VecDeque<Effect>,
@@ -139,6 +148,7 @@ impl Station {
             registrars: BTreeMap::new(),
             agents,
             smoke_outs: BTreeMap::new(),
+            come_home: Vec::new(),
             clock,
             random,
             effects: VecDeque::new(),
@@ -324,6 +334,11 @@ impl Station {
                 }
             }
             is_quiet &= !self.drain_clients(now);
+            if is_quiet {
+                let come_home = self.come_home.drain(..);
+                self.effects
+                    .extend(come_home.map(|(link, address)| Effect::Announce { link, address }));
+            }
             while let Some(link) = self.agents.poll_solicit() {
                 self.effects.push_back(Effect::Solicit(link));
             }
@@ -383,6 +398,14 @@ impl Station {
 
     fn attach(&mut self, now: Instant, slot: Slot, generation: Generation, attachment: Attachment) {
         self.equip(now, slot, generation, attachment);
+        // RFC 5944 §4.6: before the request, so that what is underway need not wait for the home agent. S waits for
+        // the proof that this is its home.
+        if let (Slot::Outer(_), Point::AtHome(_), Via::Link(link)) =
+            (slot, attachment.point, attachment.via)
+        {
+            let address = attachment.home;
+            self.effects.push_back(Effect::Announce { link, address });
+        }
         let input = match attachment.point {
             Point::AtHome(_) => Some(home_input(generation, &attachment)),
             _ => attachment_of(generation, &attachment, self.agents.offers())
@@ -401,6 +424,7 @@ impl Station {
         {
             registrar.generation = generation;
             registrar.attachment = attachment;
+            registrar.is_announced = false;
             return;
         }
         let agreement = match slot {
@@ -446,6 +470,7 @@ impl Station {
             series,
             generation,
             attachment,
+            is_announced: false,
         };
         self.registrars.insert(slot, registrar);
     }
@@ -498,10 +523,20 @@ impl Station {
                 .dual
                 .handle(now, effect::Input::SmokeOut { link, answered });
         }
-        let Some(registrar) = self.registrars.get(&slot) else {
+        let Some(registrar) = self.registrars.get_mut(&slot) else {
             return;
         };
         let generation = registrar.generation;
+        let attachment = &registrar.attachment;
+        if let client::Outcome::Deregistered {
+            answer: Some(_), ..
+        } = outcome
+            && let (Point::AtHome(_), Via::Link(link)) = (attachment.point, attachment.via)
+            && !registrar.is_announced
+        {
+            registrar.is_announced = true;
+            self.come_home.push((link, attachment.home));
+        }
         if let Some(outcome) = translate(slot, registrar, outcome) {
             self.dual.handle(
                 now,

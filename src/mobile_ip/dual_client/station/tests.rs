@@ -56,7 +56,7 @@ fn settings() -> Settings {
         inner: system(S, S_AGENT, Some("10.10.0.0/24")),
         sites: vec![Site {
             name: "main".into(),
-            outer: Some(system(T, T_AGENT, None)),
+            outer: Some(system(T, T_AGENT, Some("198.51.100.0/24"))),
             gateway: None,
             near: Vec::new(),
         }],
@@ -94,6 +94,8 @@ struct World {
     sent: Vec<Datagram>,
     arrangement: Option<Arrangement>,
     vpn: Vec<VpnCommand>,
+    /// By gratuitous ARP, and how much had been sent before.
+    announced: Vec<(usize, Ipv4Addr)>,
     /// Percent of datagrams that are lost, each way.
     loss: u32,
     random: Seeded,
@@ -115,6 +117,7 @@ impl World {
             sent: Vec::new(),
             arrangement: None,
             vpn: Vec::new(),
+            announced: Vec::new(),
             loss: 0,
             random: Seeded(3),
         }
@@ -150,6 +153,7 @@ impl World {
                 Effect::Send(datagram) => self.sent.push(datagram),
                 Effect::Arrangement(arrangement) => self.arrangement = Some(arrangement),
                 Effect::Vpn(command) => self.vpn.push(command),
+                Effect::Announce { address, .. } => self.announced.push((self.sent.len(), address)),
                 Effect::Solicit(_)
                 | Effect::Remember(_)
                 | Effect::Tell(_)
@@ -259,6 +263,29 @@ fn at_home_the_end_of_bindings_is_asked_for_from_the_home_address_and_proves_as_
     assert_eq!(world.place(), Place::Inside);
     let path = world.arrangement.unwrap().inner.path;
     assert!(matches!(path, Path::Native { link: LINK, .. }));
+}
+
+#[test]
+fn the_home_network_of_t_hears_of_it_before_the_home_agent_and_that_of_s_after_the_proof() {
+    let mut world = World::new(Inner::Unreached);
+    world.plug("203.0.113.10/24", Inner::Unreached);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.announced, []);
+    world.sent.clear();
+    world.plug("198.51.100.77/24", Inner::Unreached);
+    assert_eq!(world.announced, [(0, T)]);
+    // Once more when the home agent has agreed, and not with each renewal.
+    world.run(Duration::from_secs(600));
+    let all: Vec<_> = world.announced.drain(..).map(|(_, home)| home).collect();
+    assert_eq!(all, [T, T]);
+
+    world.plug("10.10.0.77/24", Inner::Forged);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.announced, []);
+    world.plug("10.10.0.77/24", Inner::Trusting);
+    world.run(Duration::from_secs(200));
+    let all: Vec<_> = world.announced.drain(..).map(|(_, home)| home).collect();
+    assert_eq!(all, [S]);
 }
 
 #[test]
