@@ -18,7 +18,7 @@ on_wlan() { at 103 "outside, with a VPN adapter" && way T '^native over eth0'; }
 capture isp to-x1 "$mobility_trace/x1.pcap" ip
 capture isp to-home "$mobility_trace/home.pcap" ip
 capture 102o to-109 "$mobility_trace/wlan.pcap" ip
-capture 104 to-109 "$mobility_trace/wlan-gateway.pcap" ip
+capture 104 to-109 "$mobility_trace/wlan-gateway.pcap" 'ip or arp'
 
 move 103 105a
 eventually 15 dwells 103 inside 105a || fail "not inside: $(state)"
@@ -26,12 +26,18 @@ start_streams 101 103 "$intranet" 500 1000000
 sleep 1
 move 103 109
 eventually 20 on_wlan || fail "not on the WLAN: $(state)"
+# Its home agent answers for T as long as T is away; the gateway has learnt where it is before it could ask anybody.
+card=$(on 103 cat /sys/class/net/eth0/address)
+found=$(on 104 ip neigh show "$mobility")
+[[ $found == *"lladdr $card "* ]] || fail "the gateway sends what is for T to ${found:-nobody}, not to $card: $(state)"
 sleep 1.5
 [[ $(agent 102o bindings --json | jq length) == 0 ]] || fail "T is bound at home: $(agent 102o bindings)"
 seen=$(headers "$mobility_trace/wlan-gateway.pcap" 103)
 for nesting in 'T>T_gw (50) V>S_HA (4) S>CN' 'T_gw>T (50) S_HA>V (4) CN>S'; do
     [[ $seen == *"$nesting"* && $seen != *"X>T_HA"* ]] || fail "no $nesting: $seen"
 done
+announced=$(tshark -n -r "$mobility_trace/wlan-gateway.pcap" -Y "arp.isgratuitous && arp.src.proto_ipv4 == $mobility && arp.src.hw_mac == $card" 2>/dev/null | wc -l)
+[[ $announced == 2 ]] || fail "announced $announced times instead of before and after the request"
 for network in x1 x2 109 105b; do
     move 103 "$network"
     case $network in
