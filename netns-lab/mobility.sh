@@ -183,7 +183,9 @@ esp_keys() {
 start_scapy_agent() {
     local node=$1 address=$2 key=$3 log=scapy-$2
     shift 3
-    on "$node" ip link add tunnels mtu 1480 type ipip external 2>/dev/null || skip "this kernel has no ipip"
+    # It may have run before.
+    on "$node" ip link show tunnels >/dev/null 2>&1 || on "$node" ip link add tunnels mtu 1480 type ipip external 2>/dev/null ||
+        skip "this kernel has no ipip"
     on "$node" ip link set tunnels up
     on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2
     # Its key as octets: what the agent takes from such a file is the text itself.
@@ -192,6 +194,13 @@ start_scapy_agent() {
         "${repository:?}/tests/mobile_ip/home_agent.py" "$lab_folder/bindings.py" "$address" \
         "$address" --key "$(tr -d '\n' <"$key" | od -An -v -tx1 | tr -d ' \n')" "$@"
     eventually 60 grep -q listening "$mobility_trace/$log.log" || fail "no home agent: $(cat "$mobility_trace/$log.log")"
+}
+
+# dissect CAPTURE[,...] LINES...: fails unless tshark has every message as the peers whose LINES these are.
+dissect() {
+    local table
+    table=$("${repository:?}/tests/mobile_ip/dissection.py" "$@") || fail "tshark and the peers do not agree: $table"
+    report "tshark agrees: $(awk '{ printf "%s%s %s ×%s", (NR > 1 ? ", " : ""), $2, $3, $1 }' <<<"$table")"
 }
 
 # start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node; LINK is that of a

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Our home agent and a mobile node that shares nothing with it: whoever is registered is reached in IP in IP and answers
-# through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration.
+# through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration. It is
+# told that it was withdrawn, behind a foreign agent too, which withdraws it itself; tshark reads all messages as it does.
 #
 # topology: mip-fig1
 # needs: esp agent
@@ -9,8 +10,11 @@
 . "${lab_folder:?}/mobility.sh"
 
 key=000102030405060708090a0b0c0d0e0f
-mobile_node=${repository:?}/tests/mobile_ip/mobile_node.py
+agent_key=f0e0d0c0b0a090807060504030201000
+peers=${repository:?}/tests/mobile_ip
+lines=$mobility_trace/lines
 care_of=203.0.113.10
+foreign_agent=203.0.113.140
 asker=192.0.2.254
 
 configure 102o <<TOML
@@ -24,8 +28,12 @@ lifetime = "10m"
 home = "$mobility"
 spi = 256
 key-file = "node.key"
+[[agent-key]]
+foreign-agent = "$foreign_agent"
+spi = 400
+key-file = "agents.key"
 TOML
-(umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key")
+(umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key" && echo "0x$agent_key" >"$(agent_folder 102o)/agents.key")
 leave_nothing 102o
 has_tunnels() {
     on 102o ip link add probe type ipip external && on 102o ip link set probe up &&
@@ -43,15 +51,17 @@ ours() {
 on 102o sysctl -q net.ipv4.conf.all.forwarding=0
 before=$(ours)
 start_agent 102o
+capture 102o to-106 "$mobility_trace/registrations" udp port 434
 
 # registers STATUS WORD...: the lines of what was said are in $said.
 registers() {
     local status=0
-    said=$(on 103 "$mobile_node" "$outer_agent" --home "$mobility" --key "$key" "${@:2}") || status=$?
+    said=$(on 103 "$peers/mobile_node.py" "$outer_agent" --home "$mobility" --key "$key" "${@:2}") || status=$?
+    echo "$said" >>"$lines"
     [[ $status == "$1" ]] || fail "exit status $status, not $1, of $* $said $(tail -n 4 "$(agent_log 102o)")"
 }
-# answered: the identification of the last believable answer.
-answered() { jq -sr 'last(.[] | select(.event == "received")) | .identification' <<<"$said"; }
+# answered NAME: a field of the last answer, as `identification`.
+answered() { jq -sr "last(.[] | select(.event == \"received\")) | .$1" <<<"$said"; }
 bindings() { agent 102o bindings --json | jq -c '[.[] | [.home, .care_of, .reverse]]'; }
 bound="[[\"$mobility\",\"$care_of\",true]]"
 is_bound() { [[ $(bindings) == "${1-$bound}" ]] || fail "bindings: $(bindings), not ${1-$bound}"; }
@@ -73,10 +83,16 @@ grep -q "From $outer_agent .*Unreachable" "$mobility_trace/ping" || fail "no wor
 registers 0 --spoil authenticator --expect 131
 registers 2 --spoil unsigned --wait 0.5
 registers 2 --home 198.51.100.9 --wait 0.5
+registers 0 --field 192.0.2.9 --expect 136
+[[ $(answered home_agent) == "$outer_agent" ]] || fail "it does not say who it is: $said"
 is_bound '[]'
 
+# Renewed before it ends, with what is granted at most.
+registers 0 --lifetime 30
+is_bound
 registers 0 --lifetime 3000
-first=$(answered)
+[[ $(agent 102o bindings --json | jq '.[0].left_seconds > 300') == true ]] || fail "not renewed: $(agent 102o bindings)"
+first=$(answered identification)
 jq -se 'last(.[] | select(.event == "received")) | .code <= 1 and .lifetime == 600' <<<"$said" >/dev/null || fail "the answer: $said"
 is_bound
 [[ $(ask 102o .home_agent.bindings) == 1 ]] || fail "status knows no binding"
@@ -117,11 +133,54 @@ is_bound '[]'
 [[ -z $(on 102o ip route show table all proto 88 "$mobility") ]] || fail "the route stayed: $(ours)"
 ! on 102o nft list ruleset | grep -q "203.0.113.138" || fail "an entry stayed: $(on 102o nft list ruleset)"
 
-# An administrator throws it out; then the agent goes while somebody is registered, and leaves nothing.
-registers 0
-agent 102o revoke "$mobility" || fail "not revoked"
-is_bound '[]'
+# In UDP, and the home agent answers what keeps it alive (RFC 3519).
+registers 0 --udp force --keep-alives 2
+jq -se '.[1].udp_tunnel_reply == {code: 0, forced: true, keepalive: 110}' <<<"$said" >/dev/null || fail "the answer: $said"
+[[ $(jq -se '[.[] | select(.event == "echo" and .answered)] | length' <<<"$said") == 2 ]] || fail "no echo: $said"
+[[ $(agent 102o bindings --json | jq -r '.[].encapsulation') == "ipip in UDP" ]] || fail "not in UDP: $(agent 102o bindings)"
+
+# An administrator throws it out, and it is told so if it asked for that (RFC 3543).
+waits() { grep -q '"waiting"' "$mobility_trace/$1.log"; }
+acknowledged() { [[ $(grep -c revocation-acknowledged "$(agent_log 102o)") == "$1" ]]; }
+withdrawn() {
+    start_process 103 "$1" "$peers/mobile_node.py" "$outer_agent" --home "$mobility" --key "$key" --revocation --await-revocation 30 "${@:3}"
+    eventually 20 waits "$1" || fail "not registered: $(cat "$mobility_trace/$1.log")"
+    [[ $(bindings) != '[]' ]] || fail "no binding"
+    agent 102o revoke "$mobility" || fail "not revoked"
+    eventually 10 acknowledged "$2" || fail "not acknowledged: $(cat "$mobility_trace/$1.log") $(tail -n 5 "$(agent_log 102o)")"
+    is_bound '[]'
+    cat "$mobility_trace/$1.log" >>"$lines"
+}
+withdrawn told 1
 ! reached 1 || fail "reached after the revocation"
+
+# A foreign agent that shares a key with the home agent: without it there is no registration, with it both withdraw, nobody else.
+on 103 ip address add "$foreign_agent/25" dev eth0
+visits() { registers "$1" --bind "$foreign_agent" --flags T --agent-key "$agent_key" --revocation "${@:2}"; }
+visits 0 --agent-key "$key" --expect 132
+is_bound '[]'
+visits 0
+[[ $(answered agent_authentic) == true ]] || fail "not signed for the agent: $said"
+at_agent="[[\"$mobility\",\"$foreign_agent\",true]]"
+is_bound "$at_agent"
+withdraws() {
+    local status=0
+    said=$(on 103 "$peers/revoker.py" "$outer_agent" --bind "$foreign_agent" --foreign --home "$mobility" --home-agent "$outer_agent" \
+        --care-of "$foreign_agent" --key "$agent_key" "${@:2}") || status=$?
+    echo "$said" >>"$lines"
+    [[ $status == "$1" ]] || fail "exit status $status, not $1, of $* $said $(tail -n 4 "$(agent_log 102o)")"
+}
+withdraws 2 --spoil authenticator --wait 0.5
+withdraws 2 --spoil unsigned --wait 0.5
+withdraws 2 --age 60 --wait 0.5
+is_bound "$at_agent"
+withdraws 0
+is_bound '[]'
+withdrawn through 2 --bind "$foreign_agent" --flags T --agent-key "$agent_key"
+stop_capture 102o to-106
+dissect "$mobility_trace/registrations" "$lines"
+
+# The agent goes while somebody is registered, and leaves nothing.
 registers 0
 stop_agent 102o
 [[ $(ours) == "$before" ]] || fail "left behind: $(diff <(echo "$before") <(ours))"

@@ -217,7 +217,7 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
         port: PORT,
         encapsulation: TunnelKind::IpIp,
         delivery: Delivery::Direct,
-        revocation: false,
+        revocation: true,
     };
     Some((system, agreement))
 }

@@ -17,10 +17,14 @@ class HomeAgent:
     def __init__(self, settings):
         self.settings = settings
         self.key = bytes.fromhex(settings.key)
+        self.agent_key = bytes.fromhex(settings.agent_key) if settings.agent_key else None
         self.homes = [ipaddress.ip_network(net) for net in settings.home]
         self.trusted = [ipaddress.ip_network(net) for net in settings.trusted]
         self.newest = {}  # home address -> the highest identification accepted (RFC 5944 §5.7.1)
         self.bindings = {}  # home address -> {care-of address: (end, source)}
+
+    def clock(self):
+        return mip.timestamp(time.time() + self.settings.offset)
 
     def code(self, request, source):
         """What to say to a request, first reason first."""
@@ -29,6 +33,8 @@ class HomeAgent:
             return self.settings.code
         if not request.authentic or request.spi != self.settings.spi:
             return mip.FAILED_AUTHENTICATION
+        if self.agent_key and not fixed.flags & mip.FLAGS["D"] and not request.is_signed(self.agent_key, mip.FOREIGN_HOME):
+            return mip.FOREIGN_AUTHENTICATION
         # r and x are sent as zero; x is ignored on reception like r (RFC 5944 §3.3), but see --reserved.
         if self.settings.reserved and fixed.flags & 0x05:
             return mip.POORLY_FORMED
@@ -36,7 +42,7 @@ class HomeAgent:
             return mip.UNKNOWN_HOME_AGENT
         if not any(ipaddress.ip_address(fixed.homeaddr) in home for home in self.homes):
             return mip.PROHIBITED
-        age = abs((fixed.id >> 32) - (mip.timestamp() >> 32))
+        age = abs((fixed.id >> 32) - (self.clock() >> 32))
         if age > self.settings.window or fixed.id <= self.newest.get(fixed.homeaddr, 0):
             return mip.MISMATCH
         if self.settings.reverse == "never" and fixed.flags & mip.FLAGS["T"]:
@@ -52,7 +58,7 @@ class HomeAgent:
         fixed = request.fixed
         extensions, identification, lifetime = [], fixed.id, min(fixed.lifetime, self.settings.lifetime)
         if code == mip.MISMATCH:
-            identification = mip.timestamp() >> 32 << 32 | fixed.id & 0xFFFFFFFF
+            identification = self.clock() >> 32 << 32 | fixed.id & 0xFFFFFFFF
         if code in (mip.ACCEPTED, mip.NO_SIMULTANEOUS):
             wanted = request.extension(mip.UdpTunnelRequest)
             # Of no use to a deregistration, nor without D (RFC 3519 §3.1.5).
@@ -69,7 +75,13 @@ class HomeAgent:
         message = MobileIP(type=mip.REPLY) / MobileIPRRP(
             code=code, lifetime=lifetime, homeaddr=fixed.homeaddr, haaddr=self.settings.address, id=identification
         )
+        support = mip.RevocationSupport(inform=1, timestamp=int(time.time()))
+        if code in (mip.ACCEPTED, mip.NO_SIMULTANEOUS) and request.extension(mip.RevocationSupport):
+            extensions.append(support)
         octets = mip.signed(message, extensions, self.settings.spi, self.key)
+        if self.agent_key and request.only(mip.FOREIGN_HOME):
+            for_agent = [support] if request.of_foreign_agent(mip.RevocationSupport) else []
+            octets = mip.signed(octets, for_agent, self.settings.agent_spi, self.agent_key, mip.FOREIGN_HOME)
         if self.settings.spoil == "authenticator":
             octets = octets[:-1] + bytes([octets[-1] ^ 1])
         elif self.settings.spoil == "truncated":
@@ -158,6 +170,9 @@ def main():
     parser.add_argument("--port", type=int, default=mip.PORT)
     parser.add_argument("--lifetime", type=int, default=600, help="the longest granted, in seconds")
     parser.add_argument("--window", type=int, default=7, help="how far clocks may differ, in seconds")
+    parser.add_argument("--offset", type=float, default=0, metavar="SECONDS", help="how far its clock is ahead")
+    parser.add_argument("--agent-key", metavar="HEX", help="shared with foreign agents")
+    parser.add_argument("--agent-spi", type=int, default=400)
     parser.add_argument("--trusted", action="append", default=[], metavar="NET",
                         help="trusted networks: extension 149 for requests from there, silence for others")
     parser.add_argument("--udp", choices=["accept", "decline", "ignore"], default="accept",

@@ -1,46 +1,72 @@
-"""Mobile IPv4 messages as scapy packets, for home_agent.py and mobile_node.py. Written from the RFCs, sharing nothing with
-the agent that they test: RFC 5944 (registration), RFC 3519 (UDP tunnelling), RFC 5265 §3.4 (trusted networks)."""
+"""Mobile IPv4 messages as scapy packets, for the peers beside this file. Written from the RFCs, sharing nothing with the agent
+that they test: RFC 5944 (registration), RFC 3519 (UDP tunnelling), RFC 3543 (revocation), RFC 4721 (challenges), RFC 5265 §3.4
+(trusted networks)."""
 
 import hashlib
 import hmac
 import json
 import os
-import struct
 import sys
 import time
 
-from scapy.all import conf
-from scapy.fields import (
-    BitField,
-    ByteField,
-    FlagsField,
-    IPField,
-    LongField,
-    ShortField,
-    StrField,
-    XIntField,
-)
+from scapy.config import conf
+from scapy.fields import BitField, ByteField, FlagsField, IntField, IPField, ShortField, StrField, XIntField
 from scapy.layers.mobileip import MobileIP, MobileIPRRP, MobileIPRRQ
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet, Raw, bind_layers
 
 conf.verb = 0
 
 PORT = 434
-REQUEST, REPLY, TUNNEL_DATA = 1, 3, 4
-MOBILE_HOME, UDP_TUNNEL_REPLY, NAI, UDP_TUNNEL_REQUEST, TRUSTED_NETWORK = 32, 44, 131, 144, 149
+REQUEST, REPLY, TUNNEL_DATA, REVOCATION, ACKNOWLEDGEMENT = 1, 3, 4, 7, 15
+MOBILE_HOME, MOBILE_FOREIGN, FOREIGN_HOME, UDP_TUNNEL_REPLY = 32, 33, 34, 44
+NAI, CHALLENGE, REVOCATION_SUPPORT, UDP_TUNNEL_REQUEST, TRUSTED_NETWORK = 131, 132, 137, 144, 149
 FLAGS = {"S": 0x80, "B": 0x40, "D": 0x20, "M": 0x10, "G": 0x08, "r": 0x04, "T": 0x02, "x": 0x01}
 NTP_EPOCH = 2208988800  # 1900 to 1970, in seconds
 
 # RFC 5944 §3.4, RFC 3024 §3.4, RFC 3519 §3.5: those that a home agent says.
 ACCEPTED, NO_SIMULTANEOUS = 0, 1
-PROHIBITED, FAILED_AUTHENTICATION, MISMATCH, POORLY_FORMED, UNKNOWN_HOME_AGENT = 129, 131, 133, 134, 136
+PROHIBITED, FAILED_AUTHENTICATION, FOREIGN_AUTHENTICATION = 129, 131, 132
+MISMATCH, POORLY_FORMED, UNKNOWN_HOME_AGENT = 133, 134, 136
 REVERSE_TUNNEL_UNAVAILABLE, REVERSE_TUNNEL_MANDATORY, UDP_UNAVAILABLE = 137, 138, 142
 
 
-class Authentication(Packet):
-    """RFC 5944 §3.5.2. The length covers SPI and authenticator."""
+class Revocation(Packet):
+    """RFC 3543 §3.3, behind its type."""
 
-    name = "Mobile-Home Authentication"
+    name = "Registration Revocation"
+    fields_desc = [
+        ByteField("reserved1", 0),
+        BitField("by_home_agent", 0, 1),
+        BitField("inform", 0, 1),
+        BitField("reserved2", 0, 14),
+        IPField("homeaddr", "0.0.0.0"),
+        IPField("home_domain", "0.0.0.0"),
+        IPField("foreign_domain", "0.0.0.0"),
+        IntField("identifier", 0),
+    ]
+
+
+class Acknowledgement(Packet):
+    """RFC 3543 §3.4, behind its type."""
+
+    name = "Registration Revocation Acknowledgment"
+    fields_desc = [
+        ByteField("reserved1", 0),
+        BitField("inform", 0, 1),
+        BitField("reserved2", 0, 15),
+        IPField("homeaddr", "0.0.0.0"),
+        IntField("identifier", 0),
+    ]
+
+
+bind_layers(MobileIP, Revocation, type=REVOCATION)
+bind_layers(MobileIP, Acknowledgement, type=ACKNOWLEDGEMENT)
+
+
+class Authentication(Packet):
+    """RFC 5944 §3.5.2–§3.5.4, by its type. The length covers SPI and authenticator."""
+
+    name = "Authentication"
     fields_desc = [ByteField("type", MOBILE_HOME), ByteField("length", 20), XIntField("spi", 0x100), StrField("value", b"")]
 
 
@@ -81,7 +107,35 @@ class TrustedNetwork(Packet):
     fields_desc = [ByteField("type", TRUSTED_NETWORK), ByteField("length", 2), ByteField("subtype", 0), ByteField("reserved", 0)]
 
 
-KNOWN = {UDP_TUNNEL_REQUEST: UdpTunnelRequest, UDP_TUNNEL_REPLY: UdpTunnelReply, TRUSTED_NETWORK: TrustedNetwork}
+class RevocationSupport(Packet):
+    """RFC 3543 §3.2."""
+
+    name = "Revocation Support"
+    fields_desc = [
+        ByteField("type", REVOCATION_SUPPORT),
+        ByteField("length", 6),
+        BitField("inform", 0, 1),
+        BitField("reserved", 0, 15),
+        IntField("timestamp", 0),
+    ]
+
+
+class Challenge(Packet):
+    """RFC 4721 §4."""
+
+    name = "Mobile-Foreign Challenge"
+    fields_desc = [ByteField("type", CHALLENGE), ByteField("length", 0), StrField("value", b"")]
+
+
+FIXED = {REQUEST: (MobileIPRRQ, 24), REPLY: (MobileIPRRP, 20), REVOCATION: (Revocation, 20), ACKNOWLEDGEMENT: (Acknowledgement, 12)}
+AUTHENTICATIONS = (MOBILE_HOME, MOBILE_FOREIGN, FOREIGN_HOME)
+KNOWN = {
+    UDP_TUNNEL_REQUEST: UdpTunnelRequest,
+    UDP_TUNNEL_REPLY: UdpTunnelReply,
+    TRUSTED_NETWORK: TrustedNetwork,
+    REVOCATION_SUPPORT: RevocationSupport,
+    CHALLENGE: Challenge,
+} | {kind: Authentication for kind in AUTHENTICATIONS}
 
 
 class Malformed(Exception):
@@ -93,25 +147,26 @@ def authenticator(key, covered):
     return hmac.new(key, covered, hashlib.md5).digest()
 
 
-def signed(message, extensions, spi, key):
+def signed(message, extensions, spi, key, kind=MOBILE_HOME):
+    """With extensions, and an authentication over all that is there."""
     octets = bytes(message) + b"".join(bytes(extension) for extension in extensions)
-    octets += bytes(Authentication(spi=spi))
+    octets += bytes(Authentication(type=kind, spi=spi))
     return octets + authenticator(key, octets)
 
 
 class Message:
-    """A received registration message: its fixed part as a scapy packet, its extensions in order, and whether its one
-    Mobile-Home Authentication is right."""
+    """A message: its fixed part as a scapy packet, and its extensions in order. `key` is that of the mobile node and its home
+    agent, whose one authentication says what is authentic."""
 
     def __init__(self, octets, key):
         self.octets = octets
-        fixed = {REQUEST: (MobileIPRRQ, 24), REPLY: (MobileIPRRP, 20)}.get(octets[0] if octets else 0)
+        fixed = FIXED.get(octets[0] if octets else 0)
         if fixed is None or len(octets) < fixed[1]:
             raise Malformed(f"type {octets[:1].hex()}, {len(octets)} octets")
         self.type = octets[0]
         self.fixed = MobileIP(octets[: fixed[1]])[fixed[0]]
-        self.extensions = []
-        self.spi, self.authentic, authentications, at = None, False, 0, fixed[1]
+        self.placed = []  # (where it begins, the extension)
+        at = fixed[1]
         while at < len(octets):
             kind = octets[at]
             # Type 0 is one octet of padding (RFC 5944 §1.10); it has no length.
@@ -120,21 +175,39 @@ class Message:
                 continue
             if at + 2 > len(octets) or at + 2 + octets[at + 1] > len(octets):
                 raise Malformed(f"extension {kind} is cut off")
-            data = octets[at + 2 : at + 2 + octets[at + 1]]
-            if kind == MOBILE_HOME and len(data) >= 4:
-                authentications += 1
-                self.spi = struct.unpack("!I", data[:4])[0]
-                self.authentic = hmac.compare_digest(authenticator(key, octets[: at + 6]), data[4:])
-            # What follows the authentication is for a foreign agent: not authentic, so not believed.
-            elif not authentications:
-                if kind < 128 and kind not in KNOWN:
-                    raise Malformed(f"extension {kind} is not skippable")
-                self.extensions.append(KNOWN.get(kind, Raw)(octets[at : at + 2 + len(data)]))
-            at += 2 + len(data)
-        self.authentic = self.authentic and authentications == 1
+            if kind < 128 and kind not in KNOWN:
+                raise Malformed(f"extension {kind} is not skippable")
+            end = at + 2 + octets[at + 1]
+            self.placed.append((at, KNOWN.get(kind, Raw)(octets[at:end])))
+            at = end
+        home = self.only(MOBILE_HOME)
+        self.spi = home[1].spi if home else None
+        self.authentic = self.is_signed(key)
+        # What follows that authentication is for a foreign agent, or from one: not authentic, so not believed.
+        self.extensions = [found for at, found in self.placed if not home or at < home[0]]
+
+    def only(self, kind):
+        """The one authentication of a kind, with where it begins, or None where there is none or several."""
+        found = [(at, extension) for at, extension in self.placed if bytes(extension)[0] == kind]
+        return found[0] if len(found) == 1 else None
+
+    def is_signed(self, key, kind=MOBILE_HOME):
+        placed = self.only(kind)
+        if not placed:
+            return False
+        at, found = placed
+        return hmac.compare_digest(authenticator(key, self.octets[: at + 6]), found.value)
 
     def extension(self, kind):
         return next((found for found in self.extensions if isinstance(found, kind)), None)
+
+    def of_foreign_agent(self, kind):
+        """An extension that the foreign agent added: behind that of the mobile node, and under its own."""
+        home, foreign = self.only(MOBILE_HOME), self.only(FOREIGN_HOME)
+        if not home or not foreign:
+            return None
+        between = (found for at, found in self.placed if home[0] < at < foreign[0])
+        return next((found for found in between if isinstance(found, kind)), None)
 
     def flags(self):
         return "".join(name for name, bit in FLAGS.items() if self.fixed.flags & bit)
@@ -147,22 +220,42 @@ def timestamp(now=None):
 
 
 def described(message):
-    """A message as plain data, for the line that says that it came or went."""
+    """A message as plain data, for the line that says that it came or went: every field, and every extension in order."""
     fixed = message.fixed
-    line = {"type": {REQUEST: "request", REPLY: "reply"}[message.type]}
+    names = {REQUEST: "request", REPLY: "reply", REVOCATION: "revocation", ACKNOWLEDGEMENT: "acknowledgement"}
+    line = {"type": names[message.type], "home": fixed.homeaddr}
     if message.type == REQUEST:
         line |= {"flags": message.flags(), "care_of": fixed.coaddr}
-    else:
+    elif message.type == REPLY:
         line |= {"code": fixed.code}
-    line |= {"lifetime": fixed.lifetime, "home": fixed.homeaddr, "home_agent": fixed.haaddr, "identification": f"{fixed.id:016x}"}
+    elif message.type == REVOCATION:
+        line |= {"by_home_agent": bool(fixed.by_home_agent), "home_domain": fixed.home_domain, "foreign_domain": fixed.foreign_domain}
+    if message.type in (REQUEST, REPLY):
+        line |= {"lifetime": fixed.lifetime, "home_agent": fixed.haaddr, "identification": f"{fixed.id:016x}"}
+        line["trusted_network"] = message.extension(TrustedNetwork) is not None
+    else:
+        line |= {"inform": bool(fixed.inform), "identifier": fixed.identifier}
     line |= {"spi": message.spi, "authentic": message.authentic}
     request, reply = message.extension(UdpTunnelRequest), message.extension(UdpTunnelReply)
     if request:
         line["udp_tunnel_request"] = {"forced": bool(request.flags & 0x80), "encapsulation": request.encapsulation}
     if reply:
         line["udp_tunnel_reply"] = {"code": reply.code, "forced": bool(reply.forced), "keepalive": reply.keepalive}
-    line["trusted_network"] = message.extension(TrustedNetwork) is not None
-    line["extensions"] = [bytes(extension)[0] for extension in message.extensions]
+    line["extensions"] = [extension_described(found) for _, found in message.placed]
+    return line
+
+
+def extension_described(found):
+    octets = bytes(found)
+    line = {"type": octets[0], "length": octets[1]}
+    if isinstance(found, Authentication):
+        line |= {"spi": found.spi, "authenticator": found.value.hex()}
+    elif isinstance(found, RevocationSupport):
+        line |= {"inform": bool(found.inform), "timestamp": found.timestamp}
+    elif octets[0] == NAI:
+        line["nai"] = octets[2:].decode()
+    elif not isinstance(found, (UdpTunnelRequest, UdpTunnelReply)):
+        line["data"] = octets[2:].hex()
     return line
 
 
