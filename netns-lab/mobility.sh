@@ -204,10 +204,11 @@ dissect() {
 }
 
 # start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node; LINK is that of a
-# physical home network.
+# physical home network. With $encapsulation, packets may be wrapped so.
 start_own_agent() {
     {
         printf '[identity]\nid = "%s.example"\n\n[home-agent]\naddress = "%s"\nhome-network = "%s"\n' "$1" "$2" "$3"
+        [[ -z ${encapsulation:-} ]] || printf 'encapsulations = "%s"\n' "$encapsulation"
         [[ -z ${6:-} ]] || printf 'trusted-networks = %s\n' "$(toml_list "$6")"
         [[ -z ${7:-} ]] || printf 'link = "%s"\n' "$7"
         printf '\n[[mobile-node]]\nhome = "%s"\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$4" "$5"
@@ -265,9 +266,10 @@ configure_dual() {
 }
 
 # configure_dual_client: 103 as a dual client with the VPN `enterprise` that standard input has, S in the network $1 or nowhere, the
-# lines $2 in [mobility], and T in the network $3 or nowhere.
+# lines $2 in [mobility], and T in the network $3 or nowhere. With $encapsulation, both systems ask for that.
 configure_dual_client() {
-    local network='' outer_network=''
+    local network='' outer_network='' wrapped=''
+    [[ -z ${encapsulation:-} ]] || wrapped="encapsulation = \"$encapsulation\""
     [[ -z ${1:-} ]] || network="home-network = \"$1\""
     [[ -z ${3:-} ]] || outer_network="home-network = \"$3\""
     # The home agents go on with theirs.
@@ -288,6 +290,7 @@ algorithm = "hmac-sha256"
 key-file = "inner.key"
 destinations = "10.0.0.0/8"
 inside-ranges = "10.0.0.0/8"
+$wrapped
 $network
 ${2:-}
 
@@ -299,6 +302,7 @@ spi = 256
 algorithm = "hmac-sha256"
 key-file = "outer.key"
 vpn = "enterprise"
+$wrapped
 $outer_network
 END
     } | configure 103

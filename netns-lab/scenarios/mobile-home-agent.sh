@@ -24,6 +24,7 @@ id = "ha.example"
 address = "$outer_agent"
 home-network = "198.51.100.0/24"
 lifetime = "10m"
+encapsulations = "gre"
 [[mobile-node]]
 home = "$mobility"
 spi = 256
@@ -108,6 +109,35 @@ X>T_HA (4) T>$asker"
 on 103 ip address add 198.51.100.77/32 dev mobile0
 ! on 103 ping -c 2 -i 0.2 -W 1 -I 198.51.100.77 "$asker" >"$mobility_trace/forged" || fail "another source came out of the tunnel"
 on 103 ip address del 198.51.100.77/32 dev mobile0
+
+# In GRE, which it has to ask for; what is not offered is denied, and what goes into a tunnel has to fit.
+registers 0 --flags DTM --expect 139
+registers 0 --flags DTG
+[[ $(agent 102o bindings --json | jq -r '.[].encapsulation') == gre ]] || fail "not in GRE: $(agent 102o bindings)"
+on 103 ip link add wrapped type gre local "$care_of" remote "$outer_agent"
+on 103 ip link set wrapped up
+on 103 ip route replace "$asker" dev wrapped src "$mobility"
+capture isp to-x1 "$mobility_trace/gre" ip
+reached || fail "not reached in GRE: $(cat "$mobility_trace/ping")"
+on isp ping -c 2 -i 0.2 -W 5 -I "$asker" -M 'do' -s 1448 "$mobility" >"$mobility_trace/ping" || fail "1476 octets: $(cat "$mobility_trace/ping")"
+! on isp ping -c 1 -W 5 -I "$asker" -M 'do' -s 1449 "$mobility" >"$mobility_trace/ping" 2>&1 || fail "1477 octets: $(cat "$mobility_trace/ping")"
+grep -q 'mtu = 1476' "$mobility_trace/ping" || fail "nobody says how much fits: $(cat "$mobility_trace/ping")"
+# Nobody has agreed on another source, or a key.
+on 103 ip address add 198.51.100.77/32 dev wrapped
+! on 103 ping -c 2 -i 0.2 -W 1 -I 198.51.100.77 "$asker" >"$mobility_trace/forged" || fail "another source came out of the tunnel"
+on 103 ip link set wrapped type gre local "$care_of" remote "$outer_agent" key 7
+! reached 1 || fail "a key: $(cat "$mobility_trace/ping")"
+on 103 ip link del wrapped
+stop_capture isp to-x1
+nested=$(headers "$mobility_trace/gre")
+for nesting in "T_HA>X (47) $asker>T" "X>T_HA (47) T>$asker"; do
+    [[ $nested == *"$nesting"* ]] || fail "no $nesting: $nested"
+done
+[[ $nested != *"(4)"* ]] || fail "IP in IP: $nested"
+on 103 ip route replace "$asker" dev mobile0 src "$mobility"
+registers 0
+is_bound
+reached 1 || fail "not in IP in IP again: $(cat "$mobility_trace/ping")"
 
 # kill -9 in the middle of a stream: the binding is there again, nothing was lost, and what was used stays used.
 start_stream isp "$mobility"

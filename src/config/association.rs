@@ -5,7 +5,12 @@ use super::file::ReadSecret;
 use super::section::Section;
 use super::values;
 use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::wire::TunnelKind;
 use std::path::Path;
+
+/// Of tunnels.
+pub(super) const ENCAPSULATIONS: [(&str, TunnelKind); 2] =
+    [("ipip", TunnelKind::IpIp), ("gre", TunnelKind::Gre)];
 
 /// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.
 const LEAST_KEY: usize = 16;

@@ -12,6 +12,7 @@ use crate::mobile_ip::home_agent::settings::{
     ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
 };
 use crate::mobile_ip::security::{DEFAULT_WINDOW, ReplayProtection, SecurityAssociation};
+use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -114,6 +115,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
         ];
         values::word(v, &words)
     });
+    let encapsulations = section.list("encapsulations", encapsulation);
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
     Some(HomeAgentSettings {
         protocol: Settings {
@@ -128,7 +130,11 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
             foreign_agents: Vec::new(),
             pool: None,
             trusted: trusted.into_iter().map(|(net, _)| net).collect(),
-            encapsulations: Vec::new(),
+            encapsulations: encapsulations
+                .into_iter()
+                .flatten()
+                .map(|(kind, _)| kind)
+                .collect(),
             reverse_tunnel,
             nat,
             limits,
@@ -215,6 +221,11 @@ fn check(report: &Report<'_>, settings: &HomeAgentSettings, nodes: &[(MobileNode
             }
         }
     }
+}
+
+/// One of a list; IP in IP is never refused (RFC 5944 §4.1).
+fn encapsulation(value: &DeValue<'_>) -> Result<TunnelKind, Reason> {
+    values::word(value, &association::ENCAPSULATIONS)
 }
 
 fn address(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {

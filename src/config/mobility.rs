@@ -1,6 +1,6 @@
 //! `[mobility]` and `[[mobility-site]]`: we as a mobile node, with an inner system and outer ones.
 
-use super::association::association;
+use super::association::{ENCAPSULATIONS, association};
 use super::file::ReadSecret;
 use super::foreign_agent::AgentKeys;
 use super::report::Report;
@@ -201,6 +201,10 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
     section.set("reverse", &mut reverse, |v| {
         values::word(v, &[("always", Reverse::Always), ("never", Reverse::Never)])
     });
+    let mut encapsulation = TunnelKind::IpIp;
+    section.set("encapsulation", &mut encapsulation, |v| {
+        values::word(v, &ENCAPSULATIONS)
+    });
     let harm = "whoever guesses it can prove any network to be inside";
     let association = association(section, read_secret, harm);
     let system = System {
@@ -215,7 +219,7 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
         nai: None,
         foreign_agents: Vec::new(),
         port: PORT,
-        encapsulation: TunnelKind::IpIp,
+        encapsulation,
         delivery: Delivery::Direct,
         revocation: true,
     };
@@ -228,7 +232,7 @@ fn site(
     section: &Section<'_, '_>,
     read_secret: ReadSecret<'_>,
 ) -> Option<(Site, Option<Agreement>)> {
-    const OF_SYSTEM: [&str; 8] = [
+    const OF_SYSTEM: [&str; 9] = [
         "home",
         "home-agent",
         "home-network",
@@ -237,6 +241,7 @@ fn site(
         "key-file",
         "lifetime",
         "reverse",
+        "encapsulation",
     ];
     let name = section.required("name", |v| Ok(values::text(v, "a name")?.to_owned()));
     let gateway = section.optional("vpn", |v| {

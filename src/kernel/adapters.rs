@@ -145,7 +145,11 @@ fn leads_out(link: &ObservedLink) -> bool {
     let carries = match &link.kind {
         ObservedKind::Hardware => true,
         ObservedKind::Other(kind) => CARRIERS.contains(&kind.as_str()),
-        ObservedKind::Tun | ObservedKind::IpInIp | ObservedKind::IpInIpBetween { .. } => false,
+        ObservedKind::Tun
+        | ObservedKind::IpInIp
+        | ObservedKind::IpInIpBetween { .. }
+        | ObservedKind::Gre
+        | ObservedKind::GreBetween { .. } => false,
     };
     carries && !link.loopback && !link.enslaved && !link.is_ours()
 }

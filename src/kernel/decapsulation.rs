@@ -5,6 +5,7 @@
 //!                                     ├── those and the inner source in `bindings` ───→ accept
 //!                                     ├── those and the inner destination in `visitors` → accept
 //!                                     └── otherwise ──────────────────────→ counted and dropped
+//!        ── GRE, to one of `gre-ends`: the same, where it is IPv4 and nothing else (RFC 2784)
 //! ```
 //!
 //! `nft` writes the table once; its elements are written without it, see [`super::netlink::nftables`].
@@ -17,19 +18,30 @@ use super::ownership::DECAPSULATION_TABLE;
 /// In one transaction; elements that are there stay.
 fn script() -> String {
     // The inner header is where a transport header would be, its source 12 octets into it and its
-    // destination 16.
+    // destination 16; with GRE 4 octets later.
     format!(
         "table ip {DECAPSULATION_TABLE} {{
   set ends {{ type ipv4_addr; }}
+  set gre-ends {{ type ipv4_addr; }}
   set peers {{ type ipv4_addr . ipv4_addr; }}
   set bindings {{ typeof ip saddr . ip daddr . @th,96,32; }}
   set visitors {{ typeof ip saddr . ip daddr . @th,128,32; }}
   counter refused {{}}
   chain input {{ type filter hook input priority filter; policy accept; }}
+  chain gre {{ }}
 }}
 flush chain ip {DECAPSULATION_TABLE} input
+flush chain ip {DECAPSULATION_TABLE} gre
 table ip {DECAPSULATION_TABLE} {{
+  chain gre {{
+    @th,0,32 != 0x00000800 counter name refused drop
+    ip saddr . ip daddr @peers accept
+    ip saddr . ip daddr . @th,128,32 @bindings accept
+    ip saddr . ip daddr . @th,160,32 @visitors accept
+    counter name refused drop
+  }}
   chain input {{
+    ip protocol 47 ip daddr @gre-ends goto gre
     ip protocol != 4 accept
     ip daddr != @ends accept
     ip saddr . ip daddr @peers accept

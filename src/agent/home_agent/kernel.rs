@@ -3,6 +3,7 @@
 //! ```text
 //!  to S   ──→ S/32 encap ip dst CARE-OF src AGENT dev xa-ipip ──→ IP in IP ──→ mobile node
 //!  from S ←── xa-ipip ←── let through: (CARE-OF, AGENT, inner source S) ←──── IP in IP
+//!  where GRE was agreed on, the same by xa-gre
 //!
 //!  to S   ──→ S/32 dev xa-udp ──→ carrier, in user space ──→ IP in IP in UDP ──→ NAT ──→ mobile node
 //!  from S ←── xa-udp ←── let through: of that end, inner source S ←── IP in IP in UDP
@@ -22,10 +23,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// All tunnels of IP in IP.
 pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// All tunnels of GRE.
+const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// All tunnels in UDP: what is routed there, user space sends.
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
+/// The header of GRE (RFC 2784), behind the outer one.
+const GRE_HEADER: u32 = 4;
+/// Of outer headers, where the inner ones do not say.
+const HOPS: u8 = 64;
 
 /// As long as there is a home agent.
 pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
@@ -44,6 +51,18 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
         // What comes out of a tunnel must be from somebody to whom a tunnel leads.
         of_link(TUNNELS, LinkSetting::RpFilter, "1"),
     ];
+    if settings.protocol.encapsulations.contains(&TunnelKind::Gre) {
+        objects.extend([
+            Object::Link(Link {
+                name: GRE_TUNNELS,
+                kind: LinkKind::Gre,
+                mtu: MTU - GRE_HEADER,
+            }),
+            Object::DecapsulationEntry(DecapsulationEntry::GreEnd(agent)),
+            of_link(GRE_TUNNELS, LinkSetting::Forwarding, "1"),
+            of_link(GRE_TUNNELS, LinkSetting::RpFilter, "1"),
+        ]);
+    }
     if settings.protocol.nat.allowed {
         objects.extend([
             Object::Link(Link {
@@ -89,6 +108,8 @@ pub(super) struct Carried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     Kernel {
+        /// [`TUNNELS`] or [`GRE_TUNNELS`].
+        link: LinkName,
         local: Ipv4Addr,
         remote: Ipv4Addr,
     },
@@ -99,19 +120,29 @@ enum Ends {
 }
 
 impl Carried {
-    /// The kernel sends one copy: no more than one binding is offered, and no other encapsulation.
+    /// The kernel sends one copy: no more than one binding is offered.
     pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
-        let mut tunnels = tunnels.iter();
-        let tunnel = tunnels.find(|tunnel| tunnel.kind == TunnelKind::IpIp)?;
-        let (local, remote) = (tunnel.local, tunnel.remote);
-        Some(Self {
-            ends: match tunnel.udp {
-                None => Ends::Kernel { local, remote },
-                Some(ends) => Ends::UserSpace {
+        let (tunnel, ends) = tunnels.iter().find_map(|tunnel| {
+            let (local, remote) = (tunnel.local, tunnel.remote);
+            let of_kernel = |link| Ends::Kernel {
+                link,
+                local,
+                remote,
+            };
+            let ends = match (tunnel.kind, tunnel.udp) {
+                (TunnelKind::IpIp, None) => of_kernel(TUNNELS),
+                (TunnelKind::Gre, None) => of_kernel(GRE_TUNNELS),
+                (TunnelKind::IpIp, Some(ends)) => Ends::UserSpace {
                     local: ends.local,
                     remote: ends.remote,
                 },
-            },
+                // Not offered.
+                (TunnelKind::Gre, Some(_)) | (TunnelKind::Minimal, _) => return None,
+            };
+            Some((tunnel, ends))
+        })?;
+        Some(Self {
+            ends,
             reverse: tunnel.reverse,
             networks: tunnel.networks.clone(),
         })
@@ -141,12 +172,16 @@ impl Carried {
 
     fn way(&self) -> Way {
         match self.ends {
-            Ends::Kernel { local, remote } => Way::Encapsulated {
-                link: TUNNELS,
+            Ends::Kernel {
+                link,
+                local,
+                remote,
+            } => Way::Encapsulated {
+                link,
                 encapsulation: Encapsulation {
                     src: local,
                     dst: remote,
-                    ttl: 0,
+                    ttl: if link == GRE_TUNNELS { HOPS } else { 0 },
                     fragmenting: Fragmenting::Allowed,
                 },
                 source: None,
@@ -162,7 +197,7 @@ impl Carried {
     /// Entries name one inner source each. Those behind a mobile router are judged by the reverse path:
     /// it must lead into a tunnel.
     pub(super) fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
-        let Ends::Kernel { local, remote } = self.ends else {
+        let Ends::Kernel { local, remote, .. } = self.ends else {
             return None;
         };
         let (src, dst) = (remote, local);

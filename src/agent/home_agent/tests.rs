@@ -14,7 +14,7 @@ use crate::mobile_ip::home_agent::settings::{
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, Identification, Message,
-    RegistrationRequest, Timestamp, UdpTunnelRequest,
+    RegistrationRequest, Timestamp, TunnelKind, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Secret;
@@ -349,6 +349,38 @@ fn after_a_restart_bindings_are_wanted_at_once_and_old_requests_are_refused() {
     replayed.remote = SocketAddrV4::new(ELSEWHERE, 434);
     let refused = format!("say {}", Code::HA_IDENTIFICATION.0);
     assert_eq!(scene.hand(Event::Registration(replayed)), [refused]);
+}
+
+#[test]
+fn what_asks_for_gre_has_it_where_it_is_offered_and_the_other_way_when_it_asks_otherwise() {
+    let mut settings = settings(None, vec![mobile_node()]);
+    if let Some(agent) = &mut settings.home_agent {
+        agent.protocol.encapsulations = vec![TunnelKind::Gre];
+    }
+    let mut scene = Scene::new(settings, Vec::new());
+    let link = Key::Link("xa-gre".parse().unwrap());
+    let end = Key::DecapsulationEntry(DecapsulationEntry::GreEnd(AGENT));
+    let way = |scene: &Scene| {
+        let route = Key::Route(RouteKey::to_host(254, HOME));
+        match &scene.kernel.objects[&route] {
+            Object::Route(route) => route.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    scene.register(|request| request.flags |= Flags::GRE);
+    assert!(scene.kernel.objects.contains_key(&end));
+    let Some(Object::Link(made)) = scene.kernel.objects.get(&link) else {
+        panic!("no device for it");
+    };
+    assert_eq!(made.to_string(), "xa-gre mtu 1476 type gre external");
+    assert!(
+        way(&scene).ends_with("ttl 64 dev xa-gre"),
+        "{}",
+        way(&scene)
+    );
+    assert!(scene.comes_out(CARE_OF));
+    scene.register(|_| {});
+    assert!(way(&scene).ends_with("dev xa-ipip"), "{}", way(&scene));
 }
 
 /// Behind a NAT, which gives it the address of [`ELSEWHERE`] and this port.

@@ -25,6 +25,7 @@ use crate::kernel::desired::{
     LinkName, LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey,
     Sysctl, Way,
 };
+use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
 use crate::tun::tunnels::{self, Binding, Congestion, Side, Tunnel};
@@ -33,6 +34,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// One in each network namespace.
 pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// The same for GRE, where a system is to have it.
+pub const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// The tunnel of S within that of T.
 pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
@@ -41,6 +44,8 @@ const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// An Ethernet's, less one outer header. What is less on the way is found out (RFC 1191): the outer
 /// header forbids fragments.
 const TUNNEL_MTU: u32 = 1480;
+/// Of GRE (RFC 2784), behind the outer header.
+const GRE_HEADER: u32 = 4;
 /// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
 const VPN_MTU: u16 = (tunnels::MTU - 20 - 16 - 16) / 4 * 4 - 2;
 /// And after the header of the tunnel in it. Known, it need not be found out one level after the other, with
@@ -105,7 +110,7 @@ pub fn is_carried(path: &Path) -> bool {
         Path::Blocked | Path::Native { .. } => true,
         Path::Tunnel { encapsulation, .. } => matches!(
             encapsulation,
-            Encapsulation::IpIp | Encapsulation::Udp { .. }
+            Encapsulation::IpIp | Encapsulation::Gre | Encapsulation::Udp { .. }
         ),
     }
 }
@@ -196,6 +201,10 @@ impl Layout<'_> {
 
     fn tunnels(&mut self) {
         self.tunnel(TUNNELS, LinkKind::IpInIp);
+        let gre = self.settings.wants(TunnelKind::Gre);
+        if gre {
+            self.tunnel(GRE_TUNNELS, LinkKind::Gre);
+        }
         self.want(Object::Decapsulation);
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
         let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
@@ -206,6 +215,9 @@ impl Layout<'_> {
             .collect();
         for end in ends {
             self.want(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
+            if gre {
+                self.want(Object::DecapsulationEntry(DecapsulationEntry::GreEnd(end)));
+            }
         }
     }
 
@@ -213,6 +225,8 @@ impl Layout<'_> {
         let mtu = match kind {
             LinkKind::IpInIpBetween { .. } => NESTED_MTU,
             LinkKind::IpInIp | LinkKind::Tun(_) => TUNNEL_MTU,
+            LinkKind::GreBetween { .. } => NESTED_MTU - GRE_HEADER,
+            LinkKind::Gre => TUNNEL_MTU - GRE_HEADER,
         };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.
@@ -412,13 +426,20 @@ impl Layout<'_> {
         self.default_route(table, way);
         // It is there before S goes into it, so that a move opens a route and nothing else.
         let remote = self.settings.dual.inner.home_agent;
-        self.tunnel(
-            NESTED,
-            LinkKind::IpInIpBetween {
-                local: address,
-                remote,
-            },
-        );
+        let kind = match self.settings.inner.encapsulation {
+            TunnelKind::Gre => Encapsulation::Gre,
+            TunnelKind::IpIp | TunnelKind::Minimal => Encapsulation::IpIp,
+        };
+        self.nested(kind, address, remote);
+    }
+
+    fn nested(&mut self, encapsulation: Encapsulation, local: Ipv4Addr, remote: Ipv4Addr) {
+        let kind = if encapsulation == Encapsulation::Gre {
+            LinkKind::GreBetween { local, remote }
+        } else {
+            LinkKind::IpInIpBetween { local, remote }
+        };
+        self.tunnel(NESTED, kind);
     }
 
     // --- ways -------------------------------------------------------------------------------------
@@ -433,7 +454,7 @@ impl Layout<'_> {
         match carriage.path {
             Path::Blocked
             | Path::Tunnel {
-                encapsulation: Encapsulation::Minimal | Encapsulation::Gre,
+                encapsulation: Encapsulation::Minimal,
                 ..
             } => {}
             // Those are ways of S: T within itself, or within the VPN that it carries, leads nowhere.
@@ -471,7 +492,7 @@ impl Layout<'_> {
             Path::Tunnel {
                 local,
                 remote,
-                encapsulation: Encapsulation::IpIp,
+                encapsulation: encapsulation @ (Encapsulation::IpIp | Encapsulation::Gre),
                 through,
                 reverse,
             } => {
@@ -496,7 +517,7 @@ impl Layout<'_> {
                     Through::Vpn if !self.is_v(local) => return,
                     Through::Vpn | Through::OuterHome => {
                         self.open(remote, local);
-                        self.tunnel(NESTED, LinkKind::IpInIpBetween { local, remote });
+                        self.nested(encapsulation, local, remote);
                         let way = Way::Link {
                             link: NESTED,
                             gateway: None,
@@ -505,13 +526,18 @@ impl Layout<'_> {
                         return self.default_route(table, way);
                     }
                 }
+                let (link, fragmenting) = match encapsulation {
+                    // Its device finds out nothing of the path.
+                    Encapsulation::Gre => (GRE_TUNNELS, Fragmenting::Allowed),
+                    _ => (TUNNELS, Fragmenting::Forbidden),
+                };
                 let way = Way::Encapsulated {
-                    link: TUNNELS,
+                    link,
                     encapsulation: Outer {
                         src: local,
                         dst: remote,
                         ttl: HOPS,
-                        fragmenting: Fragmenting::Forbidden,
+                        fragmenting,
                     },
                     source: source.map(IpAddr::V4),
                 };

@@ -5,6 +5,7 @@ use crate::kernel::desired::LinkName;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
 use crate::mobile_ip::dual_client::{self, ForeignAgents, Tunnelling};
+use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Ipv4Net;
 use std::collections::BTreeMap;
 
@@ -104,6 +105,12 @@ impl MobilitySettings {
             && pairs.all(|pair| pair.is_some_and(|(a, b)| is_agreed_alike(a, b)))
     }
 
+    /// Whether a system asks for that encapsulation.
+    pub fn wants(&self, encapsulation: TunnelKind) -> bool {
+        let mut agreements = self.outer.values().chain([&self.inner]);
+        agreements.any(|agreement| agreement.encapsulation == encapsulation)
+    }
+
     /// Whether anything is made of what agents advertise.
     pub fn looks_for_agents(&self) -> bool {
         let Ranges {
@@ -128,7 +135,7 @@ impl MobilitySettings {
 
 /// Exposed to be compared with each other: both come from files that only root can choose.
 fn is_agreed_alike(a: &Agreement, b: &Agreement) -> bool {
-    if !same_keys(&a.foreign_agents, &b.foreign_agents) {
+    if a.encapsulation != b.encapsulation || !same_keys(&a.foreign_agents, &b.foreign_agents) {
         return false;
     }
     let (a, b) = (&a.association, &b.association);

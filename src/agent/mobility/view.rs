@@ -198,6 +198,9 @@ impl Mobility {
                     } => format!(
                         "tunnel in UDP {local}:{local_port} to {remote}:{remote_port} over {over}, {sent}"
                     ),
+                    Encapsulation::Gre => {
+                        format!("tunnel of GRE {local} to {remote} over {over}, {sent}")
+                    }
                     _ => format!("tunnel {local} to {remote} over {over}, {sent}"),
                 }
             }

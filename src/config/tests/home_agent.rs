@@ -3,6 +3,7 @@
 use super::*;
 use crate::mobile_ip::home_agent::settings::{HomeLink, ReverseTunnel};
 use crate::mobile_ip::security::{Algorithm, ReplayProtection};
+use crate::mobile_ip::wire::TunnelKind;
 
 const AGENT: &str = "[home-agent]\naddress = \"192.0.2.2\"\nhome-network = \"198.51.100.0/24\"\n";
 const NODE: &str = "[[mobile-node]]\nhome = \"198.51.100.5\"\nspi = 256\nkey-file = \"psk\"\n";
@@ -17,6 +18,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
         "link = \"eth1\"
         lifetime = \"5m\"
         reverse-tunnel = \"required\"
+        encapsulations = [\"ipip\", \"gre\"]
         trusted-networks = [\"10.0.0.0/8\"]
         rate = 2000
         rate-each = 5
@@ -36,6 +38,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
     let protocol = agent.protocol;
     assert_eq!(protocol.home_link, HomeLink::Physical);
     assert_eq!(protocol.reverse_tunnel, ReverseTunnel::Required);
+    assert!(protocol.encapsulations.contains(&TunnelKind::Gre));
     let limits = protocol.limits;
     assert_eq!((limits.lifetime, limits.rate), (300, 2000));
     assert_eq!((limits.rate_each, limits.rate_failures), (5, 0));
@@ -86,6 +89,10 @@ fn what_cannot_work_is_refused() {
         (
             serving("link = \"a/b\"\n"),
             "link: an interface's name has 1 to 15 characters",
+        ),
+        (
+            serving("encapsulations = \"minimal\"\n"),
+            "encapsulations: \"minimal\" is not \"ipip\" or \"gre\"",
         ),
         (
             serving("lifetime = \"1d\"\n"),

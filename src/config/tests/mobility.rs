@@ -3,6 +3,7 @@
 use super::*;
 use crate::mobile_ip::dual_client::{InsideProtection, Tunnelling, Vpn};
 use crate::mobile_ip::security::Algorithm;
+use crate::mobile_ip::wire::TunnelKind;
 
 const MOBILITY: &str = "
 [mobility]
@@ -21,6 +22,7 @@ algorithm = \"hmac-sha256\"
 key-file = \"outer.key\"
 vpn = \"moving\"
 near = \"203.0.113.0/24\"
+encapsulation = \"gre\"
 ";
 const VPN: &str = "
 [[vpn]]
@@ -55,6 +57,8 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
     assert_eq!(site.gateway.as_deref(), Some("moving"));
     let outer = &mobility.outer[&0].association;
     assert_eq!((outer.spi, outer.algorithm), (257, Algorithm::HmacSha256));
+    let encapsulations = [&mobility.inner, &mobility.outer[&0]].map(|it| it.encapsulation);
+    assert_eq!(encapsulations, [TunnelKind::IpIp, TunnelKind::Gre]);
     assert_eq!(mobility.destinations(), ["10.0.0.0/8".parse().unwrap()]);
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-/// Judged are packets of IP in IP (protocol 4) to an end that is named; all others, those of other
-/// people's tunnels among them, are left alone.
+/// Judged are packets of IP in IP (protocol 4) and of GRE (protocol 47) to an end that is named for it; all
+/// others, those of other people's tunnels among them, are left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DecapsulationEntry {
     /// An outer destination that is judged. Alone it refuses everything.
     End(Ipv4Addr),
+    /// The same for GRE, of which nothing but IPv4 without checksum and key is let through.
+    GreEnd(Ipv4Addr),
     /// Whatever comes from there to here is let through: from our home agent.
     Peer { src: Ipv4Addr, dst: Ipv4Addr },
     /// What comes from there to here is let through where the inner packet is from `inner`: from
@@ -29,6 +31,6 @@ pub enum DecapsulationEntry {
 impl DecapsulationEntry {
     /// Whether it takes away and does not give.
     pub fn protects(&self) -> bool {
-        matches!(self, Self::End(_))
+        matches!(self, Self::End(_) | Self::GreEnd(_))
     }
 }

@@ -100,6 +100,10 @@ pub enum LinkKind {
     /// IP in IP between two addresses. What [`Self::IpInIp`] sends cannot go through the same link
     /// again, so a tunnel within a tunnel has one of its own.
     IpInIpBetween { local: Ipv4Addr, remote: Ipv4Addr },
+    /// As [`Self::IpInIp`], in GRE without a key (RFC 2784). The kernel has one of these too.
+    Gre,
+    /// As [`Self::IpInIpBetween`].
+    GreBetween { local: Ipv4Addr, remote: Ipv4Addr },
 }
 
 /// Whether a `struct virtio_net_hdr` stands before each packet, so that many segments are read and

@@ -68,7 +68,7 @@ pub enum Way<L = LinkName> {
         /// From which packets leave that have no source yet. It has to be ours already.
         source: Option<IpAddr>,
     },
-    /// Over an [`super::LinkKind::IpInIp`] link, to the other end of a tunnel.
+    /// Over a [`super::LinkKind::IpInIp`] or [`super::LinkKind::Gre`] link, to the other end of a tunnel.
     Encapsulated {
         link: L,
         encapsulation: Encapsulation,
@@ -122,7 +122,7 @@ impl<L: Copy> Way<L> {
 pub struct Encapsulation {
     pub src: Ipv4Addr,
     pub dst: Ipv4Addr,
-    /// 0 takes the inner packet's.
+    /// 0 takes the inner packet's; not over a link of GRE, which would send it so.
     pub ttl: u8,
     pub fragmenting: Fragmenting,
 }

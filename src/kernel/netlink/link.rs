@@ -23,10 +23,30 @@ const IFLA_AF_SPEC: u16 = 26;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
-const IFLA_IPTUN_LOCAL: u16 = 2;
-const IFLA_IPTUN_REMOTE: u16 = 3;
-const IFLA_IPTUN_TTL: u16 = 4;
-const IFLA_IPTUN_COLLECT_METADATA: u16 = 19;
+/// Of a kind of tunnel: how it is called, and its attributes.
+struct Tunnel {
+    name: &'static str,
+    local: u16,
+    remote: u16,
+    ttl: u16,
+    collect_metadata: u16,
+}
+/// `IFLA_IPTUN_…`.
+const IP_IN_IP: Tunnel = Tunnel {
+    name: "ipip",
+    local: 2,
+    remote: 3,
+    ttl: 4,
+    collect_metadata: 19,
+};
+/// `IFLA_GRE_…`.
+const GRE: Tunnel = Tunnel {
+    name: "gre",
+    local: 6,
+    remote: 7,
+    ttl: 8,
+    collect_metadata: 18,
+};
 /// Of outer headers whose addresses are the device's.
 const TTL: u8 = 64;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -35,23 +55,28 @@ const NO_ADDRESSES: u8 = 1;
 /// `RTEXT_FILTER_SKIP_STATS`.
 const WITHOUT_COUNTS: u32 = 1 << 3;
 
-/// Makes an IP in IP device; [`set`] it afterwards.
-pub fn add_ip_in_ip(batch: &mut Batch, link: &Link) {
+/// Makes a device of tunnels; [`set`] it afterwards. Nothing for a TUN, which netlink does not make.
+pub fn add_tunnel(batch: &mut Batch, link: &Link) {
+    let (tunnel, ends) = match link.kind {
+        LinkKind::Tun(_) => return,
+        LinkKind::IpInIp => (IP_IN_IP, None),
+        LinkKind::IpInIpBetween { local, remote } => (IP_IN_IP, Some((local, remote))),
+        LinkKind::Gre => (GRE, None),
+        LinkKind::GreBetween { local, remote } => (GRE, Some((local, remote))),
+    };
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.message(libc::RTM_NEWLINK, flags, |payload| {
         payload.put_bytes(&[0; HEADER_LEN]);
         payload.attribute_bytes(IFLA_IFNAME, &[link.name.as_str().as_bytes(), &[0]]);
         payload.nested(IFLA_LINKINFO, |payload| {
-            payload.attribute_bytes(IFLA_INFO_KIND, &[b"ipip"]);
-            payload.nested(IFLA_INFO_DATA, |payload| match link.kind {
-                LinkKind::IpInIpBetween { local, remote } => {
-                    payload.attribute_bytes(IFLA_IPTUN_LOCAL, &[&local.octets()]);
-                    payload.attribute_bytes(IFLA_IPTUN_REMOTE, &[&remote.octets()]);
-                    payload.attribute_bytes(IFLA_IPTUN_TTL, &[&[TTL]]);
+            payload.attribute_bytes(IFLA_INFO_KIND, &[tunnel.name.as_bytes()]);
+            payload.nested(IFLA_INFO_DATA, |payload| match ends {
+                Some((local, remote)) => {
+                    payload.attribute_bytes(tunnel.local, &[&local.octets()]);
+                    payload.attribute_bytes(tunnel.remote, &[&remote.octets()]);
+                    payload.attribute_bytes(tunnel.ttl, &[&[TTL]]);
                 }
-                LinkKind::IpInIp | LinkKind::Tun(_) => {
-                    payload.attribute_bytes(IFLA_IPTUN_COLLECT_METADATA, &[]);
-                }
+                None => payload.attribute_bytes(tunnel.collect_metadata, &[]),
             });
         });
     });
@@ -168,21 +193,31 @@ fn kind(information: Option<&[u8]>) -> ObservedKind {
         None => ObservedKind::Hardware,
         Some("tun") => ObservedKind::Tun,
         Some(other) => {
-            let data = information.find(IFLA_INFO_DATA).filter(|_| other == "ipip");
-            let ip_in_ip = data.and_then(|data| ip_in_ip(&Attributes(data)));
-            ip_in_ip.unwrap_or_else(|| ObservedKind::Other(other.to_owned()))
+            let data = information.find(IFLA_INFO_DATA);
+            let tunnel = data.and_then(|data| tunnel(other, &Attributes(data)));
+            tunnel.unwrap_or_else(|| ObservedKind::Other(other.to_owned()))
         }
     }
 }
 
-fn ip_in_ip(data: &Attributes<'_>) -> Option<ObservedKind> {
-    if data.find(IFLA_IPTUN_COLLECT_METADATA).is_some() {
-        return Some(ObservedKind::IpInIp);
+/// `None` is one of another kind, or one that we would not make so.
+fn tunnel(name: &str, data: &Attributes<'_>) -> Option<ObservedKind> {
+    let kinds = [IP_IN_IP, GRE];
+    let kind = kinds.iter().find(|kind| kind.name == name)?;
+    let is_gre = kind.name == GRE.name;
+    if data.find(kind.collect_metadata).is_some() {
+        return Some(if is_gre {
+            ObservedKind::Gre
+        } else {
+            ObservedKind::IpInIp
+        });
     }
     let address = |kind| Some(Ipv4Addr::from(*data.find(kind)?.first_chunk::<4>()?));
-    Some(ObservedKind::IpInIpBetween {
-        local: address(IFLA_IPTUN_LOCAL)?,
-        remote: address(IFLA_IPTUN_REMOTE)?,
+    let (local, remote) = (address(kind.local)?, address(kind.remote)?);
+    Some(if is_gre {
+        ObservedKind::GreBetween { local, remote }
+    } else {
+        ObservedKind::IpInIpBetween { local, remote }
     })
 }
 
@@ -193,30 +228,31 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_ip_in_ip_device_reads_back_as_one_and_without_outer_addresses_of_routes_it_is_none() {
-        let link = Link {
-            name: "xa-ipip".parse().unwrap(),
-            kind: LinkKind::IpInIp,
-            mtu: 1480,
-        };
-        let mut batch = Batch::new(1);
-        add_ip_in_ip(&mut batch, &link);
-        let message = Messages(batch.bytes()).next().unwrap();
-        let attributes = attributes_after(message.payload, HEADER_LEN);
-        assert_eq!(kind(attributes.find(IFLA_LINKINFO)), ObservedKind::IpInIp);
+    fn a_tunnel_reads_back_as_made_and_without_outer_addresses_of_routes_it_is_none() {
         let (local, remote) = ([10, 30, 0, 5].into(), [10, 10, 0, 2].into());
-        let between = Link {
-            kind: LinkKind::IpInIpBetween { local, remote },
-            ..link
-        };
-        let mut batch = Batch::new(1);
-        add_ip_in_ip(&mut batch, &between);
-        let message = Messages(batch.bytes()).next().unwrap();
-        let attributes = attributes_after(message.payload, HEADER_LEN);
-        assert_eq!(
-            kind(attributes.find(IFLA_LINKINFO)),
-            ObservedKind::IpInIpBetween { local, remote }
-        );
+        for (wanted, observed) in [
+            (LinkKind::IpInIp, ObservedKind::IpInIp),
+            (LinkKind::Gre, ObservedKind::Gre),
+            (
+                LinkKind::IpInIpBetween { local, remote },
+                ObservedKind::IpInIpBetween { local, remote },
+            ),
+            (
+                LinkKind::GreBetween { local, remote },
+                ObservedKind::GreBetween { local, remote },
+            ),
+        ] {
+            let link = Link {
+                name: "xa-tunnel".parse().unwrap(),
+                kind: wanted,
+                mtu: 1480,
+            };
+            let mut batch = Batch::new(1);
+            add_tunnel(&mut batch, &link);
+            let message = Messages(batch.bytes()).next().unwrap();
+            let attributes = attributes_after(message.payload, HEADER_LEN);
+            assert_eq!(kind(attributes.find(IFLA_LINKINFO)), observed);
+        }
         let plain = [8, 0, 1, 0, b'i', b'p', b'i', b'p'];
         assert_eq!(kind(Some(&plain)), ObservedKind::Other("ipip".into()));
     }

@@ -36,7 +36,7 @@ const KEY: u16 = 1;
 const VALUE: u16 = 1;
 
 /// In the table [`DECAPSULATION_TABLE`].
-pub const SETS: [&str; 4] = ["ends", "peers", "bindings", "visitors"];
+pub const SETS: [&str; 5] = ["ends", "peers", "bindings", "visitors", "gre-ends"];
 
 /// In family `inet` of the calling thread's network namespace.
 pub fn has_inet_table(name: &str) -> Result<bool, KernelError> {
@@ -112,6 +112,7 @@ fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>) {
         DecapsulationEntry::Peer { src, dst } => (SETS[1], octets(&[src, dst])),
         DecapsulationEntry::Binding { src, dst, inner } => (SETS[2], octets(&[src, dst, inner])),
         DecapsulationEntry::Visitor { src, dst, inner } => (SETS[3], octets(&[src, dst, inner])),
+        DecapsulationEntry::GreEnd(end) => (SETS[4], octets(&[end])),
     }
 }
 
@@ -184,6 +185,7 @@ fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
             dst: address(1),
             inner: address(2),
         }),
+        1 if set == SETS[4] => Some(DecapsulationEntry::GreEnd(address(0))),
         1 => Some(DecapsulationEntry::End(address(0))),
         2 => Some(DecapsulationEntry::Peer {
             src: address(0),
@@ -204,7 +206,7 @@ mod tests {
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
-    fn all() -> [DecapsulationEntry; 4] {
+    fn all() -> [DecapsulationEntry; 5] {
         let [src, dst, inner] =
             ["203.0.113.10", "192.0.2.2", "10.20.0.5"].map(|a| a.parse().unwrap());
         [
@@ -212,6 +214,7 @@ mod tests {
             DecapsulationEntry::Peer { src, dst },
             DecapsulationEntry::Binding { src, dst, inner },
             DecapsulationEntry::Visitor { src, dst, inner },
+            DecapsulationEntry::GreEnd(dst),
         ]
     }
 
@@ -226,8 +229,8 @@ mod tests {
         end(&mut batch);
         let said: Vec<_> = Messages(batch.bytes()).filter_map(|m| read(&m)).collect();
         let added = all().map(|entry| Happened::Added(vec![entry]));
-        assert_eq!(said[..4], added);
-        assert_eq!(said[4..], [Happened::Deleted(vec![all()[0]])]);
+        assert_eq!(said[..5], added);
+        assert_eq!(said[5..], [Happened::Deleted(vec![all()[0]])]);
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub enum ObservedKind {
         local: Ipv4Addr,
         remote: Ipv4Addr,
     },
+    Gre,
+    GreBetween {
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+    },
     /// As `ip -d link` calls it.
     Other(String),
 }
@@ -54,6 +59,10 @@ impl ObservedLink {
             LinkKind::IpInIp => self.kind == ObservedKind::IpInIp,
             LinkKind::IpInIpBetween { local, remote } => {
                 self.kind == ObservedKind::IpInIpBetween { local, remote }
+            }
+            LinkKind::Gre => self.kind == ObservedKind::Gre,
+            LinkKind::GreBetween { local, remote } => {
+                self.kind == ObservedKind::GreBetween { local, remote }
             }
         }
     }

@@ -12,16 +12,19 @@ use std::fmt::{self, Display, Formatter};
 impl Display for Link {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { name, kind, mtu } = self;
+        let between = |f: &mut Formatter<'_>, kind, local, remote| {
+            write!(
+                f,
+                "{name} mtu {mtu} type {kind} local {local} remote {remote} ttl 64"
+            )
+        };
         match kind {
             LinkKind::Tun(Offload::None) => write!(f, "{name} mode tun mtu {mtu}"),
             LinkKind::Tun(Offload::VirtioHeader) => write!(f, "{name} mode tun vnet_hdr mtu {mtu}"),
             LinkKind::IpInIp => write!(f, "{name} mtu {mtu} type ipip external"),
-            LinkKind::IpInIpBetween { local, remote } => {
-                write!(
-                    f,
-                    "{name} mtu {mtu} type ipip local {local} remote {remote} ttl 64"
-                )
-            }
+            LinkKind::IpInIpBetween { local, remote } => between(f, "ipip", local, remote),
+            LinkKind::Gre => write!(f, "{name} mtu {mtu} type gre external"),
+            LinkKind::GreBetween { local, remote } => between(f, "gre", local, remote),
         }
     }
 }
@@ -150,6 +153,7 @@ impl Display for DecapsulationEntry {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::End(end) => write!(f, "ends {{ {end} }}"),
+            Self::GreEnd(end) => write!(f, "gre-ends {{ {end} }}"),
             Self::Peer { src, dst } => write!(f, "peers {{ {src} . {dst} }}"),
             Self::Binding { src, dst, inner } => {
                 write!(f, "bindings {{ {src} . {dst} . {:#x} }}", u32::from(*inner))

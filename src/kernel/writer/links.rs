@@ -17,9 +17,12 @@ pub(super) fn make(requests: &mut Requests, wanted: &Link) -> Result<u32, Kernel
                 tracing::debug!(%error, link = %wanted.name, "no IPv6 to keep it free of");
             }
         }
-        LinkKind::IpInIp | LinkKind::IpInIpBetween { .. } => {
+        LinkKind::IpInIp
+        | LinkKind::IpInIpBetween { .. }
+        | LinkKind::Gre
+        | LinkKind::GreBetween { .. } => {
             // Within one system call: no signal comes between, so it is not left without its mark.
-            link::add_ip_in_ip(requests.batch(), wanted);
+            link::add_tunnel(requests.batch(), wanted);
             link::mark(requests.batch(), wanted);
             all_done(requests)?;
         }

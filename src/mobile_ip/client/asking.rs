@@ -249,8 +249,11 @@ impl Known<'_> {
         Some(UdpTunnelRequest {
             force,
             through_foreign_agent: through,
-            // IP in UDP is what every home agent with UDP tunnels can (RFC 3519 §4.1).
-            encapsulation: if self.repairs.plain_udp {
+            // IP in UDP is what every home agent with UDP tunnels can (RFC 3519 §4.1), and all that we
+            // carry so; without a word M and G would count.
+            encapsulation: if self.repairs.plain_udp
+                || self.settings.encapsulation != TunnelKind::IpIp
+            {
                 TunnelKind::IpIp.protocol()
             } else {
                 0

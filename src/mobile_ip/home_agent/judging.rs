@@ -55,17 +55,15 @@ pub(super) fn judge(
     let udp = udp(settings, request, signed_at, source)?;
     let asked = udp_request(request, signed_at).map_or(0, |(asked, _)| asked.encapsulation);
     let kind = match (udp, asked) {
-        (Udp::Tunnel { .. }, 1..) => {
-            let kind = TunnelKind::of_protocol(asked).filter(|kind| offers(settings, *kind));
-            kind.ok_or(Code::HA_UDP_ENCAPSULATION)?
-        }
-        _ => {
-            let kind = of_flags(flags);
-            if !offers(settings, kind) {
-                return Err(Code::HA_ENCAPSULATION);
-            }
-            kind
-        }
+        (Udp::Tunnel { .. }, 1..) => TunnelKind::of_protocol(asked),
+        _ => Some(of_flags(flags)),
+    };
+    let kind = match (udp, kind) {
+        // RFC 3519 §4.1: everybody can that, and nothing else is offered in UDP.
+        (_, Some(TunnelKind::IpIp)) => TunnelKind::IpIp,
+        (Udp::Tunnel { .. }, _) | (_, None) => return Err(Code::HA_UDP_ENCAPSULATION),
+        (_, Some(kind)) if offers(settings, kind) => kind,
+        _ => return Err(Code::HA_ENCAPSULATION),
     };
     let reverse = flags.contains(Flags::REVERSE_TUNNEL);
     match settings.reverse_tunnel {
@@ -98,7 +96,7 @@ fn of_flags(flags: Flags) -> TunnelKind {
     }
 }
 
-fn offers(settings: &Settings, kind: TunnelKind) -> bool {
+pub(super) fn offers(settings: &Settings, kind: TunnelKind) -> bool {
     kind == TunnelKind::IpIp || settings.encapsulations.contains(&kind)
 }
 

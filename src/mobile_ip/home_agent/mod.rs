@@ -26,7 +26,7 @@ use super::unacknowledged::Unacknowledged;
 use super::wire::{Decoded, Message};
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
-use effects::{Effect, Input, Kept, Told, Tunnel};
+use effects::{Effect, Input, Kept, KeptBinding, Told, Tunnel};
 use nodes::{NodeId, Nodes};
 use rate::Rate;
 use settings::{ForeignAgent, HomeLink, Settings};
@@ -159,7 +159,9 @@ impl HomeAgent {
     }
 
     fn restore(&mut self, now: Instant, kept: Vec<Kept>) {
-        for kept in kept {
+        for mut kept in kept {
+            let is_offered = |kept: &KeptBinding| judging::offers(&self.settings, kept.tunnel.kind);
+            kept.bindings.retain(is_offered);
             if let Some(id) = self.nodes.restore(now, &self.clock, kept) {
                 self.announce(id, false);
             }

@@ -20,7 +20,7 @@ pub struct Settings {
     /// RFC 5265 §4.3: with any, requests from elsewhere are dropped and extension 149 is asserted to
     /// those from within. Empty: an ordinary home agent, which never asserts it.
     pub trusted: Vec<Ipv4Net>,
-    /// Beside IP-in-IP, which everybody has (RFC 5944 §4.1).
+    /// Beside IP-in-IP, which everybody has (RFC 5944 §4.1). In UDP there is nothing else.
     pub encapsulations: Vec<TunnelKind>,
     pub reverse_tunnel: ReverseTunnel,
     pub nat: NatTraversal,

@@ -475,6 +475,48 @@ fn behind_a_nat_the_tunnel_is_udp_to_where_the_request_came_from() {
     assert_eq!(scene.bound().unwrap()[0].udp, None);
 }
 
+#[test]
+fn other_encapsulations_are_served_where_they_are_offered_and_never_in_udp() {
+    let offering = || Settings {
+        encapsulations: vec![TunnelKind::Gre],
+        ..settings()
+    };
+    let mut scene = Scene::new(offering());
+    let minimal = scene.ask(|request| request.flags |= Flags::MINIMAL);
+    assert_eq!(minimal.code, Code::HA_ENCAPSULATION);
+    let in_udp = |encapsulation| {
+        Extension::UdpTunnelRequest(UdpTunnelRequest {
+            force: true,
+            encapsulation,
+            ..UdpTunnelRequest::default()
+        })
+    };
+    for (encapsulation, code, kind) in [
+        (0, Code::HA_UDP_ENCAPSULATION, None),
+        (47, Code::HA_UDP_ENCAPSULATION, None),
+        (4, Code::ACCEPTED, Some(TunnelKind::IpIp)),
+    ] {
+        let reply = scene.ask(|request| {
+            request.flags |= Flags::GRE;
+            request.extensions.push(in_udp(encapsulation));
+        });
+        let bound = scene.bound().map(|tunnels| tunnels[0].kind);
+        assert_eq!((reply.code, bound), (code, kind), "{encapsulation}");
+    }
+    let reply = scene.ask(|request| request.flags |= Flags::GRE);
+    assert_eq!(reply.code, Code::ACCEPTED);
+    assert_eq!(scene.bound().unwrap()[0].kind, TunnelKind::Gre);
+
+    // What is not offered any more is over, since nothing carries it.
+    let kept = vec![scene.kept().unwrap()];
+    let count = |settings| {
+        let random = Box::new(Seeded(9));
+        let agent = HomeAgent::new(scene.now, scene.clock, settings, kept.clone(), random);
+        agent.view(scene.now).count()
+    };
+    assert_eq!((count(offering()), count(settings())), (1, 0));
+}
+
 /// An echo request in IPv4, made here.
 fn echo(source: Ipv4Addr) -> Vec<u8> {
     let sum = |octets: &[u8]| {

@@ -524,17 +524,89 @@ fn an_encapsulation_that_is_not_there_is_blocked_and_not_half_carried() {
     else {
         unreachable!("it is a tunnel")
     };
-    let encapsulation = Encapsulation::Gre;
-    let gre = Path::Tunnel {
+    let encapsulation = Encapsulation::Minimal;
+    let minimal = Path::Tunnel {
         local,
         remote,
         encapsulation,
         through,
         reverse,
     };
-    assert!(!is_carried(&gre));
-    let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, Some(gre)), None);
+    assert!(!is_carried(&minimal));
+    let objects = laid_out(
+        &arrangement(Place::Blocked, Path::Blocked, Some(minimal)),
+        None,
+    );
     assert_eq!(routes(&objects, 7383).len(), 1);
+}
+
+#[test]
+fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fall_back_to() {
+    let mut settings = settings();
+    settings.inner.encapsulation = TunnelKind::Gre;
+    settings.outer.get_mut(&0).unwrap().encapsulation = TunnelKind::Gre;
+    let gre = |path| match path {
+        Path::Tunnel {
+            local,
+            remote,
+            through,
+            reverse,
+            ..
+        } => Path::Tunnel {
+            local,
+            remote,
+            encapsulation: Encapsulation::Gre,
+            through,
+            reverse,
+        },
+        other => other,
+    };
+    let around = Around {
+        agents: &[],
+        adapters: &adapters(),
+        vpn: Some(VpnEnd {
+            address: V,
+            adapter: VpnAdapter::Ours,
+        }),
+        receivers: &[],
+    };
+    let (inner, outer) = (gre(through_vpn()), gre(through_link(X, T_HA)));
+    assert!(is_carried(&inner) && is_carried(&outer));
+    let outside = arrangement(Place::OutsideWithAdapter, inner, Some(outer));
+    let objects = lay_out(&settings, &outside, around).0;
+    let link = |objects: &Objects, name| match objects.get(&Key::Link(name)) {
+        Some(Object::Link(link)) => link.to_string(),
+        _ => panic!("no {name}"),
+    };
+    // 1500 less 24, and what is left within the narrowest way of T less 24.
+    for (name, text) in [
+        (TUNNELS, "xa-ipip mtu 1480 type ipip external"),
+        (GRE_TUNNELS, "xa-gre mtu 1476 type gre external"),
+        (
+            NESTED,
+            "xa-nested mtu 1390 type gre local 10.30.0.5 remote 10.10.0.2 ttl 64",
+        ),
+    ] {
+        assert_eq!(link(&objects, name), text);
+    }
+    assert_eq!(
+        text(&objects, 7383)[0],
+        "0.0.0.0/0 table 7383 proto 88 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 dev xa-gre"
+    );
+    let entries = entries(&objects);
+    for end in [S, T, V, X] {
+        assert!(entries.contains(&DecapsulationEntry::GreEnd(end)), "{end}");
+    }
+
+    // The home agents have refused it.
+    let plain = arrangement(
+        Place::OutsideWithAdapter,
+        through_vpn(),
+        Some(through_link(X, T_HA)),
+    );
+    let objects = lay_out(&settings, &plain, around).0;
+    assert!(text(&objects, 7383)[0].ends_with("dev xa-ipip"));
+    assert!(link(&objects, NESTED).contains("type ipip"));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::super::*;
 use super::world::*;
 use crate::mobile_ip::LinkId;
 use crate::mobile_ip::security::ReplayProtection;
-use crate::mobile_ip::wire::{Code, Extension, Flags, UdpTunnelReply, UdpTunnelRequest};
+use crate::mobile_ip::wire::{
+    Code, Extension, Flags, TunnelKind, UdpTunnelReply, UdpTunnelRequest,
+};
 
 fn registered_with(settings: Settings, extensions: Vec<Extension>) -> (Node, Home) {
     let mut node = Node::new(settings);
@@ -70,6 +72,20 @@ fn behind_a_nat_packets_go_over_udp_and_the_mapping_is_kept() {
         keepalive: Duration::from_secs(20),
     };
     assert_eq!(node.registered().tunnel, tunnel);
+    // Whoever would like GRE says that in UDP it is IP in IP.
+    let gre = Settings {
+        encapsulation: TunnelKind::Gre,
+        ..behind_nat()
+    };
+    let (wishing, _) = registered_with(gre, assent(20));
+    assert!(wishing.asked().flags.contains(Flags::GRE));
+    let plain = UdpTunnelRequest {
+        encapsulation: 4,
+        ..UdpTunnelRequest::default()
+    };
+    let extensions = wishing.asked().extensions;
+    assert!(extensions.contains(&Extension::UdpTunnelRequest(plain)));
+    assert_eq!(wishing.registered().tunnel, tunnel);
     node.wait_until(20.0);
     let keepalive = node.sent.last().expect("an echo").clone();
     assert_eq!(keepalive.payload[..4], [4, 4, 0, 0]);
