@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Our home agent and a mobile node that shares nothing with it: whoever is registered is reached in IP in IP and answers
-# through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration. It is
-# told that it was withdrawn, behind a foreign agent too, which withdraws it itself; tshark reads all messages as it does.
+# through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration. Who has
+# a name and no home address is given one. It is told that it was withdrawn, behind a foreign agent too, which withdraws it
+# itself; tshark reads all messages as it does.
 #
 # topology: mip-fig1
 # needs: esp agent
@@ -25,6 +26,7 @@ address = "$outer_agent"
 home-network = "198.51.100.0/24"
 lifetime = "10m"
 encapsulations = "gre"
+pool = "198.51.100.128/30"
 [[mobile-node]]
 home = "$mobility"
 spi = 256
@@ -33,6 +35,7 @@ key-file = "node.key"
 foreign-agent = "$foreign_agent"
 spi = 400
 key-file = "agents.key"
+$(for name in alice bob carol; do printf '[[mobile-node]]\nnai = "%s@example.org"\nspi = 256\nkey-file = "node.key"\n' "$name"; done)
 TOML
 (umask 077 && echo "0x$key" >"$(agent_folder 102o)/node.key" && echo "0x$agent_key" >"$(agent_folder 102o)/agents.key")
 leave_nothing 102o
@@ -162,6 +165,34 @@ registers 0 --lifetime 0 --care-of "$mobility"
 is_bound '[]'
 [[ -z $(on 102o ip route show table all proto 88 "$mobility") ]] || fail "the route stayed: $(ours)"
 ! on 102o nft list ruleset | grep -q "203.0.113.138" || fail "an entry stayed: $(on 102o nft list ruleset)"
+
+# Who has a name and no address is given one, is reached there, and keeps it, away or not and over kill -9, until others need it.
+named() { registers "${@:3}" --home "$2" --nai "$1@example.org"; }
+given() { jq -sr 'last(.[] | select(.event == "received")) | .home' <<<"$said"; }
+is_given() {
+    named "$1" 0.0.0.0 0
+    [[ $(given) == "198.51.100.$2" ]] || fail "$1 was given $(given), not 198.51.100.$2"
+}
+is_given alice 129
+alice=$(given)
+on 103 ip address add "$alice/32" dev mobile0
+on isp ping -c 3 -i 0.2 -W 5 -I "$asker" "$alice" >"$mobility_trace/ping" || fail "not reached at what it was given: $(cat "$mobility_trace/ping")"
+agent 102o bindings | grep -q "^$alice  *alice@example.org " || fail "no name: $(agent 102o bindings)"
+is_given bob 130
+named alice "$alice" 0 --lifetime 0
+stop_agent 102o KILL || true
+start_agent 102o
+is_bound '[["198.51.100.130","203.0.113.138",true]]'
+is_given bob 130
+is_given alice 129
+named carol 0.0.0.0 0 --expect 130
+named alice "$alice" 0 --lifetime 0
+is_given carol 129
+named alice "$alice" 0 --expect 129
+named bob 0.0.0.0 0 --lifetime 0
+is_given alice 130
+agent 102o revoke 198.51.100.129 && agent 102o revoke 198.51.100.130 || fail "not revoked by the addresses that were given"
+is_bound '[]'
 
 # In UDP, and the home agent answers what keeps it alive (RFC 3519).
 registers 0 --udp force --keep-alives 2

@@ -29,6 +29,11 @@ id = "ha.example"
 address = "$outer_agent"
 home-network = "192.0.2.0/24"
 link = "to-106"
+pool = "192.0.2.64/29"
+[[mobile-node]]
+nai = "alice@example.org"
+spi = 256
+key-file = "node.key"
 [[mobile-node]]
 home = "$home"
 spi = 256
@@ -84,5 +89,14 @@ eventually 5 flows || fail "the stream did not come home"
 knows 103 eth0 || fail "the neighbour does not send it home: $(on isp ip neighbour)"
 read -r sent lost _ <<<"$(end_stream)"
 report "$lost of $sent pings lost in both moves"
+
+# So it is with an address that a mobile node is given.
+move 103 x1
+home=192.0.2.65
+away
+on 103 "$mobile_node" "$outer_agent" --home 0.0.0.0 --nai alice@example.org --key "$key" >"$mobility_trace/said" ||
+    fail "not registered by name: $(cat "$mobility_trace/said")"
+on isp ping -c 1 -W 5 -I "$neighbour" "$home" >/dev/null || fail "not reached at what it was given: $(cat "$mobility_trace/said")"
+knows 102o to-106 || fail "ARP is answered by somebody else: $(on isp ip neighbour)"
 stop_agent 102o
 [[ -z $(on 102o ip neighbour show proxy) && -z $(on 102o ip route show table all proto 88) ]] || fail "something stayed behind"

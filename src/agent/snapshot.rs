@@ -104,6 +104,8 @@ pub struct HomeAgentView {
     pub home_network: String,
     /// Empty where the home network is virtual.
     pub link: String,
+    /// Where home addresses are given from.
+    pub pool: Option<String>,
     pub mobile_nodes: usize,
     pub bindings: usize,
 }
@@ -154,6 +156,8 @@ pub struct ProxyAgentView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindingView {
     pub home: String,
+    /// The network access identifier of a mobile node that has one.
+    pub nai: Option<String>,
     pub care_of: String,
     /// Our own end of the tunnel.
     pub agent: String,

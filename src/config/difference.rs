@@ -75,8 +75,7 @@ impl Difference {
         let mobile_nodes = |settings: &Settings| {
             let agents = settings.home_agent.iter();
             let all = agents.flat_map(|agent| &agent.protocol.mobile_nodes);
-            let named =
-                all.filter_map(|node| Some((node.home?.to_string(), node.as_ref().clone())));
+            let named = all.map(|node| (node_name(node), node.as_ref().clone()));
             named.collect::<BTreeMap<_, _>>()
         };
         let (a, b) = (&old.agent, &new.agent);
@@ -240,7 +239,13 @@ fn same_mobile_node(a: &MobileNode, b: &MobileNode) -> bool {
         let parts = all.map(|sa| (sa.spi, sa.algorithm, sa.replay, sa.key.expose().to_vec()));
         parts.collect::<Vec<_>>()
     };
-    security(a) == security(b) && a.networks == b.networks
+    security(a) == security(b) && a.networks == b.networks && a.nai == b.nai
+}
+
+/// By its home address, or by its NAI where it has none of its own.
+fn node_name(node: &MobileNode) -> String {
+    let nai = || String::from_utf8_lossy(node.nai.as_deref().unwrap_or_default()).into_owned();
+    node.home.map_or_else(nai, |home| home.to_string())
 }
 
 /// All of `[home-agent]`.
@@ -248,8 +253,8 @@ fn served(agent: &HomeAgentSettings) -> impl PartialEq + use<'_> {
     let protocol = &agent.protocol;
     (
         (protocol.address, protocol.home_network, agent.link),
-        (protocol.limits, protocol.reverse_tunnel),
-        &protocol.trusted,
+        (protocol.limits, protocol.reverse_tunnel, protocol.nat),
+        (&protocol.trusted, protocol.pool),
     )
 }
 

@@ -15,6 +15,7 @@ use crate::mobile_ip::security::{DEFAULT_WINDOW, ReplayProtection, SecurityAssoc
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub(super) fn read(
         return None;
     };
     let settings = agent(section)?;
+    check_pool(section, report, &settings.protocol);
     check(report, &settings, &nodes);
     let mut settings = settings;
     let foreign_agents = tables.agent_keys.with_foreign_agents().into_iter();
@@ -117,6 +119,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
     });
     let encapsulations = section.list("encapsulations", encapsulation);
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
+    let pool = section.optional("pool", pool);
     Some(HomeAgentSettings {
         protocol: Settings {
             address: address?,
@@ -128,7 +131,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
             },
             mobile_nodes: Vec::new(),
             foreign_agents: Vec::new(),
-            pool: None,
+            pool,
             trusted: trusted.into_iter().map(|(net, _)| net).collect(),
             encapsulations: encapsulations
                 .into_iter()
@@ -148,7 +151,13 @@ fn node(
     section: &Section<'_, '_>,
     read_secret: ReadSecret<'_>,
 ) -> Option<MobileNode> {
-    let home = section.required("home", address);
+    let home = section.optional("home", address);
+    let nai = section.optional("nai", nai);
+    if !section.has("home") && !section.has("nai") {
+        let message =
+            "[[mobile-node]] lacks the key `home`, or `nai`, to be given an address of the pool";
+        report.error(section.at(), message.to_owned());
+    }
     let spi = association::spi(section, "an SPI is 256–4294967295 (RFC 5944 §1.6)");
     let key_file = section.required("key-file", |v| {
         values::text(v, "the name of a file").map(PathBuf::from)
@@ -181,8 +190,8 @@ fn node(
         );
     }
     Some(MobileNode {
-        home: Some(home?),
-        nai: None,
+        home,
+        nai,
         security: vec![SecurityAssociation {
             spi: spi?,
             algorithm,
@@ -194,32 +203,66 @@ fn node(
     })
 }
 
-/// Each address and each network is of one mobile node, and at home in the home network.
+/// Each address, each name and each network is of one mobile node, and at home in the home network.
 fn check(report: &Report<'_>, settings: &HomeAgentSettings, nodes: &[(MobileNode, Span)]) {
-    let network = settings.protocol.home_network;
+    let protocol = &settings.protocol;
     let mut homes: HashMap<Ipv4Addr, &Span> = HashMap::new();
+    let mut names: HashMap<&[u8], &Span> = HashMap::new();
     let mut networks: HashMap<Ipv4Net, &Span> = HashMap::new();
     for (node, at) in nodes {
-        let Some(home) = node.home else { continue };
-        if !network.contains(&home) {
-            let message = format!("home: {home} is not in the home network {network}");
-            report.error(at, message);
-        }
-        if home == settings.protocol.address {
-            report.error(at, format!("home: {home} is the home agent's own address"));
-        }
-        if let Some(first) = homes.insert(home, at) {
-            let line = report.line(first);
-            let message = format!("home: {home} is that of the mobile node in line {line}");
-            report.error(at, message);
-        }
-        for net in &node.networks {
-            if let Some(first) = networks.insert(*net, at) {
+        let of_another = |what: &dyn Display, first: Option<&Span>| {
+            if let Some(first) = first {
                 let line = report.line(first);
-                let message = format!("networks: {net} is that of the mobile node in line {line}");
+                let message = format!("{what} is that of the mobile node in line {line}");
                 report.error(at, message);
             }
+        };
+        if let Some(home) = node.home {
+            check_home(report, protocol, home, at);
+            of_another(&format_args!("home: {home}"), homes.insert(home, at));
+        } else if protocol.pool.is_none() {
+            let message = "home: without one, [home-agent] needs a `pool` of addresses to give";
+            report.error(at, message.to_owned());
         }
+        if let Some(nai) = &node.nai {
+            let name = String::from_utf8_lossy(nai);
+            of_another(&format_args!("nai: {name}"), names.insert(nai, at));
+        }
+        for net in &node.networks {
+            of_another(&format_args!("networks: {net}"), networks.insert(*net, at));
+        }
+    }
+}
+
+fn check_home(report: &Report<'_>, settings: &Settings, home: Ipv4Addr, at: &Span) {
+    let network = settings.home_network;
+    if !network.contains(&home) {
+        let message = format!("home: {home} is not in the home network {network}");
+        report.error(at, message);
+    }
+    if home == settings.address {
+        report.error(at, format!("home: {home} is the home agent's own address"));
+    }
+    if let Some(pool) = settings.pool.filter(|pool| pool.contains(&home)) {
+        let message = format!(
+            "home: {home} is in the pool {pool}, of which others are given addresses: take one outside of it"
+        );
+        report.error(at, message);
+    }
+}
+
+/// What is given away is at home here, and nobody's already.
+fn check_pool(section: &Section<'_, '_>, report: &Report<'_>, settings: &Settings) {
+    let Some(pool) = settings.pool else { return };
+    let (network, agent) = (settings.home_network, settings.address);
+    let at = section.span("pool");
+    if !network.contains(&pool) {
+        let message = format!("pool: {pool} is not in the home network {network}");
+        report.error(&at, message);
+    }
+    if pool.contains(&agent) {
+        let message = format!("pool: {pool} contains the home agent's own address {agent}");
+        report.error(&at, message);
     }
 }
 
@@ -235,6 +278,27 @@ fn address(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {
             "{address} is an IPv6 address: Mobile IPv4 has none"
         )),
     }
+}
+
+/// Whole, as its first and its last address name the network and everybody in it.
+fn pool(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
+    let pool = net(value)?;
+    if pool.prefix_len() > 30 {
+        return Err(format!(
+            "{pool} has no address to give: its first and its last are not given"
+        ));
+    }
+    Ok(pool)
+}
+
+/// A network access identifier (RFC 4282 §2), which goes octet by octet into an extension of 255.
+pub(super) fn nai(value: &DeValue<'_>) -> Result<Vec<u8>, Reason> {
+    let nai = values::text(value, "a name like \"alice@example.org\"")?;
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    if nai.is_empty() || nai.len() > 255 || nai.contains(blank) {
+        return Err("a network access identifier has up to 255 octets and no blanks".to_owned());
+    }
+    Ok(nai.as_bytes().to_vec())
 }
 
 fn net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {

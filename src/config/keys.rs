@@ -240,6 +240,7 @@ pub const HOME_AGENT: Keys = Keys {
         "address",
         "home-network",
         "link",
+        "pool",
         "lifetime",
         "reverse-tunnel",
         "encapsulations",
@@ -254,7 +255,15 @@ pub const HOME_AGENT: Keys = Keys {
 pub const MOBILE_NODE: Keys = Keys {
     table: "mobile-node",
     shape: Shape::Repeated,
-    names: &["home", "spi", "key-file", "algorithm", "replay", "networks"],
+    names: &[
+        "home",
+        "nai",
+        "spi",
+        "key-file",
+        "algorithm",
+        "replay",
+        "networks",
+    ],
 };
 
 pub const FOREIGN_AGENT: Keys = Keys {

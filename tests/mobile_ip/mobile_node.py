@@ -9,6 +9,7 @@ import sys
 import time
 
 from scapy.layers.inet import ICMP, IP
+from scapy.packet import Raw
 
 import messages as mip
 from messages import MobileIP, MobileIPRRQ
@@ -20,7 +21,7 @@ def request(settings, care_of, identification, challenge):
     flags = 0
     for name in settings.flags:
         flags |= mip.FLAGS[name]
-    extensions = []
+    extensions = [name_of(settings.nai)] if settings.nai else []
     if settings.udp != "no":
         extensions.append(mip.UdpTunnelRequest(flags=0x80 if settings.udp == "force" else 0, encapsulation=settings.encapsulation))
     support = mip.RevocationSupport(inform=1, timestamp=int(time.time()))
@@ -48,9 +49,15 @@ def request(settings, care_of, identification, challenge):
     return octets
 
 
-def believable(reply, identification):
-    """RFC 5944 §3.6.2.1: authentic, and an answer to this very request."""
-    return reply.type == mip.REPLY and reply.authentic and reply.fixed.id & 0xFFFFFFFF == identification & 0xFFFFFFFF
+def name_of(nai):
+    """The extension that names the mobile node (RFC 2794 §2)."""
+    return Raw(bytes([mip.NAI, len(nai)]) + nai.encode())
+
+
+def believable(reply, settings, identification):
+    """RFC 5944 §3.6.2.1: authentic, and an answer to this very request; with its name, where that had one (RFC 2794 §3)."""
+    named = not settings.nai or bytes(name_of(settings.nai)) in [bytes(extension) for extension in reply.extensions]
+    return reply.type == mip.REPLY and reply.authentic and named and reply.fixed.id & 0xFFFFFFFF == identification & 0xFFFFFFFF
 
 
 def exchange(port, settings, octets, identification):
@@ -75,7 +82,7 @@ def exchange(port, settings, octets, identification):
             except mip.Malformed as why:
                 mip.tell("malformed", source=list(source), why=str(why), octets=answer.hex())
                 continue
-            believed = believable(reply, identification)
+            believed = believable(reply, settings, identification)
             said = mip.described(reply)
             if settings.agent_key:
                 said["agent_authentic"] = reply.is_signed(bytes.fromhex(settings.agent_key), mip.FOREIGN_HOME)
@@ -164,7 +171,8 @@ def await_revocation(port, settings):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home_agent", help="where requests are sent")
-    parser.add_argument("--home", required=True, metavar="ADDRESS", help="the home address")
+    parser.add_argument("--home", required=True, metavar="ADDRESS", help="the home address; 0.0.0.0 asks for one")
+    parser.add_argument("--nai", help="its name: user@realm")
     parser.add_argument("--care-of", metavar="ADDRESS", help="the address that the request leaves from, unless given")
     parser.add_argument("--field", metavar="ADDRESS", help="another Home Agent field than the destination")
     parser.add_argument("--bind", default="", metavar="ADDRESS", help="sends from this address")
@@ -222,6 +230,7 @@ def main():
         mip.tell("no-reply")
         return 2
     code = reply.fixed.code
+    settings.home = reply.fixed.homeaddr
     for sequence in range(settings.keep_alives):
         if not keep_alive(port, settings, sequence + 1):
             return 2

@@ -417,9 +417,15 @@ impl Agent {
             Told::RevocationUnanswered { home } => {
                 self.tell(now, "revocation-unanswered", home.to_string());
             }
-            Told::Denied { home, from, code } => {
-                let detail = format!("{home} from {from}: {code}");
-                self.publish(now, "mobile-denied", detail);
+            Told::Denied {
+                home,
+                nai,
+                from,
+                code,
+            } => {
+                let named = nai.as_deref().map(view::name);
+                let who = named.unwrap_or_else(|| home.to_string());
+                self.publish(now, "mobile-denied", format!("{who} from {from}: {code}"));
             }
         }
     }

@@ -19,6 +19,7 @@ impl Agent {
                 .link
                 .map(|link| link.to_string())
                 .unwrap_or_default(),
+            pool: settings.protocol.pool.map(|pool| pool.to_string()),
             mobile_nodes: settings.protocol.mobile_nodes.len(),
             bindings: own.map_or(0, |own| own.room.view(now).count()),
         })
@@ -59,6 +60,7 @@ fn binding(binding: &home_agent::BindingView) -> BindingView {
     let networks = binding.tunnel.networks.iter();
     BindingView {
         home: binding.home.to_string(),
+        nai: binding.nai.as_deref().map(name),
         care_of: binding.care_of.to_string(),
         agent: binding.tunnel.local.to_string(),
         encapsulation: match (binding.tunnel.kind, binding.tunnel.udp) {
@@ -72,4 +74,9 @@ fn binding(binding: &home_agent::BindingView) -> BindingView {
         networks: networks.map(ToString::to_string).collect(),
         left_seconds: binding.left.map(|left| left.as_secs()),
     }
+}
+
+/// A network access identifier as text.
+pub(super) fn name(nai: &[u8]) -> String {
+    String::from_utf8_lossy(nai).into_owned()
 }

@@ -43,6 +43,7 @@ fn binding(now: Instant, stitch: &Stitch, until: Option<Instant>) -> BindingView
     };
     BindingView {
         home: stitch.home.to_string(),
+        nai: None,
         care_of: care_of.to_string(),
         agent: stitch.outer_local.to_string(),
         encapsulation: encapsulation.to_owned(),

@@ -11,6 +11,9 @@ pub fn home_agent(view: &HomeAgentView, width: usize) -> String {
     };
     table.row(["address", &view.address]);
     table.row(["home network", &network]);
+    if let Some(pool) = &view.pool {
+        table.row(["pool", pool]);
+    }
     table.row(["mobile nodes", &view.mobile_nodes.to_string()]);
     table.row(["away", &count(view.bindings, "binding")]);
     format!("Home agent\n{}", table.render(width))
@@ -20,14 +23,17 @@ pub fn bindings(bindings: &[BindingView], width: usize) -> String {
     if bindings.is_empty() {
         return "no bindings\n".into();
     }
-    let headings = ["HOME", "CARE-OF", "LEFT", "TUNNEL", "REVERSE", "NETWORKS"];
+    let headings = [
+        "HOME", "NAI", "CARE-OF", "LEFT", "TUNNEL", "REVERSE", "NETWORKS",
+    ];
     let mut table = Table::new(&headings);
     for b in bindings {
         let left = b.left_seconds.map_or_else(|| "for ever".into(), span);
         let tunnel = format!("{} from {}", b.encapsulation, b.agent);
         let reverse = if b.reverse { "yes" } else { "no" };
         let networks = b.networks.join(" ");
-        table.row([&b.home, &b.care_of, &left, &tunnel, reverse, &networks]);
+        let nai = b.nai.as_deref().unwrap_or("-");
+        table.row([&b.home, nai, &b.care_of, &left, &tunnel, reverse, &networks]);
     }
     table.render(width)
 }
@@ -41,6 +47,7 @@ mod tests {
         assert_eq!(bindings(&[], 100), "no bindings\n");
         let binding = BindingView {
             home: "10.20.0.5".into(),
+            nai: Some("alice@example.org".into()),
             care_of: "203.0.113.10".into(),
             agent: "10.10.0.2".into(),
             encapsulation: "ipip".into(),
@@ -57,6 +64,7 @@ mod tests {
             .collect();
         let expected = [
             "10.20.0.5",
+            "alice@example.org",
             "203.0.113.10",
             "4m 50s",
             "ipip from 10.10.0.2",
@@ -71,6 +79,7 @@ mod tests {
             address: "192.0.2.2".into(),
             home_network: "198.51.100.0/24".into(),
             link: String::new(),
+            pool: None,
             mobile_nodes: 3,
             bindings: 1,
         };
@@ -78,6 +87,9 @@ mod tests {
         assert!(text.contains("198.51.100.0/24, virtual"), "{text}");
         assert!(text.contains("1 binding"), "{text}");
         view.link = "eth1".into();
-        assert!(home_agent(&view, 100).contains("198.51.100.0/24 on eth1"));
+        view.pool = Some("198.51.100.128/25".into());
+        let text = home_agent(&view, 100);
+        assert!(text.contains("198.51.100.0/24 on eth1"), "{text}");
+        assert!(text.contains("198.51.100.128/25"), "{text}");
     }
 }

@@ -6,6 +6,7 @@ use crate::mobile_ip::security::{Algorithm, ReplayProtection};
 use crate::mobile_ip::wire::TunnelKind;
 
 const AGENT: &str = "[home-agent]\naddress = \"192.0.2.2\"\nhome-network = \"198.51.100.0/24\"\n";
+const NAMED: &str = "[[mobile-node]]\nnai = \"alice@example.org\"\nspi = 256\nkey-file = \"psk\"\n";
 const NODE: &str = "[[mobile-node]]\nhome = \"198.51.100.5\"\nspi = 256\nkey-file = \"psk\"\n";
 
 fn serving(rest: &str) -> String {
@@ -60,6 +61,23 @@ fn without_the_table_there_is_no_home_agent() {
 }
 
 #[test]
+fn a_node_with_a_name_has_an_address_of_its_own_or_is_given_one() {
+    let agent = load_text(&serving(&format!(
+        "pool = \"198.51.100.128/25\"\n{NAMED}{}",
+        NODE.replace("spi", "nai = \"bob@example.org\"\nspi")
+    )));
+    let protocol = agent.agent.home_agent.unwrap().protocol;
+    assert_eq!(protocol.pool, Some("198.51.100.128/25".parse().unwrap()));
+    let node = |at: usize| {
+        let node = &protocol.mobile_nodes[at];
+        (node.home, node.nai.as_deref().map(String::from_utf8_lossy))
+    };
+    assert_eq!(node(0), (None, Some("alice@example.org".into())));
+    let home = "198.51.100.5".parse().unwrap();
+    assert_eq!(node(1), (Some(home), Some("bob@example.org".into())));
+}
+
+#[test]
 fn what_cannot_work_is_refused() {
     for (text, complaint) in [
         (
@@ -103,6 +121,42 @@ fn what_cannot_work_is_refused() {
             "home: 198.51.100.5 is the home agent's own address",
         ),
         (
+            serving(NAMED),
+            "x:6:1: home: without one, [home-agent] needs a `pool` of addresses to give",
+        ),
+        (
+            serving(&NODE.replace("home = \"198.51.100.5\"\n", "")),
+            "[[mobile-node]] lacks the key `home`, or `nai`, to be given an address of the pool",
+        ),
+        (
+            serving("pool = \"198.51.101.0/25\"\n"),
+            "x:6:8: pool: 198.51.101.0/25 is not in the home network 198.51.100.0/24",
+        ),
+        (
+            serving("pool = \"198.51.0.0/16\"\n"),
+            "pool: 198.51.0.0/16 is not in the home network 198.51.100.0/24",
+        ),
+        (
+            serving("pool = \"198.51.100.6/31\"\n"),
+            "pool: 198.51.100.6/31 has no address to give: its first and its last are not given",
+        ),
+        (
+            serving(&format!("pool = \"198.51.100.0/28\"\n{NODE}")),
+            "home: 198.51.100.5 is in the pool 198.51.100.0/28, of which others are given addresses",
+        ),
+        (
+            AGENT.replace("192.0.2.2", "198.51.100.5") + "pool = \"198.51.100.0/28\"\n" + IDENTITY,
+            "pool: 198.51.100.0/28 contains the home agent's own address 198.51.100.5",
+        ),
+        (
+            serving(&format!("pool = \"198.51.100.8/29\"\n{NAMED}{NAMED}")),
+            "nai: alice@example.org is that of the mobile node in line 7",
+        ),
+        (
+            serving(&NAMED.replace("alice@", "alice @")),
+            "nai: a network access identifier has up to 255 octets and no blanks",
+        ),
+        (
             serving("trusted-networks = \"2001:db8::/32\"\n"),
             "trusted-networks: 2001:db8::/32 is an IPv6 prefix: Mobile IPv4 has none",
         ),
@@ -144,6 +198,12 @@ fn a_reload_says_who_came_and_who_has_another_key_and_shows_none() {
     assert_eq!(
         text,
         "mobile node 198.51.100.6 added\nmobile node 198.51.100.5 altered\nhome-agent altered"
+    );
+    let pool = "pool = \"198.51.100.8/29\"\n";
+    let named = load_text(&serving(&format!("{pool}{NODE}{NAMED}")));
+    assert_eq!(
+        Difference::between(&old, &named).to_string(),
+        "mobile node alice@example.org added\nhome-agent altered"
     );
     let without = load_text(IDENTITY);
     assert_eq!(

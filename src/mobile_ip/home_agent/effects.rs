@@ -71,6 +71,7 @@ pub struct UdpEnds {
 /// restart from accepting old requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
+    /// 0.0.0.0 of one that has none yet.
     pub home: Ipv4Addr,
     /// Of one whose home address is from the pool.
     pub nai: Option<Vec<u8>>,
@@ -131,7 +132,9 @@ pub enum Told {
         home: Ipv4Addr,
     },
     Denied {
+        /// As the request named it.
         home: Ipv4Addr,
+        nai: Option<Vec<u8>>,
         from: SocketAddrV4,
         code: Code,
     },

@@ -13,6 +13,7 @@ mod judging;
 mod keepalive;
 mod networks;
 mod nodes;
+mod pool;
 mod rate;
 mod registering;
 mod revoking;
@@ -142,9 +143,7 @@ impl HomeAgent {
     /// mobile node of ours any more are gone.
     pub fn reconfigure(&mut self, now: Instant, settings: Settings) {
         let known = self.nodes.iter().filter(|node| node.has_registered());
-        let kept: Vec<Kept> = known
-            .filter_map(|node| Some(node.kept(now, &self.clock, node.home?)))
-            .collect();
+        let kept = known.map(|node| node.kept(now, &self.clock)).collect();
         let foreign_agents = settings.foreign_agents.iter();
         self.foreign_agents = foreign_agents
             .map(|agent| (agent.address, agent.clone()))
@@ -158,10 +157,15 @@ impl HomeAgent {
         self.restore(now, kept);
     }
 
-    fn restore(&mut self, now: Instant, kept: Vec<Kept>) {
-        for mut kept in kept {
+    fn restore(&mut self, now: Instant, mut kept: Vec<Kept>) {
+        for kept in &mut kept {
             let is_offered = |kept: &KeptBinding| judging::offers(&self.settings, kept.tunnel.kind);
             kept.bindings.retain(is_offered);
+        }
+        // Who is registered comes before who was: since then somebody else may have got its address.
+        let (registered, not): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|kept| !kept.bindings.is_empty());
+        for kept in registered.into_iter().chain(not) {
             if let Some(id) = self.nodes.restore(now, &self.clock, kept) {
                 self.announce(id, false);
             }
@@ -244,11 +248,8 @@ impl HomeAgent {
     }
 
     fn keep(&mut self, now: Instant, id: NodeId) {
-        let node = self.nodes.at(id);
-        if let Some(home) = node.home {
-            let kept = node.kept(now, &self.clock, home);
-            self.effects.push_back(Effect::Keep(kept));
-        }
+        let kept = self.nodes.at(id).kept(now, &self.clock);
+        self.effects.push_back(Effect::Keep(kept));
     }
 
     /// Drops the bindings for which `ends` holds, says so, and gives their care-of addresses.

@@ -1,12 +1,12 @@
 //! The mobile nodes and their bindings, found by home address and by NAI.
 
 use super::effects::{Kept, KeptBinding, Revocable, Tunnel};
+use super::pool::Pool;
 use super::rate::Rate;
 use super::settings::{MobileNode, Settings};
 use crate::mobile_ip::Via;
 use crate::mobile_ip::replay::{Clock, Guard};
 use crate::mobile_ip::wire::Identification;
-use crate::net::Ipv4Net;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct NodeId(u32);
 #[derive(Debug)]
 pub(super) struct Node {
     pub config: Arc<MobileNode>,
-    /// Its own, or that of the pool while it has one.
+    /// Its own, or the one of the pool that it was given last and nobody else has got since.
     pub home: Option<Ipv4Addr>,
     pub guard: Guard,
     pub bindings: Vec<Binding>,
@@ -52,25 +52,13 @@ pub(super) struct Nodes {
     pub count: usize,
 }
 
-#[derive(Debug)]
-struct Pool {
-    net: Ipv4Net,
-    /// The next address nobody has had.
-    next: u32,
-    returned: Vec<Ipv4Addr>,
-}
-
 impl Nodes {
     pub(super) fn new(now: Instant, settings: &Settings) -> Self {
         let mut nodes = Self {
             all: Vec::with_capacity(settings.mobile_nodes.len()),
             by_home: HashMap::new(),
             by_nai: HashMap::new(),
-            pool: settings.pool.map(|net| Pool {
-                net,
-                next: 1,
-                returned: Vec::new(),
-            }),
+            pool: settings.pool.map(Pool::new),
             count: 0,
         };
         for config in &settings.mobile_nodes {
@@ -116,32 +104,38 @@ impl Nodes {
     /// free. `None` where the node may not have that one, or the pool is empty.
     pub(super) fn assign(&mut self, id: NodeId, wanted: Ipv4Addr) -> Option<Ipv4Addr> {
         if let Some(home) = self.at(id).home {
-            return (wanted.is_unspecified() || wanted == home).then_some(home);
+            if !wanted.is_unspecified() && wanted != home {
+                return None;
+            }
+            if let Some(pool) = &mut self.pool {
+                pool.used(home);
+            }
+            return Some(home);
         }
         let by_home = &self.by_home;
         let pool = self.pool.as_mut()?;
         let home = if wanted.is_unspecified() {
             pool.take(|home| !by_home.contains_key(&home))?
         } else {
-            let free = pool.net.contains(&wanted) && !by_home.contains_key(&wanted);
+            let free = pool.contains(wanted) && !by_home.contains_key(&wanted);
             free.then_some(wanted)?
         };
-        self.by_home.insert(home, id);
+        if let Some(former) = self.by_home.insert(home, id) {
+            self.at_mut(former).home = None;
+        }
         self.at_mut(id).home = Some(home);
         Some(home)
     }
 
-    /// Gives an address of the pool back when its last binding has gone. The guard stays.
+    /// An address of the pool may be given to somebody else when the last binding there has gone.
+    /// Until it is, it stays with its node.
     pub(super) fn unassign(&mut self, id: NodeId) {
-        let node = self.at_mut(id);
+        let node = self.at(id);
         if node.config.home.is_some() || !node.bindings.is_empty() {
             return;
         }
-        if let Some(home) = node.home.take() {
-            self.by_home.remove(&home);
-            if let Some(pool) = &mut self.pool {
-                pool.returned.push(home);
-            }
+        if let (Some(home), Some(pool)) = (node.home, &mut self.pool) {
+            pool.idle(home);
         }
     }
 
@@ -152,14 +146,16 @@ impl Nodes {
             None => self.by_home(kept.home)?,
         };
         let node = self.at_mut(id);
-        let fits = matches!(
-            (&node.guard, &kept.guard),
-            (Guard::Timestamps(_), Guard::Timestamps(_)) | (Guard::Nonces(_), Guard::Nonces(_))
-        );
-        if fits {
-            node.guard = kept.guard;
+        match (&node.guard, &kept.guard) {
+            // A node that once had an address of its own was kept twice: by that, and by its name.
+            (Guard::Timestamps(Some(known)), Guard::Timestamps(Some(kept)))
+                if known.timestamp().is_after(kept.timestamp()) => {}
+            (Guard::Timestamps(_), Guard::Timestamps(_)) | (Guard::Nonces(_), Guard::Nonces(_)) => {
+                node.guard = kept.guard;
+            }
+            _ => {}
         }
-        if kept.bindings.is_empty() || self.assign(id, kept.home).is_none() {
+        if kept.home.is_unspecified() || self.assign(id, kept.home).is_none() {
             return None;
         }
         let unix = clock.unix(now);
@@ -192,26 +188,6 @@ impl Nodes {
     }
 }
 
-impl Pool {
-    fn take(&mut self, is_free: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
-        while let Some(home) = self.returned.pop() {
-            if is_free(home) {
-                return Some(home);
-            }
-        }
-        loop {
-            let home = Ipv4Addr::from(u32::from(self.net.network()).checked_add(self.next)?);
-            if !self.net.contains(&home) || home == self.net.broadcast() {
-                return None;
-            }
-            self.next += 1;
-            if is_free(home) {
-                return Some(home);
-            }
-        }
-    }
-}
-
 impl Node {
     /// The earliest end of a binding.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -231,7 +207,7 @@ impl Node {
         ready.map(|binding| binding.tunnel.clone()).collect()
     }
 
-    pub(super) fn kept(&self, now: Instant, clock: &Clock, home: Ipv4Addr) -> Kept {
+    pub(super) fn kept(&self, now: Instant, clock: &Clock) -> Kept {
         let unix = clock.unix(now);
         let bindings = self.bindings.iter().map(|binding| KeptBinding {
             care_of: binding.care_of,
@@ -248,7 +224,7 @@ impl Node {
         });
         let dynamic = self.config.home.is_none();
         Kept {
-            home,
+            home: self.home.unwrap_or(Ipv4Addr::UNSPECIFIED),
             nai: self.config.nai.clone().filter(|_| dynamic),
             guard: self.guard,
             bindings: bindings.collect(),

@@ -121,7 +121,8 @@ impl HomeAgent {
                     authentic: true,
                     ..Answer::default()
                 };
-                self.reply(now, &asked, request.home, request.identification, answer);
+                let home = self.nodes.at(id).home.unwrap_or(request.home);
+                self.reply(now, &asked, home, request.identification, answer);
                 return;
             }
             let guard = &mut self.nodes.at_mut(id).guard;
@@ -164,15 +165,11 @@ impl HomeAgent {
         self.reply(now, &asked, home, used, answer);
     }
 
-    /// Whose request this claims to be.
+    /// Whose request this claims to be. A name comes before an address: one of the pool may be
+    /// somebody else's by now.
     fn sender(&self, request: &RegistrationRequest) -> Option<NodeId> {
-        let by_nai = |nai: &[u8]| self.nodes.by_nai(nai);
-        if request.home.is_unspecified() {
-            return request.nai().and_then(by_nai);
-        }
-        self.nodes
-            .by_home(request.home)
-            .or_else(|| request.nai().and_then(by_nai))
+        let named = request.nai().and_then(|nai| self.nodes.by_nai(nai));
+        named.or_else(|| self.nodes.by_home(request.home))
     }
 
     /// RFC 5944 §3.8.2.1 c and d.
@@ -246,7 +243,7 @@ impl HomeAgent {
         let source = *asked.datagram.remote.ip();
         let service =
             judge(&self.settings, request, asked.signed_at, source).map_err(Answer::denied)?;
-        if unusable(request.care_of) || request.care_of == request.home || request.care_of == us {
+        if unusable(request.care_of) || request.care_of == us {
             return Err(Answer::denied(Code::HA_PROHIBITED));
         }
         let signed = &request.extensions[..asked.signed_at];
@@ -309,6 +306,9 @@ impl HomeAgent {
             };
             return Err(Answer::denied(code));
         };
+        if request.care_of == home {
+            return Err(Answer::denied(Code::HA_PROHIBITED));
+        }
         let local = self.own_end(datagram);
         let (remote, udp, half_bound) = match service.udp {
             Udp::Tunnel { half_bound, .. } => {
@@ -439,6 +439,7 @@ impl HomeAgent {
             self.counters.denied += 1;
             self.tell(Told::Denied {
                 home: request.home,
+                nai: request.nai().map(<[u8]>::to_vec),
                 from: datagram.remote,
                 code,
             });

@@ -1,5 +1,7 @@
 //! Ladders between a mobile node made by hand and the home agent, and what strangers try.
 
+mod dynamic;
+
 use super::effects::{Effect, Input, Kept, Told, Tunnel};
 use super::settings::{
     ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
@@ -689,31 +691,6 @@ fn a_revocation_is_repeated_until_it_is_acknowledged_by_who_has_the_key() {
         [Effect::Tell(Told::RevocationAcknowledged { home: S })]
     );
     assert_eq!(scene.agent.poll_timeout(), None);
-}
-
-#[test]
-fn a_node_without_address_gets_one_of_the_pool_by_its_name_and_gives_it_back() {
-    let mut scene = Scene::new(settings());
-    let nai = Extension::Nai(b"u@b.c".to_vec());
-    let reply = scene.ask(|request| {
-        request.home = Ipv4Addr::UNSPECIFIED;
-        request.extensions.push(nai.clone());
-    });
-    assert_eq!(reply.code, Code::ACCEPTED);
-    assert_eq!(reply.home, Ipv4Addr::new(10, 20, 9, 1));
-    assert_eq!(reply.nai(), Some(&b"u@b.c"[..]));
-    let home = reply.home;
-    scene.ask(|request| {
-        (request.home, request.care_of, request.lifetime) = (home, home, 0);
-        request.extensions.push(nai.clone());
-    });
-    assert!(scene.effects.contains(&Effect::Unbind { home }));
-    // Somebody else's address is none that it may have.
-    let reply = scene.ask(|request| {
-        request.home = Ipv4Addr::new(10, 30, 0, 1);
-        request.extensions.push(nai);
-    });
-    assert_eq!(reply.code, Code::HA_PROHIBITED);
 }
 
 #[test]
