@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Our home agent and a mobile node that shares nothing with it: whoever is registered is reached in IP in IP and answers
 # through the reverse tunnel, whoever is not authentic changes nothing, and kill -9 costs no packet and no registration. Who has
-# a name and no home address is given one. It is told that it was withdrawn, behind a foreign agent too, which withdraws it
-# itself; tshark reads all messages as it does.
+# a name and no home address is given one; who asks for it has two care-of addresses at a time. It is told that it was withdrawn,
+# behind a foreign agent too, which withdraws it itself; tshark reads all messages as it does.
 #
 # topology: mip-fig1
 # needs: esp agent
@@ -27,6 +27,7 @@ home-network = "198.51.100.0/24"
 lifetime = "10m"
 encapsulations = "gre"
 pool = "198.51.100.128/30"
+bindings-each = 2
 [[mobile-node]]
 home = "$mobility"
 spi = 256
@@ -178,21 +179,33 @@ alice=$(given)
 on 103 ip address add "$alice/32" dev mobile0
 on isp ping -c 3 -i 0.2 -W 5 -I "$asker" "$alice" >"$mobility_trace/ping" || fail "not reached at what it was given: $(cat "$mobility_trace/ping")"
 agent 102o bindings | grep -q "^$alice  *alice@example.org " || fail "no name: $(agent 102o bindings)"
-is_given bob 130
 named alice "$alice" 0 --lifetime 0
 stop_agent 102o KILL || true
 start_agent 102o
-is_bound '[["198.51.100.130","203.0.113.138",true]]'
+is_bound '[]'
 is_given bob 130
 is_given alice 129
 named carol 0.0.0.0 0 --expect 130
-named alice "$alice" 0 --lifetime 0
-is_given carol 129
-named alice "$alice" 0 --expect 129
-named bob 0.0.0.0 0 --lifetime 0
-is_given alice 130
 agent 102o revoke 198.51.100.129 && agent 102o revoke 198.51.100.130 || fail "not revoked by the addresses that were given"
 is_bound '[]'
+
+# Two care-of addresses at a time, each in UDP: one packet arrives at both. Where one of them is the kernel's, it is alone.
+plug 103 x1 wlan0
+listens() {
+    start_process 103 "copies-$1" "$mobile_node" "$outer_agent" --home "$mobility" --key "$key" --flags SDT --udp force \
+        --device "$1" --bind "$2" --receive 1 --wait 20 --expect 0
+    eventually 20 grep -q '"received"' "$mobility_trace/copies-$1.log" || fail "$1: $(cat "$mobility_trace/copies-$1.log")"
+}
+copied() { sed -n 's/.*"packet".*"octets": "\([^"]*\)".*/\1/p' "$mobility_trace/copies-$1.log"; }
+both_have() { [[ -n $(copied eth0) && $(copied eth0) == "$(copied wlan0)" ]]; }
+listens eth0 203.0.113.138
+listens wlan0 203.0.113.10
+is_bound "[[\"$mobility\",\"203.0.113.138\",true],[\"$mobility\",\"203.0.113.10\",true]]"
+on isp ping -c 1 -W 1 -I "$asker" "$mobility" >/dev/null || true
+eventually 20 both_have || fail "no copies: $(cat "$mobility_trace"/copies-*.log)"
+registers 0 --flags SDT --bind 203.0.113.138 --expect 1
+is_bound "[[\"$mobility\",\"203.0.113.138\",true]]"
+unplug 103 wlan0
 
 # In UDP, and the home agent answers what keeps it alive (RFC 3519).
 registers 0 --udp force --keep-alives 2

@@ -25,6 +25,8 @@ use toml::de::DeValue;
 /// The largest lifetime but one, which stands for ever (RFC 5944 §3.3).
 const LONGEST: Duration = Duration::from_secs(65_534);
 const SHORTEST: Duration = Duration::from_secs(10);
+/// Of one mobile node at a time: each is a copy of every packet.
+const MOST_BINDINGS: i128 = 8;
 
 pub(super) struct Tables<'r, 't> {
     pub(super) agent: Option<Section<'r, 't>>,
@@ -70,11 +72,11 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
         name.parse()
             .map_err(|error: crate::kernel::desired::InvalidLinkName| error.to_string())
     });
-    // The kernel sends one copy of each packet, so that nobody has two bindings at once.
-    let mut limits = Limits {
-        bindings_each: 1,
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    section.set("bindings-each", &mut limits.bindings_each, |v| {
+        let allowed = format!("a whole number from 1 to {MOST_BINDINGS}");
+        values::integer(v, 1..=MOST_BINDINGS, &allowed)
+    });
     let mut lifetime = Duration::from_secs(limits.lifetime.into());
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, SHORTEST..=LONGEST)

@@ -246,6 +246,7 @@ pub const HOME_AGENT: Keys = Keys {
         "encapsulations",
         "nat-traversal",
         "trusted-networks",
+        "bindings-each",
         "rate",
         "rate-each",
         "rate-failures",

@@ -168,6 +168,24 @@ def await_revocation(port, settings):
     return False
 
 
+def receive(port, settings):
+    """What comes through the UDP tunnel, a line each: whether it were as many packets for the home address as wanted."""
+    left = settings.receive
+    port.settimeout(settings.wait)
+    while left:
+        try:
+            datagram, source = port.recvfrom(65535)
+        except TimeoutError:
+            mip.tell("nothing", left=left)
+            return False
+        if datagram[:2] != bytes([mip.TUNNEL_DATA, 4]):
+            continue
+        inner = IP(datagram[4:])
+        mip.tell("packet", source=list(source), inner_source=inner.src, inner_destination=inner.dst, octets=bytes(inner).hex())
+        left -= inner.dst == settings.home
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home_agent", help="where requests are sent")
@@ -186,6 +204,7 @@ def main():
     parser.add_argument("--udp", choices=["no", "ask", "force"], default="no", help="UDP tunnelling")
     parser.add_argument("--encapsulation", type=int, default=0, help="in the UDP tunnel request: 0, 4, 47, 55")
     parser.add_argument("--keep-alives", type=int, default=0, metavar="N", help="so many through the UDP tunnel, afterwards")
+    parser.add_argument("--receive", type=int, default=0, metavar="N", help="so many packets through the UDP tunnel, afterwards")
     parser.add_argument("--age", type=float, default=0, metavar="SECONDS", help="of the timestamp: a stale request")
     parser.add_argument("--identification", metavar="HEX", help="instead of the time: a replay")
     parser.add_argument("--resynchronize", action="store_true", help="once more with the home agent's time after code 133")
@@ -235,6 +254,8 @@ def main():
         if not keep_alive(port, settings, sequence + 1):
             return 2
     if settings.await_revocation and not await_revocation(port, settings):
+        return 2
+    if not receive(port, settings):
         return 2
     if settings.expect is not None:
         return 0 if code == settings.expect else 3

@@ -8,6 +8,7 @@
 //!  to S   ──→ S/32 dev xa-udp ──→ carrier, in user space ──→ IP in IP in UDP ──→ NAT ──→ mobile node
 //!  from S ←── xa-udp ←── let through: of that end, inner source S ←── IP in IP in UDP
 //! ```
+//! The kernel sends one copy of a packet, user space one to each end.
 
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
@@ -19,7 +20,7 @@ use crate::mobile_ip::home_agent::effects::Tunnel;
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
 use crate::tun::tunnels::{self, Binding, Congestion, Side};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// All tunnels of IP in IP.
 pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
@@ -101,71 +102,61 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Carried {
     ends: Ends,
-    reverse: bool,
     networks: Vec<Ipv4Net>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ends {
     Kernel {
         /// [`TUNNELS`] or [`GRE_TUNNELS`].
         link: LinkName,
         local: Ipv4Addr,
         remote: Ipv4Addr,
+        reverse: bool,
     },
-    UserSpace {
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-    },
+    /// All of its bindings.
+    UserSpace(Vec<tunnels::Tunnel>),
 }
 
 impl Carried {
-    /// The kernel sends one copy: no more than one binding is offered.
+    /// There are several only where all are in UDP.
     pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
-        let (tunnel, ends) = tunnels.iter().find_map(|tunnel| {
-            let (local, remote) = (tunnel.local, tunnel.remote);
-            let of_kernel = |link| Ends::Kernel {
-                link,
-                local,
-                remote,
-            };
-            let ends = match (tunnel.kind, tunnel.udp) {
-                (TunnelKind::IpIp, None) => of_kernel(TUNNELS),
-                (TunnelKind::Gre, None) => of_kernel(GRE_TUNNELS),
-                (TunnelKind::IpIp, Some(ends)) => Ends::UserSpace {
-                    local: ends.local,
-                    remote: ends.remote,
-                },
-                // Not offered.
-                (TunnelKind::Gre, Some(_)) | (TunnelKind::Minimal, _) => return None,
-            };
-            Some((tunnel, ends))
-        })?;
-        Some(Self {
-            ends,
+        let mut networks: Vec<Ipv4Net> = Vec::new();
+        for net in tunnels.iter().flat_map(|tunnel| &tunnel.networks) {
+            if !networks.contains(net) {
+                networks.push(*net);
+            }
+        }
+        let of_kernel = |link, tunnel: &Tunnel| Ends::Kernel {
+            link,
+            local: tunnel.local,
+            remote: tunnel.remote,
             reverse: tunnel.reverse,
-            networks: tunnel.networks.clone(),
-        })
+        };
+        let ends = tunnels
+            .iter()
+            .find_map(|tunnel| match (tunnel.kind, tunnel.udp) {
+                (TunnelKind::IpIp, None) => Some(of_kernel(TUNNELS, tunnel)),
+                (TunnelKind::Gre, None) => Some(of_kernel(GRE_TUNNELS, tunnel)),
+                (TunnelKind::IpIp, Some(_)) => {
+                    Some(Ends::UserSpace(tunnels.iter().filter_map(in_udp).collect()))
+                }
+                // Not offered.
+                (TunnelKind::Gre, Some(_)) | (TunnelKind::Minimal, _) => None,
+            })?;
+        Some(Self { ends, networks })
     }
 
     /// What user space has to carry of it.
     pub(super) fn binding(&self, home: Ipv4Addr) -> Option<Binding> {
-        let Ends::UserSpace { local, remote } = self.ends else {
+        let Ends::UserSpace(tunnels) = &self.ends else {
             return None;
         };
         Some(Binding {
             side: Side::HomeAgent,
             home,
             networks: self.networks.clone(),
-            tunnels: vec![tunnels::Tunnel {
-                // Requests are heard by that socket only.
-                via: Via::Routed,
-                local,
-                remote,
-                mtu: tunnels::MTU,
-                reverse: self.reverse,
-                congestion: Congestion::Normal,
-            }],
+            tunnels: tunnels.clone(),
             receives: Vec::new(),
         })
     }
@@ -176,6 +167,7 @@ impl Carried {
                 link,
                 local,
                 remote,
+                ..
             } => Way::Encapsulated {
                 link,
                 encapsulation: Encapsulation {
@@ -186,7 +178,7 @@ impl Carried {
                 },
                 source: None,
             },
-            Ends::UserSpace { .. } => Way::Link {
+            Ends::UserSpace(_) => Way::Link {
                 link: UDP_TUNNELS,
                 gateway: None,
                 source: None,
@@ -197,18 +189,36 @@ impl Carried {
     /// Entries name one inner source each. Those behind a mobile router are judged by the reverse path:
     /// it must lead into a tunnel.
     pub(super) fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
-        let Ends::Kernel { local, remote, .. } = self.ends else {
+        let Ends::Kernel {
+            local: dst,
+            remote: src,
+            reverse,
+            ..
+        } = self.ends
+        else {
             return None;
         };
-        let (src, dst) = (remote, local);
         let entry = if self.networks.is_empty() {
             let inner = home;
             DecapsulationEntry::Binding { src, dst, inner }
         } else {
             DecapsulationEntry::Peer { src, dst }
         };
-        self.reverse.then_some(entry)
+        reverse.then_some(entry)
     }
+}
+
+fn in_udp(tunnel: &Tunnel) -> Option<tunnels::Tunnel> {
+    let ends = tunnel.udp?;
+    Some(tunnels::Tunnel {
+        // Requests are heard by that socket only.
+        via: Via::Routed,
+        local: ends.local,
+        remote: ends.remote,
+        mtu: tunnels::MTU,
+        reverse: tunnel.reverse,
+        congestion: Congestion::Normal,
+    })
 }
 
 /// Of one mobile node.

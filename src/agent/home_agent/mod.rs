@@ -147,8 +147,9 @@ impl OwnHomeAgent {
     fn carry(&self, home: Ipv4Addr) -> Option<Effect> {
         let mut binding = self.bound.get(&home)?.binding(home)?;
         if let Some((_, former)) = self.former.get(&home) {
-            let former = former.binding(home).into_iter();
-            binding.receives.extend(former.flat_map(|it| it.tunnels));
+            let former = former.binding(home).into_iter().flat_map(|it| it.tunnels);
+            let gone = former.filter(|tunnel| !binding.tunnels.contains(tunnel));
+            binding.receives.extend(gone.collect::<Vec<_>>());
         }
         let adapter = kernel::UDP_TUNNELS;
         Some(Effect::Carry { adapter, binding })

@@ -135,11 +135,9 @@ impl Scene {
                 Effect::Announce { link, address } => left.push(format!("{address} on {link}")),
                 Effect::SendRegistration(datagram) => left.push(format!("say {}", code(&datagram))),
                 Effect::Carry { adapter, binding } => {
-                    let tunnel = &binding.tunnels[0];
-                    left.push(format!(
-                        "{} to {} on {adapter}",
-                        binding.home, tunnel.remote
-                    ));
+                    let ends = binding.tunnels.iter().map(|it| it.remote.to_string());
+                    let ends = ends.collect::<Vec<_>>().join(" and ");
+                    left.push(format!("{} to {ends} on {adapter}", binding.home));
                 }
                 Effect::CarryNoMore { home, .. } => left.push(format!("{home} no more")),
                 _ => {}
@@ -385,7 +383,16 @@ fn what_asks_for_gre_has_it_where_it_is_offered_and_the_other_way_when_it_asks_o
 
 /// Behind a NAT, which gives it the address of [`ELSEWHERE`] and this port.
 fn translated(scene: &mut Scene, port: u16) -> Vec<String> {
+    in_udp(scene, port, |_| {})
+}
+
+fn in_udp(
+    scene: &mut Scene,
+    port: u16,
+    alter: impl FnOnce(&mut RegistrationRequest),
+) -> Vec<String> {
     let mut datagram = scene.request(|request| {
+        alter(request);
         let udp = UdpTunnelRequest {
             force: false,
             through_foreign_agent: false,
@@ -431,6 +438,41 @@ fn behind_a_nat_user_space_carries_and_follows_the_port_and_is_told_when_it_is_o
     let over = "198.51.100.5 no more";
     assert_eq!(scene.ask(|_| {}), ["keep 3", over, "kernel"]);
     assert_eq!(scene.care_of(), Some(CARE_OF));
+}
+
+#[test]
+fn several_care_of_addresses_have_one_way_and_user_space_sends_to_each() {
+    let mut settings = settings(None, vec![mobile_node()]);
+    if let Some(agent) = &mut settings.home_agent {
+        agent.protocol.nat = NatTraversal::default();
+        agent.protocol.limits.bindings_each = 2;
+    }
+    let mut scene = Scene::new(settings, Vec::new());
+    let beside = |last: u8| {
+        move |request: &mut RegistrationRequest| {
+            request.flags |= Flags::SIMULTANEOUS;
+            request.care_of = Ipv4Addr::new(10, 0, 0, last);
+        }
+    };
+    in_udp(&mut scene, 40000, beside(1));
+    let first = "203.0.113.138:40000";
+    let second = "203.0.113.138:40001";
+    let both = format!("198.51.100.5 to {first} and {second} on xa-udp");
+    assert!(in_udp(&mut scene, 40001, beside(2)).contains(&both));
+    let way = Key::Route(RouteKey::to_host(254, HOME));
+    assert!(scene.kernel.objects.contains_key(&way));
+    // The same after a restart.
+    let kept = scene.store.pop().unwrap().1;
+    let listed = Scene::new(scene.agent.settings.clone(), vec![kept]).listed();
+    let care_of: Vec<_> = listed.iter().map(|(_, care_of)| &care_of[..]).collect();
+    assert_eq!(care_of, ["10.0.0.1", "10.0.0.2"]);
+    // One leaves, and what it sends is on its way for a while.
+    let only = format!("198.51.100.5 to {second} on xa-udp");
+    let left = in_udp(&mut scene, 40000, |request| {
+        beside(1)(request);
+        request.lifetime = 0;
+    });
+    assert!(left.contains(&only), "{left:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
         reverse-tunnel = \"required\"
         encapsulations = [\"ipip\", \"gre\"]
         trusted-networks = [\"10.0.0.0/8\"]
+        bindings-each = 2
         rate = 2000
         rate-each = 5
         rate-failures = 0
@@ -42,6 +43,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
     assert!(protocol.encapsulations.contains(&TunnelKind::Gre));
     let limits = protocol.limits;
     assert_eq!((limits.lifetime, limits.rate), (300, 2000));
+    assert_eq!(limits.bindings_each, 2);
     assert_eq!((limits.rate_each, limits.rate_failures), (5, 0));
     let [first, second] = &protocol.mobile_nodes[..] else {
         panic!("{:?}", protocol.mobile_nodes);
@@ -57,6 +59,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
 fn without_the_table_there_is_no_home_agent() {
     assert!(load_text(&whole()).agent.home_agent.is_none());
     let virtual_home = load_text(&serving(NODE)).agent.home_agent.unwrap();
+    assert_eq!(virtual_home.protocol.limits.bindings_each, 1);
     assert_eq!(virtual_home.protocol.home_link, HomeLink::Virtual);
 }
 
@@ -111,6 +114,10 @@ fn what_cannot_work_is_refused() {
         (
             serving("encapsulations = \"minimal\"\n"),
             "encapsulations: \"minimal\" is not \"ipip\" or \"gre\"",
+        ),
+        (
+            serving("bindings-each = 9\n"),
+            "bindings-each: 9 is out of bounds: a whole number from 1 to 8",
         ),
         (
             serving("lifetime = \"1d\"\n"),

@@ -116,7 +116,7 @@ impl HomeAgent {
         if !guard.is_fresh(now, &self.clock, protection, request.identification) {
             if let Some(left) = self.duplicate(now, &asked) {
                 let answer = Answer {
-                    code: Some(self.accepted_code()),
+                    code: Some(self.accepted_code(request, false)),
                     lifetime: left,
                     authentic: true,
                     ..Answer::default()
@@ -215,8 +215,19 @@ impl HomeAgent {
         })
     }
 
-    fn accepted_code(&self) -> Code {
-        if self.settings.limits.bindings_each > 1 {
+    /// Whether the bindings of other care-of addresses stay, as the request asks (RFC 5944 §3.8.2.2). A datagram is
+    /// copied where it is wrapped in UDP, and nowhere else, so all of them have to be such tunnels.
+    fn keeps_others(&self, id: NodeId, request: &RegistrationRequest, udp: Udp) -> bool {
+        let mut held = self.nodes.at(id).bindings.iter();
+        request.flags.contains(Flags::SIMULTANEOUS)
+            && self.settings.limits.bindings_each > 1
+            && matches!(udp, Udp::Tunnel { .. })
+            && held.all(|held| held.tunnel.udp.is_some() || held.care_of == request.care_of)
+    }
+
+    fn accepted_code(&self, request: &RegistrationRequest, keeps_others: bool) -> Code {
+        let asked = request.flags.contains(Flags::SIMULTANEOUS);
+        if self.settings.limits.bindings_each > 1 && asked == keeps_others {
             Code::ACCEPTED
         } else {
             Code::ACCEPTED_WITHOUT_SIMULTANEOUS
@@ -267,8 +278,10 @@ impl HomeAgent {
         }
         self.counters.accepted += 1;
         self.tell(Told::Deregistered { home });
+        // Others stay, unless all were to go.
+        let keeps_others = request.flags.contains(Flags::SIMULTANEOUS);
         let answer = Answer {
-            code: Some(self.accepted_code()),
+            code: Some(self.accepted_code(request, keeps_others)),
             authentic: true,
             ..Answer::default()
         };
@@ -285,12 +298,12 @@ impl HomeAgent {
         let (id, request, datagram) = (asked.id, asked.request, asked.datagram);
         let limits = self.settings.limits;
         let held = &self.nodes.at(id).bindings;
-        let simultaneous = request.flags.contains(Flags::SIMULTANEOUS) && limits.bindings_each > 1;
+        let keeps_others = self.keeps_others(id, request, service.udp);
         let others = held
             .iter()
             .filter(|held| held.care_of != request.care_of)
             .count();
-        let stay = if simultaneous { others } else { 0 };
+        let stay = if keeps_others { others } else { 0 };
         if stay + 1 > limits.bindings_each {
             return Err(Answer::denied(Code::HA_TOO_MANY_BINDINGS));
         }
@@ -343,7 +356,7 @@ impl HomeAgent {
         };
         let node = self.nodes.at_mut(id);
         let before = node.bindings.len();
-        if simultaneous {
+        if keeps_others {
             node.bindings.retain(|held| held.care_of != request.care_of);
         } else {
             node.bindings.clear();
@@ -368,7 +381,7 @@ impl HomeAgent {
             .collect();
         extensions.extend(networks.replies);
         let answer = Answer {
-            code: Some(self.accepted_code()),
+            code: Some(self.accepted_code(request, keeps_others)),
             lifetime: service.lifetime,
             extensions,
             authentic: true,

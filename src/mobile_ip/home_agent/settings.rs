@@ -75,7 +75,7 @@ impl Default for NatTraversal {
 pub struct Limits {
     /// The longest lifetime granted, in seconds.
     pub lifetime: u16,
-    /// Simultaneous bindings of one mobile node; with 1, accepted ones get code 1.
+    /// Simultaneous bindings of one mobile node, where all are tunnels in UDP; otherwise there is one, and code 1 says so.
     pub bindings_each: usize,
     pub bindings: usize,
     /// Requests a second whose authenticator is computed.
@@ -90,7 +90,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             lifetime: 1800,
-            bindings_each: 4,
+            bindings_each: 1,
             bindings: 100_000,
             rate: 50_000,
             rate_each: 10,

@@ -1,6 +1,7 @@
 //! Ladders between a mobile node made by hand and the home agent, and what strangers try.
 
 mod dynamic;
+mod simultaneous;
 
 use super::effects::{Effect, Input, Kept, Told, Tunnel};
 use super::settings::{
@@ -68,6 +69,7 @@ fn settings() -> Settings {
         reverse_tunnel: ReverseTunnel::Allowed,
         nat: NatTraversal::default(),
         limits: Limits {
+            bindings_each: 4,
             rate_each: 1000,
             ..Limits::default()
         },
@@ -220,35 +222,6 @@ fn a_registration_binds_is_refreshed_and_ends() {
     assert_eq!(scene.agent.view(scene.now).count(), 0);
 }
 
-#[test]
-fn deregistration_drops_one_care_of_address_or_all() {
-    let mut scene = Scene::new(settings());
-    let other = Ipv4Addr::new(203, 0, 113, 200);
-    scene.ask(|_| {});
-    scene.ask(|request| {
-        request.flags |= Flags::SIMULTANEOUS;
-        request.care_of = other;
-    });
-    assert_eq!(scene.bound().unwrap().len(), 2);
-    let reply = scene.ask(|request| request.lifetime = 0);
-    assert_eq!((reply.code, reply.lifetime), (Code::ACCEPTED, 0));
-    assert_eq!(scene.bound().unwrap()[0].remote, other);
-    scene.ask(|request| {
-        request.lifetime = 0;
-        request.care_of = S;
-    });
-    assert!(scene.effects.contains(&Effect::Unbind { home: S }));
-}
-
-#[test]
-fn without_the_s_bit_the_new_care_of_address_replaces_the_old_one() {
-    let mut scene = Scene::new(settings());
-    scene.ask(|_| {});
-    scene.ask(|request| request.care_of = FA.octets().map(|octet| octet / 2).into());
-    assert_eq!(scene.bound().unwrap().len(), 1);
-    assert_eq!(scene.agent.view(scene.now).count(), 1);
-}
-
 /// What a request says, and the code of the standard for it.
 #[test]
 fn each_denial_has_the_code_of_the_standard() {
@@ -314,22 +287,6 @@ fn each_denial_has_the_code_of_the_standard() {
             .push(Extension::MobileNetworkRequest { prefix, prefix_len });
     });
     assert_eq!(reply.code, Code::HA_MOBILE_ROUTER);
-
-    let mut scene = with(|s| s.limits.bindings_each = 2);
-    for (last, code) in [
-        (1, Code::ACCEPTED),
-        (2, Code::ACCEPTED),
-        (3, Code::HA_TOO_MANY_BINDINGS),
-    ] {
-        let reply = scene.ask(|request| {
-            request.flags |= Flags::SIMULTANEOUS;
-            request.care_of = Ipv4Addr::new(203, 0, 113, last);
-        });
-        assert_eq!(reply.code, code);
-    }
-    let mut scene = with(|s| s.limits.bindings_each = 1);
-    let reply = scene.ask(|request| request.flags |= Flags::SIMULTANEOUS);
-    assert_eq!(reply.code, Code::ACCEPTED_WITHOUT_SIMULTANEOUS);
 }
 
 #[test]
