@@ -192,7 +192,7 @@ is_bound '[]'
 # Two care-of addresses at a time, each in UDP: one packet arrives at both. Where one of them is the kernel's, it is alone.
 plug 103 x1 wlan0
 listens() {
-    start_process 103 "copies-$1" "$mobile_node" "$outer_agent" --home "$mobility" --key "$key" --flags SDT --udp force \
+    start_process 103 "copies-$1" "$peers/mobile_node.py" "$outer_agent" --home "$mobility" --key "$key" --flags SDT --udp force \
         --device "$1" --bind "$2" --receive 1 --wait 20 --expect 0
     eventually 20 grep -q '"received"' "$mobility_trace/copies-$1.log" || fail "$1: $(cat "$mobility_trace/copies-$1.log")"
 }
@@ -203,6 +203,7 @@ listens wlan0 203.0.113.10
 is_bound "[[\"$mobility\",\"203.0.113.138\",true],[\"$mobility\",\"203.0.113.10\",true]]"
 on isp ping -c 1 -W 1 -I "$asker" "$mobility" >/dev/null || true
 eventually 20 both_have || fail "no copies: $(cat "$mobility_trace"/copies-*.log)"
+cat "$mobility_trace"/copies-*.log >>"$lines"
 registers 0 --flags SDT --bind 203.0.113.138 --expect 1
 is_bound "[[\"$mobility\",\"203.0.113.138\",true]]"
 unplug 103 wlan0
