@@ -186,11 +186,14 @@ start_scapy_agent() {
     # It may have run before.
     on "$node" ip link show tunnels >/dev/null 2>&1 || on "$node" ip link add tunnels mtu 1480 type ipip external 2>/dev/null ||
         skip "this kernel has no ipip"
+    on "$node" ip link show wrapped >/dev/null 2>&1 || on "$node" ip link add wrapped mtu 1476 type gre external 2>/dev/null ||
+        skip "this kernel has no gre"
     on "$node" ip link set tunnels up
-    on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2
+    on "$node" ip link set wrapped up
+    on "$node" sysctl -q net.ipv4.conf.tunnels.rp_filter=2 net.ipv4.conf.wrapped.rp_filter=2
     # Its key as octets: what the agent takes from such a file is the text itself.
     # shellcheck disable=SC2016 # for the shell that it starts
-    start_process "$node" "$log" bash -c 'set -o pipefail; "$1" "${@:4}" | "$2" "$3" tunnels' _ \
+    start_process "$node" "$log" bash -c 'set -o pipefail; "$1" "${@:4}" | "$2" "$3" tunnels wrapped' _ \
         "${repository:?}/tests/mobile_ip/home_agent.py" "$lab_folder/bindings.py" "$address" \
         "$address" --key "$(tr -d '\n' <"$key" | od -An -v -tx1 | tr -d ' \n')" "$@"
     eventually 60 grep -q listening "$mobility_trace/$log.log" || fail "no home agent: $(cat "$mobility_trace/$log.log")"

@@ -25,6 +25,7 @@ id = "fa.example"
 link = "to-x3"
 address = "$care_of"
 lifetime = "5m"
+encapsulations = "gre"
 END
 start_agent 109
 capture 109 any "$mobility_trace/registrations" udp port 434
@@ -88,6 +89,17 @@ expected="FA>T_HA (4) T>CN
 T_HA>FA (4) CN>T"
 [[ $nested == "$expected" ]] || fail "between the agents: $nested"
 agent 109 visitors | has "$mobility" || fail "$(agent 109 visitors)"
+
+# In GRE where it asks for that; what is not offered is denied.
+sleep 1.1
+registers 2 --flags TM --wait 1
+denied 72
+capture 109 to-isp "$mobility_trace/gre.pcap" ip
+registers 0 --lifetime 300 --flags TG
+reached_both_ways
+stop_capture 109 to-isp
+nested=$(headers "$mobility_trace/gre.pcap" | grep -F FA)
+[[ $nested == "${expected//(4)/(47)}" ]] || fail "between the agents: $nested"
 
 # Without a reverse tunnel its packets are routed as everybody's.
 capture 109 to-isp "$mobility_trace/routed.pcap" ip

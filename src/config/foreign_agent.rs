@@ -1,6 +1,6 @@
 //! `[foreign-agent]`, and the keys of `[[agent-key]]` that agents of Mobile IP have with each other.
 
-use super::association::association;
+use super::association::{association, encapsulation};
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
@@ -174,6 +174,7 @@ pub(super) fn read(
         ];
         values::word(v, &words)
     });
+    let encapsulations = section.list("encapsulations", encapsulation);
     let mut most_visitors: u16 = 1000;
     section.set("visitors", &mut most_visitors, |v| {
         values::integer(v, 1..=10_000, "1–10000")
@@ -211,7 +212,11 @@ pub(super) fn read(
                 CommonTraffic::NotRouted
             },
             reverse,
-            tunnels: Vec::new(),
+            tunnels: encapsulations
+                .into_iter()
+                .flatten()
+                .map(|(kind, _)| kind)
+                .collect(),
             challenge,
             mobile_nodes: keys.with_mobile_nodes(),
             home_agents: keys.with_home_agents(),

@@ -12,7 +12,6 @@ use crate::mobile_ip::home_agent::settings::{
     ForeignAgent, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings,
 };
 use crate::mobile_ip::security::{DEFAULT_WINDOW, ReplayProtection, SecurityAssociation};
-use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -119,7 +118,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
         ];
         values::word(v, &words)
     });
-    let encapsulations = section.list("encapsulations", encapsulation);
+    let encapsulations = section.list("encapsulations", association::encapsulation);
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
     let pool = section.optional("pool", pool);
     Some(HomeAgentSettings {
@@ -266,11 +265,6 @@ fn check_pool(section: &Section<'_, '_>, report: &Report<'_>, settings: &Setting
         let message = format!("pool: {pool} contains the home agent's own address {agent}");
         report.error(&at, message);
     }
-}
-
-/// One of a list; IP in IP is never refused (RFC 5944 §4.1).
-fn encapsulation(value: &DeValue<'_>) -> Result<TunnelKind, Reason> {
-    values::word(value, &association::ENCAPSULATIONS)
 }
 
 fn address(value: &DeValue<'_>) -> Result<Ipv4Addr, Reason> {

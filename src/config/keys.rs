@@ -279,6 +279,7 @@ pub const FOREIGN_AGENT: Keys = Keys {
         "interval",
         "registration-required",
         "reverse-tunnel",
+        "encapsulations",
         "challenge",
         "routes-others",
         "visitors",

@@ -100,7 +100,7 @@ class HomeAgent:
             held.clear()
         else:
             held.pop(fixed.coaddr, None)
-        mip.tell("bindings", home=fixed.homeaddr, care_of=sorted(held))
+        mip.tell("bindings", home=fixed.homeaddr, care_of=sorted(held), gre=bool(fixed.flags & mip.FLAGS["G"]))
 
     def expire(self):
         for home, held in self.bindings.items():

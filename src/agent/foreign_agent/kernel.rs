@@ -8,6 +8,8 @@
 //!
 //! Only the packets of visitors that asked for a reverse tunnel take it (RFC 3024 §5.1); those that are
 //! wrapped for us, where that was agreed, come by `xa-ipip` instead (§5.2).
+//!
+//! What home agents send in GRE comes out of `xa-gre`, and goes there.
 
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
@@ -21,10 +23,16 @@ use std::net::Ipv4Addr;
 
 /// All tunnels of IP in IP.
 const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// All tunnels of GRE.
+const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// Ethernet's, less the outer header.
 const MTU: u32 = 1480;
+/// The header of GRE (RFC 2784), behind the outer one.
+const GRE_HEADER: u32 = 4;
+/// Of outer headers, where the inner ones do not say.
+const HOPS: u8 = 64;
 
 /// As long as there is a foreign agent.
 pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
@@ -32,20 +40,7 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
     let of_link =
         |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
     let mut objects = vec![
-        Object::Link(Link {
-            name: TUNNELS,
-            kind: LinkKind::IpInIp,
-            mtu: MTU,
-        }),
         Object::Decapsulation,
-        of_link(TUNNELS, LinkSetting::Forwarding, "1"),
-        // What comes out of a tunnel is from anybody; to whom it may go is judged before. The kernel is as
-        // loose only with a link that has an address.
-        Object::Address(AddressKey {
-            link: TUNNELS,
-            address: host(DUMMY.into()),
-        }),
-        of_link(TUNNELS, LinkSetting::RpFilter, "2"),
         of_link(settings.link, LinkSetting::Forwarding, "1"),
         // They come from addresses of elsewhere.
         of_link(settings.link, LinkSetting::RpFilter, "2"),
@@ -53,21 +48,38 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         of_link(settings.link, LinkSetting::SendRedirects, "0"),
     ];
     let visitors = settings.tables.visitors();
-    objects.extend([
-        Object::Route(Route {
-            key: RouteKey::end_of(visitors, Family::V4),
-            way: Way::Unreachable,
-        }),
-        // Behind those for what a visitor has wrapped for us.
-        Object::Rule(RuleKey {
-            iif: Some(TUNNELS),
-            ..RuleKey::new(Family::V4, settings.tables.rule_priority + 1, visitors)
-        }),
-    ]);
+    objects.push(Object::Route(Route {
+        key: RouteKey::end_of(visitors, Family::V4),
+        way: Way::Unreachable,
+    }));
+    let has_gre = protocol.tunnels.contains(&TunnelKind::Gre);
+    let gre = has_gre.then_some((GRE_TUNNELS, LinkKind::Gre, MTU - GRE_HEADER));
+    for (name, kind, mtu) in [(TUNNELS, LinkKind::IpInIp, MTU)].into_iter().chain(gre) {
+        objects.extend([
+            Object::Link(Link { name, kind, mtu }),
+            of_link(name, LinkSetting::Forwarding, "1"),
+            // What comes out of a tunnel is from anybody; to whom it may go is judged before. The kernel is
+            // as loose only with a link that has an address.
+            Object::Address(AddressKey {
+                link: name,
+                address: host(DUMMY.into()),
+            }),
+            of_link(name, LinkSetting::RpFilter, "2"),
+            // Behind those for what a visitor has wrapped for us.
+            Object::Rule(RuleKey {
+                iif: Some(name),
+                ..RuleKey::new(Family::V4, settings.tables.rule_priority + 1, visitors)
+            }),
+        ]);
+    }
     let mut ends = vec![protocol.care_of, protocol.address];
     ends.dedup();
-    let ends = ends.into_iter().map(DecapsulationEntry::End);
-    objects.extend(ends.map(Object::DecapsulationEntry));
+    for end in ends {
+        objects.push(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
+        if has_gre {
+            objects.push(Object::DecapsulationEntry(DecapsulationEntry::GreEnd(end)));
+        }
+    }
     objects
 }
 
@@ -94,9 +106,12 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
         let key = NeighbourKey { link, address };
         Object::Neighbour(Neighbour { key, mac })
     }));
-    if visit.tunnel != TunnelKind::IpIp {
-        return objects;
-    }
+    let (tunnels, ttl) = match visit.tunnel {
+        TunnelKind::IpIp => (TUNNELS, 0),
+        TunnelKind::Gre => (GRE_TUNNELS, HOPS),
+        // Not offered.
+        TunnelKind::Minimal => return objects,
+    };
     let entry = DecapsulationEntry::Visitor {
         src: home_agent,
         dst: care_of,
@@ -117,11 +132,11 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
         }
     };
     let way = Way::Encapsulated {
-        link: TUNNELS,
+        link: tunnels,
         encapsulation: Encapsulation {
             src: care_of,
             dst: home_agent,
-            ttl: 0,
+            ttl,
             fragmenting: Fragmenting::Allowed,
         },
         source: None,

@@ -23,6 +23,7 @@ use crate::kernel::desired::{Key, Object};
 use crate::mobile_ip::foreign_agent::{
     Effect as RoomEffect, ForeignAgent, Input, Revoker, Unreachable, Visit, VisitorKey,
 };
+use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
 use crate::presence::Timestamp;
@@ -38,8 +39,8 @@ pub(super) struct OwnForeignAgent {
     own: Vec<Ipv4Addr>,
     /// What the kernel should hold of each.
     visits: BTreeMap<VisitorKey, Visit>,
-    /// The table of each home agent that somebody's packets go to.
-    tables: BTreeMap<Ipv4Addr, u32>,
+    /// The table of each home agent that somebody's packets go to, by how they are wrapped.
+    tables: BTreeMap<(Ipv4Addr, TunnelKind), u32>,
     /// Who has asked for an advertisement last, and its MAC.
     asked_by: Option<(Ipv4Addr, [u8; 6])>,
     knows_time: bool,
@@ -76,17 +77,18 @@ impl OwnForeignAgent {
         self.room.poll_effect()
     }
 
-    /// Of those of one home agent.
-    fn table(&mut self, home_agent: Ipv4Addr) -> u32 {
-        if let Some(table) = self.tables.get(&home_agent) {
+    /// Of those of one home agent whose packets are wrapped alike.
+    fn table(&mut self, visit: &Visit) -> u32 {
+        let tunnel = (visit.home_agent, visit.tunnel);
+        if let Some(table) = self.tables.get(&tunnel) {
             return *table;
         }
         let taken: BTreeSet<u32> = self.tables.values().copied().collect();
         let mut all = self.settings.tables.of_home_agents();
         let free = all.find(|table| !taken.contains(table));
-        // There are no more home agents than visitors.
+        // There are no more of them than visitors.
         let table = free.unwrap_or(u32::MAX - 1);
-        self.tables.insert(home_agent, table);
+        self.tables.insert(tunnel, table);
         table
     }
 
@@ -100,7 +102,7 @@ impl OwnForeignAgent {
     }
 
     fn objects_of(&mut self, visit: &Visit) -> BTreeMap<Key, Object> {
-        let table = self.table(visit.home_agent);
+        let table = self.table(visit);
         let objects = kernel::of_visit(&self.settings, visit, table);
         objects.into_iter().map(|o| (o.key(), o)).collect()
     }
@@ -127,8 +129,11 @@ impl OwnForeignAgent {
         for key in gone.keys().filter(|key| !stays.contains_key(key)) {
             wishes.withdraw(key);
         }
-        let used: BTreeSet<Ipv4Addr> = self.visits.keys().map(|key| key.home_agent).collect();
-        self.tables.retain(|agent, _| used.contains(agent));
+        let visits = self.visits.values();
+        let used: BTreeSet<_> = visits
+            .map(|visit| (visit.home_agent, visit.tunnel))
+            .collect();
+        self.tables.retain(|tunnel, _| used.contains(tunnel));
     }
 
     /// Whether a request that was heard on the link is for us: to one of our addresses, or to all.

@@ -54,7 +54,7 @@ impl ForeignAgentSettings {
                 (p.address, p.prefix_len, p.care_of, p.lifetime, p.interval),
                 (p.required, p.traffic, p.reverse, p.challenge),
                 (p.most_visitors, p.most_pending),
-                (settings.link, settings.tables),
+                (settings.link, settings.tables, p.tunnels.clone()),
             )
         };
         of(self) == of(other)

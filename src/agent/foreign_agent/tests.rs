@@ -8,14 +8,14 @@ use crate::agent::on_link::{Frame, Overheard, Packet, Payload, Receiver};
 use crate::agent::settings::Settings;
 use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
 use crate::kernel::desired::{
-    DecapsulationEntry, Key, LinkName, NeighbourKey, Object, RouteKey, RuleKey, Way,
+    DecapsulationEntry, Key, LinkName, NeighbourKey, Object, RouteKey, RuleKey,
 };
 use crate::mobile_ip::foreign_agent::{self, ReverseTunnels};
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::advertisement::{CommonTraffic, Discovery as Message};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Extension, Flags, Identification, RegistrationReply,
-    RegistrationRequest,
+    RegistrationRequest, TunnelKind,
 };
 use crate::mobile_ip::{Datagram, LinkId, Via};
 use crate::net::{Family, Secret, host};
@@ -53,7 +53,7 @@ fn settings() -> Settings {
                 required: true,
                 traffic: CommonTraffic::Routed,
                 reverse: ReverseTunnels::Available,
-                tunnels: Vec::new(),
+                tunnels: vec![TunnelKind::Gre],
                 challenge: false,
                 mobile_nodes: Vec::new(),
                 home_agents: Vec::new(),
@@ -115,6 +115,19 @@ impl Scene {
 
     fn kernel_is_ready(&mut self) {
         self.hand(self.kernel.is_ready());
+    }
+
+    /// The one of a table that leads anywhere.
+    fn way(&self, table: u32) -> String {
+        let key = RouteKey {
+            table,
+            dst: Family::V4.any(),
+            metric: 0,
+        };
+        match self.kernel.objects.get(&Key::Route(key)) {
+            Some(Object::Route(route)) => route.to_string(),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn later(&mut self, by: Duration) {
@@ -269,21 +282,10 @@ fn an_accepted_request_opens_ways_for_this_visitor_before_it_hears_of_it() {
     let (link, address) = (ETH1, HOME.into());
     let key = Key::Neighbour(NeighbourKey { link, address });
     assert!(matches!(scene.kernel.objects.get(&key), Some(Object::Neighbour(n)) if n.mac == MAC));
-    let way = RouteKey {
-        table: 7501,
-        dst: Family::V4.any(),
-        metric: 0,
-    };
-    match scene.kernel.objects.get(&Key::Route(way)) {
-        Some(Object::Route(route)) => match route.way {
-            Way::Encapsulated { encapsulation, .. } => {
-                let ends = (encapsulation.src, encapsulation.dst);
-                assert_eq!(ends, (CARE_OF, HOME_AGENT));
-            }
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(
+        scene.way(7501),
+        "0.0.0.0/0 table 7501 proto 88 encap ip src 192.0.2.7 dst 192.0.2.2 ttl 0 dev xa-ipip"
+    );
     assert!(scene.wants(RouteKey::end_of(7501, Family::V4)));
     assert_eq!(scene.visitors(), [(HOME.to_string(), "direct".to_owned())]);
 }
@@ -312,6 +314,18 @@ fn what_is_wrapped_for_us_is_the_only_thing_that_goes_through_the_tunnel() {
         dst: AGENT,
         inner: HOME,
     }));
+}
+
+#[test]
+fn visitors_of_one_home_agent_who_are_wrapped_otherwise_have_a_table_of_their_own() {
+    let mut scene = Scene::new();
+    scene.register(HOME, Flags::REVERSE_TUNNEL, &[]);
+    scene.register(OTHER, Flags::REVERSE_TUNNEL | Flags::GRE, &[]);
+    assert!(scene.wants(DecapsulationEntry::GreEnd(CARE_OF)));
+    assert!(scene.way(7501).ends_with("dev xa-ipip"));
+    assert!(scene.way(7502).ends_with("ttl 64 dev xa-gre"));
+    scene.register(HOME, Flags::REVERSE_TUNNEL | Flags::GRE, &[]);
+    assert!(!scene.wants(RouteKey::end_of(7501, Family::V4)));
 }
 
 #[test]

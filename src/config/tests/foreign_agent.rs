@@ -4,6 +4,7 @@ use super::*;
 use crate::mobile_ip::dual_client::ForeignAgents;
 use crate::mobile_ip::foreign_agent::ReverseTunnels;
 use crate::mobile_ip::security::Algorithm;
+use crate::mobile_ip::wire::TunnelKind;
 
 const AGENT: &str = "[foreign-agent]\nlink = \"eth1\"\naddress = \"203.0.113.1\"\n";
 const KEY: &str = "[[agent-key]]\nhome-agent = \"192.0.2.2\"\nspi = 300\nkey-file = \"psk\"\n";
@@ -24,6 +25,7 @@ fn a_foreign_agent_and_its_keys_are_read() {
         interval = \"3s\"
         registration-required = false
         reverse-tunnel = \"required\"
+        encapsulations = \"gre\"
         visitors = 50
         {KEY}
         [[agent-key]]
@@ -41,6 +43,7 @@ fn a_foreign_agent_and_its_keys_are_read() {
     assert_eq!(protocol.care_of.to_string(), "192.0.2.7");
     assert_eq!((protocol.lifetime, protocol.prefix_len), (300, Some(25)));
     assert_eq!(protocol.reverse, ReverseTunnels::Mandatory);
+    assert_eq!(protocol.tunnels, [TunnelKind::Gre]);
     assert!(!protocol.required);
     let [(with, key)] = &protocol.home_agents[..] else {
         panic!("{:?}", protocol.home_agents)

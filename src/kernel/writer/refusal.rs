@@ -133,7 +133,7 @@ fn advice(key: &Key, errno: Errno) -> String {
             "the kernel has one such device for each network namespace: `ip -d link` shows it"
         }
         (Key::Link(_), Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV) => {
-            "the kernel lacks it: `modprobe -a tun ipip`"
+            "the kernel lacks it: `modprobe -a tun ipip ip_gre`"
         }
         (
             Key::Route(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_),

@@ -11,7 +11,7 @@ pub const TUNNEL_DATA: u8 = 4;
 pub const HEADER_LEN: usize = 4;
 
 /// How a packet is wrapped, in IP and in UDP alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TunnelKind {
     /// RFC 2003.
     IpIp,
