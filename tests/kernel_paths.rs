@@ -38,12 +38,37 @@ fn tun(name: LinkName) -> Object {
     })
 }
 
-fn ip_in_ip() -> Object {
-    Object::Link(Link {
-        name: TUNNEL,
-        kind: LinkKind::IpInIp,
-        mtu: 1480,
-    })
+/// How a device of tunnels wraps packets.
+#[derive(Clone, Copy)]
+struct Wrapping {
+    link: LinkName,
+    kind: LinkKind,
+    protocol: u8,
+    /// Between the two headers.
+    between: &'static [u8],
+}
+
+const IP_IN_IP: Wrapping = Wrapping {
+    link: TUNNEL,
+    kind: LinkKind::IpInIp,
+    protocol: 4,
+    between: &[],
+};
+const GRE: Wrapping = Wrapping {
+    link: LinkName::literal("xa-gre"),
+    kind: LinkKind::Gre,
+    protocol: 47,
+    between: &[0, 0, 8, 0],
+};
+
+impl Wrapping {
+    fn device(self) -> Object {
+        Object::Link(Link {
+            name: self.link,
+            kind: self.kind,
+            mtu: 1476,
+        })
+    }
 }
 
 fn address(link: LinkName, address: &str) -> Object {
@@ -600,7 +625,7 @@ fn entries_by_the_ten_thousand_are_put_in_and_one_is_changed_at_no_more_cost() {
     });
 }
 
-// --- IP in IP -----------------------------------------------------------------------------------
+// --- tunnels -----------------------------------------------------------------------------------
 
 /// Of the counter `name` that the test has made.
 fn counted(name: &str) -> u64 {
@@ -612,7 +637,15 @@ fn counted(name: &str) -> u64 {
 #[test]
 #[ignore = "needs ESP"]
 fn packets_leave_in_the_outer_header_of_their_route() {
+    for wrapping in [IP_IN_IP, GRE] {
+        leave_in_the_outer_header(wrapping);
+    }
+}
+
+fn leave_in_the_outer_header(wrapping: Wrapping) {
     in_namespace(|| {
+        let Wrapping { link, protocol, .. } = wrapping;
+        let inner_source = (wrapping.between.len() + 12) * 8;
         wan();
         // What it says of itself within the first second would be counted, too.
         run("sysctl", "-q net.ipv6.conf.wan.disable_ipv6=1");
@@ -620,24 +653,32 @@ fn packets_leave_in_the_outer_header_of_their_route() {
             "ip",
             "neigh add 203.0.113.1 lladdr 02:00:00:00:00:01 dev wan",
         );
+        let rule = format!(
+            "add rule ip test out ip protocol {protocol} ip saddr 203.0.113.10 ip daddr 203.0.113.1 ip ttl 64 \
+             ip frag-off 0x4000 @th,{inner_source},32 0x0a140005 counter name encapsulated"
+        );
         for command in [
             "add table ip test",
             "add counter ip test encapsulated",
             "add counter ip test any",
             "add chain ip test out { type filter hook postrouting priority 0 ; }",
             "add rule ip test out counter name any",
-            "add rule ip test out ip protocol 4 ip saddr 203.0.113.10 ip daddr 203.0.113.1 ip ttl 64 ip frag-off 0x4000 @th,96,32 0x0a140005 counter name encapsulated",
+            &rule,
         ] {
             run("nft", command);
         }
         let mut kernel = Kernel::open();
         let wanted = vec![
             tun(ANCHOR),
-            ip_in_ip(),
+            wrapping.device(),
             address(ANCHOR, "10.20.0.5/32"),
             end(),
             from("10.20.0.5/32"),
-            route("0.0.0.0/0", 0, tunnel("203.0.113.10", "203.0.113.1")),
+            route(
+                "0.0.0.0/0",
+                0,
+                tunnel("203.0.113.10", "203.0.113.1").over(link),
+            ),
         ];
         kernel.put(wanted.clone());
         assert!(
@@ -654,32 +695,43 @@ fn packets_leave_in_the_outer_header_of_their_route() {
         kernel.put(wanted.clone());
         let mut kernel = Kernel::open_in(kernel.kill());
         kernel.put(wanted.clone());
-        assert!(run("ip", "-d link show xa-ipip").contains("external"));
+        assert!(run("ip", &format!("-d link show {link}")).contains("external"));
         // Without its way nothing leaves, in the tunnel or beside it.
         kernel.apply(remove(&[wanted.last().unwrap()]));
         assert!(socket.send_to(b"x", "10.10.0.101:9").is_err());
         assert_eq!(counted("any"), sent);
         kernel.stop(Stop::Remove);
-        assert!(!run("ip", "-br link").contains("xa-ipip"));
+        assert!(!run("ip", "-br link").contains(link.as_str()));
     });
 }
 
 #[test]
 #[ignore = "needs ESP"]
 fn only_what_an_entry_lets_through_is_decapsulated_and_other_tunnels_are_left_alone() {
+    for wrapping in [IP_IN_IP, GRE] {
+        only_what_an_entry_lets_through(wrapping);
+    }
+}
+
+fn only_what_an_entry_lets_through(wrapping: Wrapping) {
     in_namespace(|| {
+        let link = wrapping.link;
         wan();
         run("ip", "address add 203.0.113.11/24 dev wan");
         let mut kernel = Kernel::open();
-        let mut wanted = vec![ip_in_ip(), Object::Decapsulation];
-        wanted.extend(entries().map(Object::DecapsulationEntry));
+        let mut wanted = vec![wrapping.device(), Object::Decapsulation];
+        let entries = entries().map(|entry| match (entry, wrapping.kind) {
+            (DecapsulationEntry::End(end), LinkKind::Gre) => DecapsulationEntry::GreEnd(end),
+            _ => entry,
+        });
+        wanted.extend(entries.map(Object::DecapsulationEntry));
         for setting in [LinkSetting::RpFilter, LinkSetting::AcceptLocal] {
-            wanted.push(Object::Sysctl(Sysctl::Link(TUNNEL, setting), "0".into()));
+            wanted.push(Object::Sysctl(Sysctl::Link(link, setting), "0".into()));
         }
         kernel.put(wanted);
-        let sender = Sender::new();
+        let sender = Sender::new(wrapping);
         let received = || -> u64 {
-            let shown = run("ip", "-j -s link show dev xa-ipip");
+            let shown = run("ip", &format!("-j -s link show dev {link}"));
             let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
             shown[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
         };
@@ -732,12 +784,12 @@ fn only_what_an_entry_lets_through_is_decapsulated_and_other_tunnels_are_left_al
     });
 }
 
-/// A namespace at the far end of `wan` that sends packets of IP in IP: outer source and destination,
-/// inner source.
+/// A namespace at the far end of `wan` that sends wrapped packets: outer source and destination, inner
+/// source.
 struct Sender(mpsc::Sender<[Ipv4Addr; 3]>);
 
 impl Sender {
-    fn new() -> Self {
+    fn new(wrapping: Wrapping) -> Self {
         let (packets, queue) = mpsc::channel::<[Ipv4Addr; 3]>();
         let (told, thread_id) = mpsc::channel();
         let (ready, go) = mpsc::channel::<()>();
@@ -757,7 +809,7 @@ impl Sender {
             let raw = raw.unwrap();
             up.send(()).unwrap();
             for [src, dst, inner] in queue {
-                let packet = ip_in_ip_packet(src, dst, inner);
+                let packet = wrapped_packet(wrapping, src, dst, inner);
                 let [a, b, c, d] = dst.octets();
                 let to = SockaddrIn::new(a, b, c, d, 0);
                 sendto(raw.as_raw_fd(), &packet, &to, MsgFlags::empty()).unwrap();
@@ -772,7 +824,7 @@ impl Sender {
 }
 
 /// With a datagram to nobody inside.
-fn ip_in_ip_packet(src: Ipv4Addr, dst: Ipv4Addr, inner: Ipv4Addr) -> Vec<u8> {
+fn wrapped_packet(wrapping: Wrapping, src: Ipv4Addr, dst: Ipv4Addr, inner: Ipv4Addr) -> Vec<u8> {
     let header = |protocol: u8, len: u8, src: Ipv4Addr, dst: Ipv4Addr| {
         let mut header = vec![0x45, 0, 0, len, 0, 1, 0, 0, 64, protocol, 0, 0];
         header.extend([src.octets(), dst.octets()].concat());
@@ -784,7 +836,11 @@ fn ip_in_ip_packet(src: Ipv4Addr, dst: Ipv4Addr, inner: Ipv4Addr) -> Vec<u8> {
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         header
     };
-    let outer = header(4, 48, src, dst);
+    let Wrapping {
+        protocol, between, ..
+    } = wrapping;
+    let outer = header(protocol, 48 + between.len() as u8, src, dst);
     let datagram = [0, 7, 0, 9, 0, 8, 0, 0].to_vec();
-    [outer, header(17, 28, inner, dst), datagram].concat()
+    let inner = header(17, 28, inner, dst);
+    [outer, between.to_vec(), inner, datagram].concat()
 }
