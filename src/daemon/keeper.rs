@@ -10,7 +10,6 @@ use crate::presence::Keep;
 use crate::store::{Bindings, Store};
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -43,7 +42,7 @@ struct Waiting {
 /// Of each mobile node the newest, so that no more waits than there are.
 #[derive(Debug, Default)]
 struct Unkept {
-    by_node: HashMap<(Ipv4Addr, Option<Vec<u8>>), Kept>,
+    by_node: HashMap<Vec<u8>, Kept>,
     /// The last one's number.
     number: u64,
 }
@@ -90,7 +89,7 @@ impl Keeper {
     /// Where there is a home agent. Numbers rise.
     pub(super) fn keep_binding(&self, number: u64, kept: Kept) {
         self.order(|waiting| {
-            let node = (kept.home, kept.nai.clone());
+            let node = Bindings::key(&kept);
             waiting.bindings.by_node.insert(node, kept);
             waiting.bindings.number = number;
         });
@@ -251,6 +250,7 @@ mod tests {
     use super::*;
     use nix::sys::stat::Mode;
     use std::fs;
+    use std::net::Ipv4Addr;
 
     fn towards(remote: &str) -> Vec<Selector> {
         let (src, dst) = ("10.1.0.0/16".parse().unwrap(), remote.parse().unwrap());
@@ -296,9 +296,12 @@ mod tests {
         )
         .unwrap();
         for number in 1..=100u8 {
+            // One has a name, and another address each time.
+            let nai = (number % 10 == 0).then(|| b"alice@example.org".to_vec());
+            let last = nai.as_ref().map_or(number % 10, |_| 255 - number);
             let kept = Kept {
-                home: Ipv4Addr::new(10, 20, 0, number % 10),
-                nai: None,
+                home: Ipv4Addr::new(10, 20, 0, last),
+                nai,
                 guard: Guard::Nonces(Some(number.into())),
                 bindings: Vec::new(),
             };
@@ -313,7 +316,7 @@ mod tests {
         assert_eq!(last, Some(100));
         let kept = Bindings::open(&path).unwrap().load().unwrap();
         let guards: Vec<Guard> = kept.iter().map(|kept| kept.guard).collect();
-        let newest = [100, 91, 92, 93, 94, 95, 96, 97, 98, 99];
+        let newest = [91, 92, 93, 94, 95, 96, 97, 98, 99, 100];
         assert_eq!(guards, newest.map(|nonce| Guard::Nonces(Some(nonce))));
     }
 

@@ -23,6 +23,14 @@ impl Bindings {
         Ok(Self { file })
     }
 
+    /// Whose it is. A home address has four octets; a NAI comes behind an octet that makes it another key.
+    pub fn key(kept: &Kept) -> Vec<u8> {
+        match &kept.nai {
+            None => kept.home.octets().to_vec(),
+            Some(nai) => [b"@", &nai[..]].concat(),
+        }
+    }
+
     pub fn load(&mut self) -> Result<Vec<Kept>, StoreError> {
         self.file.with(load)
     }
@@ -76,7 +84,7 @@ fn apply<'k>(
         let table = transaction.open_table(NODES);
         let mut nodes = table.map_err(|e| failed(e.into()))?;
         for kept in changes {
-            let (key, value) = (key(kept), encode(kept));
+            let (key, value) = (Bindings::key(kept), encode(kept));
             let inserted = nodes.insert(&key[..], &value[..]);
             inserted.map_err(|e| failed(e.into()))?;
         }
@@ -96,14 +104,6 @@ fn load(path: &Path, database: &Database) -> Result<Vec<Kept>, StoreError> {
         all.push(decode(path, "mobile-nodes", value.value())?);
     }
     Ok(all)
-}
-
-/// A home address has four octets; a NAI comes behind an octet that makes it another key.
-fn key(kept: &Kept) -> Vec<u8> {
-    match &kept.nai {
-        None => kept.home.octets().to_vec(),
-        Some(nai) => [b"@", &nai[..]].concat(),
-    }
 }
 
 #[cfg(test)]
