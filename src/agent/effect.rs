@@ -62,6 +62,8 @@ pub enum Effect {
     Keep(Keep),
     /// Every network that is known, for [`super::event::Event::Networks`] of the next start. Replaces what was kept.
     KeepNetworks(Vec<mobile_ip::domain::Context>),
+    /// The home address that was given to us, for [`super::event::Event::Home`] of the next start. Replaces what was kept.
+    KeepHome(super::mobility::given::GivenHome),
     /// To be kept in the store, and answered with [`super::event::Event::BindingsKept`]; numbers
     /// rise by one.
     KeepBinding {

@@ -60,6 +60,8 @@ pub enum Event {
     /// What earlier runs knew of networks, oldest first. Once, before the wall clock is told, where the settings have a
     /// mobile node.
     Networks(Vec<mobile_ip::domain::Context>),
+    /// What an earlier run was given as home address. As [`Event::Networks`], where there is one.
+    Home(super::mobility::given::GivenHome),
     /// A datagram on our IKE ports, without the non-ESP marker.
     Datagram {
         local: SocketAddr,

@@ -262,6 +262,7 @@ impl Agent {
             }
             Event::Stored(kept) => self.stored(now, *kept),
             Event::Networks(known) => self.networks_known(known),
+            Event::Home(kept) => self.home_known(&kept),
             Event::Registration(datagram) => self.registration(now, datagram),
             Event::Undelivered(error) => self.foreign_agent_undelivered(now, error),
             Event::OnLink(overheard) => self.overheard(now, overheard),
@@ -360,6 +361,8 @@ impl Agent {
                 self.vpn_changed(now, &change);
             } else if let Some(wish) = self.mobility.as_mut().and_then(|m| m.poll_effect()) {
                 self.mobility_effect(now, wish);
+            } else if let Some(news) = self.mobility.as_mut().and_then(|m| m.poll_news()) {
+                self.mobility_news(now, news);
             } else if let Some(carrying) = self.mobility.as_mut().and_then(|m| m.poll_carrying()) {
                 self.mobility_carries(carrying);
             } else if let Some(effect) = self.home.as_mut().and_then(OwnHomeAgent::poll_effect) {

@@ -187,6 +187,7 @@ pub const MOBILITY: Keys = Keys {
     shape: Shape::Once,
     names: &[
         "home",
+        "nai",
         "home-agent",
         "home-network",
         "spi",
@@ -220,6 +221,7 @@ pub const MOBILITY_SITE: Keys = Keys {
     names: &[
         "name",
         "home",
+        "nai",
         "home-agent",
         "home-network",
         "spi",

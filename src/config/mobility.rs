@@ -64,6 +64,12 @@ pub(super) fn read(
     let home_agent = inner.as_ref().map(|(system, _)| system.home_agent);
     let mut sites = Vec::new();
     let mut outer = BTreeMap::new();
+    check_given(
+        report,
+        section,
+        inner.as_ref().map(|(system, _)| system),
+        &read,
+    );
     for (section, (site, agreement)) in read {
         if let Some(vpn) = &site.gateway {
             check_vpn(report, section, around.vpns, vpn, home_agent);
@@ -190,7 +196,14 @@ fn rest(section: &Section<'_, '_>) -> Settings {
 
 /// A home address with its home agent, which both kinds of table name alike.
 fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(System, Agreement)> {
-    let home = section.required("home", values::v4);
+    let home = section.optional("home", values::v4);
+    let nai = section.optional("nai", super::home_agent::nai);
+    if !section.has("home") && !section.has("nai") {
+        let heading = section.heading();
+        let message =
+            format!("{heading} lacks the key `home`, or `nai`, to be given a home address");
+        section.error(message);
+    }
     let home_agent = section.required("home-agent", values::v4);
     let home_network = section.optional("home-network", values::v4_net);
     let mut lifetime = LIFETIME;
@@ -208,7 +221,10 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
     let harm = "whoever guesses it can prove any network to be inside";
     let association = association(section, read_secret, harm);
     let system = System {
-        home: home?,
+        home: match home {
+            None if !section.has("home") && nai.is_some() => Ipv4Addr::UNSPECIFIED,
+            home => home?,
+        },
         home_agent: home_agent?,
         home_network,
         lifetime,
@@ -216,7 +232,7 @@ fn system(section: &Section<'_, '_>, read_secret: ReadSecret<'_>) -> Option<(Sys
     };
     let agreement = Agreement {
         association: association?,
-        nai: None,
+        nai,
         foreign_agents: Vec::new(),
         port: PORT,
         encapsulation,
@@ -232,8 +248,9 @@ fn site(
     section: &Section<'_, '_>,
     read_secret: ReadSecret<'_>,
 ) -> Option<(Site, Option<Agreement>)> {
-    const OF_SYSTEM: [&str; 9] = [
+    const OF_SYSTEM: [&str; 10] = [
         "home",
+        "nai",
         "home-agent",
         "home-network",
         "spi",
@@ -271,6 +288,31 @@ fn site(
         near,
     };
     Some((site, agreement))
+}
+
+/// What is given is asked for over the link, before anything else begins.
+fn check_given(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    inner: Option<&System>,
+    sites: &[(&Section<'_, '_>, (Site, Option<Agreement>))],
+) {
+    if inner.is_some_and(|system| system.home.is_unspecified()) && !sites.is_empty() {
+        let message = "home: without one, it would have to be asked for inside: where there is a [[mobility-site]], \
+                       only that can be given its home address";
+        report.error(section.at(), message);
+    }
+    if sites.len() < 2 {
+        return;
+    }
+    for (section, (site, _)) in sites {
+        let outer = site.outer.as_ref();
+        if outer.is_some_and(|system| system.home.is_unspecified()) {
+            let message = "home: without one, its home agent would have to answer before anything begins: \
+                           among several [[mobility-site]], each needs one";
+            report.error(section.at(), message);
+        }
+    }
 }
 
 fn check_vpn(

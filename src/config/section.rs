@@ -51,6 +51,15 @@ impl<'r, 't> Section<'r, 't> {
             .map_or_else(|| self.at.clone(), Spanned::span)
     }
 
+    pub(super) fn heading(&self) -> String {
+        self.keys.heading()
+    }
+
+    /// Of the whole table.
+    pub(super) fn error(&self, message: String) {
+        self.report.error(&self.at, message);
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.value(key).is_some()
     }

@@ -1,8 +1,10 @@
 //! The thread that waits for the disk, so that no peer and no packet does: the answer to IKE_AUTH
 //! leaves while what it protects is still being synced.
 
+use super::home_address::HomeAddress;
 use super::memory::Memory;
 use super::networks::Networks;
+use crate::agent::mobility::given::GivenHome;
 use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::Selector;
@@ -32,6 +34,7 @@ struct Orders {
 struct Waiting {
     newest: Option<Vec<Selector>>,
     networks: Option<Vec<Context>>,
+    home: Option<GivenHome>,
     /// For the store, in order.
     presence: Vec<Keep>,
     bindings: Unkept,
@@ -59,14 +62,14 @@ pub(super) struct KeptBindings {
 impl Keeper {
     pub(super) fn start(
         memory: Memory,
-        networks: Networks,
+        (networks, home): (Networks, HomeAddress),
         store: Option<Store>,
         bindings: Option<KeptBindings>,
     ) -> io::Result<Self> {
         let orders = Arc::new(Orders::default());
         let thread = std::thread::Builder::new().name("keeper".into()).spawn({
             let orders = orders.clone();
-            move || carry_out(memory, &networks, store, bindings, &orders)
+            move || carry_out(memory, (&networks, &home), store, bindings, &orders)
         })?;
         Ok(Self { orders, thread })
     }
@@ -79,6 +82,11 @@ impl Keeper {
     /// Replaces what was kept.
     pub(super) fn keep_networks(&self, known: Vec<Context>) {
         self.order(|waiting| waiting.networks = Some(known));
+    }
+
+    /// Replaces what was kept.
+    pub(super) fn keep_home(&self, given: GivenHome) {
+        self.order(|waiting| waiting.home = Some(given));
     }
 
     /// Where presence is configured.
@@ -123,7 +131,7 @@ impl Orders {
     fn next(&self) -> Waiting {
         let nothing = |w: &mut Waiting| {
             let unkept = !w.presence.is_empty() || !w.bindings.by_node.is_empty();
-            let replaced = w.newest.is_some() || w.networks.is_some();
+            let replaced = w.newest.is_some() || w.networks.is_some() || w.home.is_some();
             !replaced && !unkept && !w.try_again && !w.finish
         };
         let waiting = self.came.wait_while(self.lock(), nothing);
@@ -133,7 +141,7 @@ impl Orders {
 
 fn carry_out(
     mut memory: Memory,
-    networks: &Networks,
+    (networks, home): (&Networks, &HomeAddress),
     mut store: Option<Store>,
     mut bindings: Option<KeptBindings>,
     orders: &Orders,
@@ -155,6 +163,11 @@ fn carry_out(
             && let Err(error) = networks.keep(&known)
         {
             tracing::warn!(%error, "a restart would not know this network");
+        }
+        if let Some(given) = order.home
+            && let Err(error) = home.keep(&given)
+        {
+            tracing::warn!(%error, "a restart has to ask for the home address");
         }
         let try_again = order.try_again && order.newest.is_none();
         if let Some(selectors) = order.newest
@@ -265,7 +278,7 @@ mod tests {
         nix::unistd::mkfifo(&unfinished, Mode::S_IRWXU).unwrap();
         let keeper = Keeper::start(
             Memory::new(dir.path()),
-            Networks::new(dir.path()),
+            (Networks::new(dir.path()), HomeAddress::new(dir.path())),
             None,
             None,
         )
@@ -290,7 +303,7 @@ mod tests {
         let bindings = Some(KeptBindings::new(store, told));
         let keeper = Keeper::start(
             Memory::new(dir.path()),
-            Networks::new(dir.path()),
+            (Networks::new(dir.path()), HomeAddress::new(dir.path())),
             None,
             bindings,
         )
@@ -324,7 +337,13 @@ mod tests {
     fn what_could_not_be_kept_is_tried_again_when_told_and_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("missing");
-        let keeper = Keeper::start(Memory::new(&state), Networks::new(&state), None, None).unwrap();
+        let keeper = Keeper::start(
+            Memory::new(&state),
+            (Networks::new(&state), HomeAddress::new(&state)),
+            None,
+            None,
+        )
+        .unwrap();
         keeper.keep(towards("10.2.0.0/16"));
         fs::create_dir(&state).unwrap();
         keeper.finish();

@@ -1,34 +1,17 @@
 //! What is known of networks, across restarts: a file in the state directory, which makes guesses better
-//! and proves nothing. So one that cannot be used costs what it holds, and no start.
+//! and proves nothing.
 
-use crate::kernel::remembered::replace;
+use super::state_file::{Error, StateFile};
 use crate::mobile_ip::domain::{Context, Domain, MAX_CONTEXTS};
 use crate::net::{Ipv4Net, Mac};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Read};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FILE: &str = "networks.json";
 
 /// Twice what so many networks take.
 const LARGEST: u64 = 384 * MAX_CONTEXTS as u64;
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error(
-        "{} does not hold what is known of networks ({what}): they are learnt anew, and the next one \
-         replaces it", path.display()
-    )]
-    Content { path: PathBuf, what: String },
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,34 +26,19 @@ struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) struct Networks {
-    path: PathBuf,
-}
+pub(super) struct Networks(StateFile);
 
 impl Networks {
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self {
-            path: state_dir.join(FILE),
-        }
+        let holds = "what is known of networks: they are learnt anew, and the next one replaces it";
+        Self(StateFile::new(&state_dir.join(FILE), LARGEST, holds))
     }
 
     /// Oldest first; empty where nothing was ever kept.
     pub(super) fn load(&self) -> Result<Vec<Context>, Error> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(self.failed("read", source)),
-        };
-        let mut text = Vec::new();
-        let read = file.take(LARGEST + 1).read_to_end(&mut text);
-        read.map_err(|source| self.failed("read", source))?;
-        if text.len() as u64 > LARGEST {
-            return Err(self.wrong("it is too large"));
-        }
-        let entries: Vec<Entry> =
-            serde_json::from_slice(&text).map_err(|error| self.wrong(error.to_string()))?;
+        let entries: Vec<Entry> = self.0.load()?.unwrap_or_default();
         if entries.len() > MAX_CONTEXTS {
-            return Err(self.wrong(format!("there are more than {MAX_CONTEXTS}")));
+            return Err(self.0.wrong(format!("there are more than {MAX_CONTEXTS}")));
         }
         Ok(entries.into_iter().map(Context::from).collect())
     }
@@ -78,23 +46,7 @@ impl Networks {
     /// Replaces what was kept, all or nothing.
     pub(super) fn keep(&self, known: &[Context]) -> Result<(), Error> {
         let entries: Vec<Entry> = known.iter().map(Entry::from).collect();
-        let text = serde_json::to_vec_pretty(&entries).expect("plain values serialize");
-        replace(&self.path, &text).map_err(|source| self.failed("write", source))
-    }
-
-    fn failed(&self, action: &'static str, source: io::Error) -> Error {
-        Error::Io {
-            action,
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn wrong(&self, what: impl Into<String>) -> Error {
-        Error::Content {
-            path: self.path.clone(),
-            what: what.into(),
-        }
+        self.0.keep(&entries)
     }
 }
 

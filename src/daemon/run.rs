@@ -18,6 +18,7 @@ use super::control::{Calls, Meaning, reloaded};
 use super::datagrams::Datagrams;
 use super::events;
 use super::heap;
+use super::home_address::HomeAddress;
 use super::keeper::{Keeper, KeptBindings};
 use super::memory::{self, Memory};
 use super::networks::Networks;
@@ -325,6 +326,7 @@ impl Daemon {
             Effect::StopCommand(run) => return self.commands.stop(run),
             Effect::Remember(selectors) => return self.keeper.keep(selectors),
             Effect::KeepNetworks(known) => return self.keeper.keep_networks(known),
+            Effect::KeepHome(given) => return self.keeper.keep_home(given),
             Effect::Keep(keep) => return self.keeper.keep_presence(keep),
             Effect::KeepBinding { number, kept } => {
                 return self.keeper.keep_binding(number, *kept);
@@ -575,10 +577,16 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         );
     }
     let networks = Networks::new(&loaded.daemon.state_dir);
+    let home = HomeAddress::new(&loaded.daemon.state_dir);
     if loaded.agent.mobility.is_some() {
         match networks.load() {
             Ok(known) => agent.handle(Instant::now(), Event::Networks(known)),
             Err(error) => tracing::error!(%error, "guesses begin without what was known"),
+        }
+        match home.load() {
+            Ok(None) => {}
+            Ok(Some(kept)) => agent.handle(Instant::now(), Event::Home(kept)),
+            Err(error) => tracing::error!(%error, "the home address is asked for"),
         }
     }
     agent.handle(Instant::now(), clock::reading(None));
@@ -623,11 +631,12 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut reports).await;
     let calls = Calls::default();
-    let keeper =
-        Keeper::start(memory, networks, store, bindings).map_err(|source| Error::Start {
+    let keeper = Keeper::start(memory, (networks, home), store, bindings).map_err(|source| {
+        Error::Start {
             what: "start the thread that keeps what the next start should know",
             source,
-        })?;
+        }
+    })?;
     let mut daemon = Daemon {
         path,
         loaded,

@@ -410,6 +410,7 @@ impl World {
                 Effect::Keep(_)
                 | Effect::KeepBinding { .. }
                 | Effect::KeepNetworks(_)
+                | Effect::KeepHome(_)
                 | Effect::SendRegistration(_)
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }

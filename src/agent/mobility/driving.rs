@@ -1,5 +1,6 @@
 //! What mobility and the rest of the agent say to each other.
 
+use super::given::{GivenHome, News};
 use super::layout::is_carried;
 use super::{Carrying, Heard};
 use crate::agent::Agent;
@@ -22,6 +23,12 @@ impl Agent {
     pub(in crate::agent) fn networks_known(&mut self, known: Vec<Context>) {
         if let Some(mobility) = &mut self.mobility {
             mobility.recall(known);
+        }
+    }
+
+    pub(in crate::agent) fn home_known(&mut self, kept: &GivenHome) {
+        if let Some(mobility) = &mut self.mobility {
+            mobility.recall_home(kept, &mut self.wishes);
         }
     }
 
@@ -142,6 +149,37 @@ impl Agent {
             Wish::Solicit(link) => self.solicit(link),
             Wish::Announce { link, address } => self.announce(link, address),
             Wish::Remember(known) => self.afterwards.push_back(Effect::KeepNetworks(known)),
+            Wish::HomeDenied(home) => self.home_denied(now, home),
+        }
+    }
+
+    fn home_denied(&mut self, now: Instant, home: Ipv4Addr) {
+        if let Some(mobility) = &mut self.mobility
+            && mobility.home_denied(now, home, &mut self.wishes)
+        {
+            self.wait_for_ways();
+            // It would be set up over what nobody registers any more.
+            if self.mobility_has_vpn() {
+                self.vpn_down(now);
+            }
+            let detail = format!("{home} may not be had any more: a home address is asked for");
+            self.tell(now, "mobility-home", detail);
+        }
+    }
+
+    pub(in crate::agent) fn mobility_news(&mut self, now: Instant, news: News) {
+        match news {
+            News::Given(given) => {
+                let GivenHome {
+                    nai,
+                    home_agent,
+                    home,
+                } = &given;
+                let detail = format!("{home} was given to {nai} by {home_agent}");
+                self.tell(now, "mobility-home", detail);
+                self.afterwards.push_back(Effect::KeepHome(given));
+            }
+            News::Unusable(why) => self.tell(now, "refused", format!("[mobility]: {why}")),
         }
     }
 

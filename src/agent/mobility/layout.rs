@@ -213,7 +213,7 @@ impl Layout<'_> {
             .chain(physical.map(Ipv4Net::addr))
             .chain(self.around.vpn.map(|vpn| vpn.address))
             .collect();
-        for end in ends {
+        for end in ends.into_iter().filter(|end| !end.is_unspecified()) {
             self.want(Object::DecapsulationEntry(DecapsulationEntry::End(end)));
             if gre {
                 self.want(Object::DecapsulationEntry(DecapsulationEntry::GreEnd(end)));
@@ -285,9 +285,12 @@ impl Layout<'_> {
     fn intranet(&mut self, arrangement: &Arrangement) {
         let settings = self.settings;
         let (home, table) = (settings.dual.inner.home, settings.tables.intranet());
-        self.anchor(settings.adapters.intranet, home, self.intranet_mtu());
         self.end(table);
-        self.rule(1, table, Some(host(home.into())), None);
+        // Before it is given, what would take it goes nowhere.
+        if !home.is_unspecified() {
+            self.anchor(settings.adapters.intranet, home, self.intranet_mtu());
+            self.rule(1, table, Some(host(home.into())), None);
+        }
         for network in &settings.dual.mobile_networks {
             let network = IpNet::V4(*network);
             self.rule(0, RouteKey::MAIN, None, Some(network));
@@ -333,7 +336,7 @@ impl Layout<'_> {
         let mut seen = Vec::new();
         for (site, number) in self.settings.dual.sites.iter().zip(0..) {
             let Some(outer) = &site.outer else { continue };
-            if seen.contains(&outer.home) {
+            if outer.home.is_unspecified() || seen.contains(&outer.home) {
                 continue;
             }
             seen.push(outer.home);

@@ -11,6 +11,7 @@
 //! S is blocked before the first adapter is known, and whenever nothing is known.
 
 mod driving;
+pub mod given;
 pub mod layout;
 pub mod receiving;
 pub mod settings;
@@ -32,9 +33,10 @@ use crate::mobile_ip::wire::advertisement::Advertisement;
 use crate::mobile_ip::{Arrangement, Carriage, Datagram, Link, LinkId, Path, Place, Through, Via};
 use crate::net::{Random, Selector};
 use crate::tun::tunnels::Binding;
+use given::{AskingForHome, News};
 use layout::{Around, Carried, Objects, VpnAdapter, VpnEnd};
 use receiving::{Receiver, Receivers};
-use settings::MobilitySettings;
+use settings::{Given, MobilitySettings};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -52,6 +54,10 @@ const NO_METRIC: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Mobility {
     settings: MobilitySettings,
+    /// The system whose home address is given to us.
+    given: Option<Given>,
+    /// When that was asked for last.
+    asked_for_home: Option<Instant>,
     station: Standing,
     /// What earlier runs knew of networks, for the station that begins.
     known: Vec<Context>,
@@ -62,6 +68,8 @@ pub struct Mobility {
     told_at: Option<Instant>,
     /// What the VPN protects, from when it is up first until it is not wanted any more.
     vpn: Option<VpnEnd>,
+    /// What was said of it last, for a dual client that begins.
+    vpn_was: Option<dual_client::VpnState>,
     arrangement: Arrangement,
     /// Where home agents send besides.
     receivers: Receivers,
@@ -70,6 +78,7 @@ pub struct Mobility {
     /// For user space.
     carrying: VecDeque<Carrying>,
     outgoing: VecDeque<Datagram>,
+    news: VecDeque<News>,
     /// What does not leave although a rule leads past the table of S.
     kept_in: Vec<Selector>,
     /// Whom we ask on the link itself; one for each home address.
@@ -99,21 +108,19 @@ pub enum Carrying {
 enum Standing {
     /// With the randomness that it will need.
     AwaitingClock(Option<Box<dyn Random>>),
+    /// And they need a home address.
+    AskingForHome(Box<AskingForHome>),
     Running(Box<Station>),
 }
 
 impl Mobility {
     /// Wants the adapters, and that nothing leaves from them.
     pub fn new(settings: MobilitySettings, random: Box<dyn Random>, wishes: &mut Wishes) -> Self {
-        let arrangement = Arrangement {
-            place: Place::Blocked,
-            inner: Carriage {
-                home: settings.dual.inner.home,
-                path: Path::Blocked,
-            },
-            outer: None,
-        };
+        let arrangement = blocked(&settings);
         let mut mobility = Self {
+            given: settings.given(),
+            asked_for_home: None,
+            news: VecDeque::new(),
             settings,
             station: Standing::AwaitingClock(Some(random)),
             known: Vec::new(),
@@ -121,6 +128,7 @@ impl Mobility {
             settling: BTreeMap::new(),
             told_at: None,
             vpn: None,
+            vpn_was: None,
             arrangement,
             receivers: Receivers::default(),
             wanted: Objects::new(),
@@ -141,7 +149,7 @@ impl Mobility {
     }
 
     pub fn knows_time(&self) -> bool {
-        matches!(self.station, Standing::Running(_))
+        !matches!(self.station, Standing::AwaitingClock(_))
     }
 
     /// # Errors
@@ -149,23 +157,34 @@ impl Mobility {
     pub fn time_is(&mut self, now: Instant, unix: Duration) -> Result<(), String> {
         match &mut self.station {
             Standing::Running(station) => station.handle(now, Input::Time(unix)),
+            Standing::AskingForHome(asking) => asking.time_is(now, unix),
             Standing::AwaitingClock(random) => {
-                let Some(random) = random.take() else {
-                    return Ok(());
-                };
-                let MobilitySettings {
-                    dual, inner, outer, ..
-                } = self.settings.clone();
-                let clock = Clock::new(now, unix);
-                let station = Station::new(now, dual, inner, outer, clock, random);
-                let station = station.map_err(|error| error.to_string())?;
-                self.station = Standing::Running(Box::new(station));
-                // They may look like one of these.
-                let known = std::mem::take(&mut self.known);
-                self.dual(now, dual_client::Input::Recall(known));
-                self.tell_links(now);
+                if let Some(random) = random.take() {
+                    return self.begin(now, Clock::new(now, unix), random);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Instant, clock: Clock, random: Box<dyn Random>) -> Result<(), String> {
+        if let Some(which) = self.settings.given() {
+            self.ask_for_home(now, which, clock, random);
+            return Ok(());
+        }
+        let MobilitySettings {
+            dual, inner, outer, ..
+        } = self.settings.clone();
+        let station = Station::new(now, dual, inner, outer, clock, random);
+        let station = station.map_err(|error| error.to_string())?;
+        self.station = Standing::Running(Box::new(station));
+        // They may look like one of these.
+        let known = std::mem::take(&mut self.known);
+        self.dual(now, dual_client::Input::Recall(known));
+        if let Some(vpn) = self.vpn_was.clone() {
+            self.dual(now, dual_client::Input::Vpn(vpn));
+        }
+        self.tell_links(now);
         Ok(())
     }
 
@@ -206,6 +225,7 @@ impl Mobility {
             }
             VpnState::Failed(reason) => Told::Failed(reason.clone()),
         };
+        self.vpn_was = Some(told.clone());
         // V is there before anything is sent from it.
         self.lay_out(wishes);
         self.dual(now, dual_client::Input::Vpn(told));
@@ -246,6 +266,10 @@ impl Mobility {
     }
 
     pub fn datagram(&mut self, now: Instant, datagram: Datagram) {
+        if let Standing::AskingForHome(asking) = &mut self.station {
+            asking.newcomer.datagram(now, datagram);
+            return self.is_home_given(now);
+        }
         self.input(now, Input::Datagram(datagram));
     }
 
@@ -282,7 +306,7 @@ impl Mobility {
         let dual = &self.settings.dual;
         let systems = || dual.outer_systems().chain([&dual.inner]);
         let is_from_home = systems().any(|system| system.home == from);
-        let asked_for = home_of(&datagram.payload);
+        let asked_for = home_of(&datagram.payload).filter(|home| !home.is_unspecified());
         let system = systems().find(|system| Some(system.home) == asked_for);
         let waits = is_from_home || datagram.via == Via::Routed;
         let Some((home, home_agent)) = system.map(|system| (system.home, system.home_agent)) else {
@@ -335,25 +359,27 @@ impl Mobility {
         if settles.is_some_and(|at| at <= now) {
             self.tell_links(now);
         }
-        if let Standing::Running(station) = &mut self.station
-            && station.poll_timeout().is_some_and(|at| at <= now)
-        {
-            station.handle_timeout(now);
+        match &mut self.station {
+            Standing::Running(station) if station.poll_timeout().is_some_and(|at| at <= now) => {
+                station.handle_timeout(now);
+            }
+            Standing::AskingForHome(asking) => {
+                asking.newcomer.handle_timeout(now);
+                self.is_home_given(now);
+            }
+            Standing::Running(_) | Standing::AwaitingClock(_) => {}
         }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.station {
-            Standing::Running(station) => {
-                let settles = self.told_at.and_then(|told| self.settles_at(told));
-                let receives = self.receivers.poll_timeout();
-                [station.poll_timeout(), settles, receives]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            }
-            Standing::AwaitingClock(_) => None,
-        }
+        let registers = match &self.station {
+            Standing::Running(station) => station.poll_timeout(),
+            Standing::AskingForHome(asking) => asking.newcomer.poll_timeout(),
+            Standing::AwaitingClock(_) => return None,
+        };
+        let settles = self.told_at.and_then(|told| self.settles_at(told));
+        let receives = self.receivers.poll_timeout();
+        [registers, settles, receives].into_iter().flatten().min()
     }
 
     /// When the next address counts without a gateway, of those that did not at `told`.
@@ -365,8 +391,13 @@ impl Mobility {
     pub fn poll_effect(&mut self) -> Option<Effect> {
         match &mut self.station {
             Standing::Running(station) => station.poll_effect(),
-            Standing::AwaitingClock(_) => None,
+            Standing::AskingForHome(_) | Standing::AwaitingClock(_) => None,
         }
+    }
+
+    /// Of the home address that is given to us.
+    pub fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
     }
 
     pub fn poll_carrying(&mut self) -> Option<Carrying> {
@@ -403,7 +434,11 @@ impl Mobility {
             }
             link
         });
-        let links = links.collect();
+        let links: Vec<Link> = links.collect();
+        if let Standing::AskingForHome(asking) = &mut self.station {
+            asking.newcomer.links_are(now, &links);
+            return self.is_home_given(now);
+        }
         self.dual(now, dual_client::Input::Links(links));
     }
 
@@ -449,6 +484,17 @@ impl Mobility {
                 self.carrying.push_back(carry);
             }
         }
+    }
+}
+
+fn blocked(settings: &MobilitySettings) -> Arrangement {
+    Arrangement {
+        place: Place::Blocked,
+        inner: Carriage {
+            home: settings.dual.inner.home,
+            path: Path::Blocked,
+        },
+        outer: None,
     }
 }
 

@@ -4,10 +4,11 @@ use crate::agent::foreign_agent::settings::same_keys;
 use crate::kernel::desired::LinkName;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
-use crate::mobile_ip::dual_client::{self, ForeignAgents, Tunnelling};
+use crate::mobile_ip::dual_client::{self, ForeignAgents, SettingsError, System, Tunnelling};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Ipv4Net;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 #[derive(Clone, Debug)]
 pub struct MobilitySettings {
@@ -90,7 +91,56 @@ impl Tables {
     }
 }
 
+/// The system whose home address its home agent gives (RFC 2794).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    Inner,
+    /// Of that site.
+    Outer(usize),
+}
+
 impl MobilitySettings {
+    /// The configuration lets there be one.
+    pub fn given(&self) -> Option<Given> {
+        let is_given = |system: &System| system.home.is_unspecified();
+        if is_given(&self.dual.inner) {
+            return Some(Given::Inner);
+        }
+        let mut sites = self.dual.sites.iter();
+        let at = sites.position(|site| site.outer.as_ref().is_some_and(is_given));
+        at.map(Given::Outer)
+    }
+
+    pub fn system(&self, which: Given) -> Option<(&System, &Agreement)> {
+        match which {
+            Given::Inner => Some((&self.dual.inner, &self.inner)),
+            Given::Outer(site) => {
+                let outer = self.dual.sites.get(site)?.outer.as_ref()?;
+                Some((outer, self.outer.get(&site)?))
+            }
+        }
+    }
+
+    /// With that home address, where nothing speaks against it.
+    ///
+    /// # Errors
+    /// It does not go together with the rest.
+    pub fn with_home(&self, which: Given, home: Ipv4Addr) -> Result<Self, SettingsError> {
+        let mut settings = self.clone();
+        let system = match which {
+            Given::Inner => Some(&mut settings.dual.inner),
+            Given::Outer(site) => {
+                let site = settings.dual.sites.get_mut(site);
+                site.and_then(|site| site.outer.as_mut())
+            }
+        };
+        if let Some(system) = system {
+            system.home = home;
+        }
+        settings.dual.check()?;
+        Ok(settings)
+    }
+
     /// Keys and all.
     pub fn is_same(&self, other: &Self) -> bool {
         let all = |settings: &Self| (settings.dual.clone(), settings.adapters, settings.tables);
@@ -135,7 +185,10 @@ impl MobilitySettings {
 
 /// Exposed to be compared with each other: both come from files that only root can choose.
 fn is_agreed_alike(a: &Agreement, b: &Agreement) -> bool {
-    if a.encapsulation != b.encapsulation || !same_keys(&a.foreign_agents, &b.foreign_agents) {
+    if a.encapsulation != b.encapsulation
+        || a.nai != b.nai
+        || !same_keys(&a.foreign_agents, &b.foreign_agents)
+    {
         return false;
     }
     let (a, b) = (&a.association, &b.association);

@@ -1,8 +1,10 @@
 //! A laptop's agent in virtual time, between the room of a home agent and a kernel that answers.
 
+mod given;
 mod kept;
 mod others;
 
+use super::given::GivenHome;
 use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};
 use super::settings::MobilitySettings;
 use crate::agent::Agent;
@@ -93,6 +95,7 @@ struct Laptop {
     kernel: Kernel,
     replies: Vec<Reply>,
     told: Vec<String>,
+    given: Vec<GivenHome>,
     /// In the order in which they were to run.
     commands: Vec<(commands::Run, commands::Command)>,
     stopped: Vec<commands::Run>,
@@ -118,6 +121,7 @@ impl Laptop {
             kernel: Kernel::default(),
             replies: Vec::new(),
             told: Vec::new(),
+            given: Vec::new(),
             commands: Vec::new(),
             stopped: Vec::new(),
         };
@@ -152,6 +156,7 @@ impl Laptop {
                 Effect::Tell { line, level } if level == Level::INFO => {
                     self.told.push(line.kind.into_owned());
                 }
+                Effect::KeepHome(given) => self.given.push(given),
                 Effect::RunCommand { run, command } => self.commands.push((run, command)),
                 Effect::StopCommand(run) => self.stopped.push(run),
                 _ => {}

@@ -107,6 +107,10 @@ impl Mobility {
                 "the time of day".clone_into(&mut view.waits_for);
                 return view;
             }
+            Standing::AskingForHome(_) => {
+                view.waits_for = self.asks_for_home_of();
+                return view;
+            }
         };
         let waits_for = station.waits_for.unwrap_or_default();
         waits_for.clone_into(&mut view.waits_for);

@@ -210,6 +210,7 @@ impl World {
                 | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
                 | Effect::KeepNetworks(_)
+                | Effect::KeepHome(_)
                 | Effect::Keep(_) => {}
             }
         }

@@ -63,6 +63,49 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
 }
 
 #[test]
+fn who_has_a_name_may_be_given_its_home_address() {
+    use std::net::Ipv4Addr;
+    let nai = "nai = \"alice@example.org\"\n";
+    let alone = MOBILITY.replace("home = \"10.20.0.5\"\n", nai);
+    let mobility = load_text(&format!("{IDENTITY}{alone}")).agent.mobility;
+    let mobility = mobility.unwrap();
+    assert_eq!(mobility.dual.inner.home, Ipv4Addr::UNSPECIFIED);
+    assert_eq!(
+        mobility.inner.nai.as_deref(),
+        Some(&b"alice@example.org"[..])
+    );
+    let site = SITE.replace("home = \"198.51.100.5\"\n", nai);
+    let outer = format!("{}{VPN}{MOBILITY}{site}", whole());
+    let mobility = load_text(&outer).agent.mobility.unwrap();
+    let outer = mobility.dual.sites[0].outer.as_ref().unwrap();
+    assert_eq!(outer.home, Ipv4Addr::UNSPECIFIED);
+    for (text, complaint) in [
+        (
+            format!(
+                "{IDENTITY}{}",
+                MOBILITY.replace("home = \"10.20.0.5\"\n", "")
+            ),
+            "[mobility] lacks the key `home`, or `nai`, to be given a home address",
+        ),
+        (
+            format!("{}{VPN}{alone}{SITE}", whole()),
+            "only that can be given its home address",
+        ),
+        (
+            format!(
+                "{}{VPN}{MOBILITY}{SITE}{}",
+                whole(),
+                site.replace("north", "south")
+            ),
+            "among several [[mobility-site]], each needs one",
+        ),
+    ] {
+        let problems = problems(&text);
+        assert!(problems.contains(complaint), "{problems} for\n{text}");
+    }
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_what_to_do() {
     let without = |text: &str, line: &str| text.replace(line, "");
     for (text, complaint) in [

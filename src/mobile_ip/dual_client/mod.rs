@@ -16,6 +16,7 @@ mod effect;
 mod goals;
 mod hearing;
 mod links;
+pub mod newcomer;
 mod registration;
 mod settings;
 mod slots;

@@ -14,7 +14,7 @@ pub const T_MONITOR_LEAST: Duration = Duration::from_secs(10);
 /// One Mobile IP system as the mobile node has it. Keys belong to whoever sends the requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
-    /// S or T.
+    /// S or T; 0.0.0.0 before its home agent has given one.
     pub home: Ipv4Addr,
     pub home_agent: Ipv4Addr,
     /// Where the address needs no tunnel. `None` for a virtual home network.
@@ -186,16 +186,20 @@ impl Settings {
 }
 
 fn check_system(system: &System) -> Result<(), SettingsError> {
-    for address in [system.home, system.home_agent] {
+    let is_given = !system.home.is_unspecified();
+    let home = is_given.then_some(system.home);
+    for address in home.into_iter().chain([system.home_agent]) {
         if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
             return Err(SettingsError::Unusable { address });
         }
     }
     match system.home_network {
-        Some(network) if !network.contains(&system.home) => Err(SettingsError::NotInHomeNetwork {
-            network,
-            address: system.home,
-        }),
+        Some(network) if is_given && !network.contains(&system.home) => {
+            Err(SettingsError::NotInHomeNetwork {
+                network,
+                address: system.home,
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -261,7 +261,10 @@ impl World {
                 Effect::Vpn(command) => self.command(&command),
                 Effect::Tell(what) => self.tell(&format_args!("{what}")),
                 Effect::Suspicious(slot, what) => self.tell(&format_args!("{slot}: {what:?}")),
-                Effect::Solicit(_) | Effect::Announce { .. } | Effect::Remember(_) => {}
+                Effect::Solicit(_)
+                | Effect::Announce { .. }
+                | Effect::Remember(_)
+                | Effect::HomeDenied(_) => {}
             }
             // Effects are carried out in order, so what holds must hold between any two of them.
             self.check();

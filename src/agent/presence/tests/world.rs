@@ -450,6 +450,7 @@ impl World {
                 | Effect::StopCommand(_)
                 | Effect::KeepBinding { .. }
                 | Effect::KeepNetworks(_)
+                | Effect::KeepHome(_)
                 | Effect::Remember(_) => {}
             }
         }

@@ -11,6 +11,8 @@ mod agents;
 mod derived;
 mod translation;
 
+pub use derived::Derived;
+
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +24,11 @@ use crate::mobile_ip::client::{self, Client, ReverseTunnel, UdpTunnel};
 use crate::mobile_ip::domain::Context;
 use crate::mobile_ip::replay::{Clock, SERIES};
 use crate::mobile_ip::security::SecurityAssociation;
-use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::wire::advertisement::Advertisement;
+use crate::mobile_ip::wire::{Code, TunnelKind};
 use crate::mobile_ip::{Arrangement, Datagram, LinkId, Via};
 use crate::net::Random;
 use agents::Agents;
-use derived::Derived;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -85,6 +86,9 @@ pub enum Effect {
     Remember(Vec<Context>),
     Tell(Tell),
     Suspicious(Slot, client::Suspicion),
+    /// The home agent says, under its signature, that this home address may not be had. One that it has given once may be
+    /// somebody else's by now.
+    HomeDenied(Ipv4Addr),
 }
 
 #[derive(Debug)]
@@ -224,6 +228,11 @@ impl Station {
 
     pub fn networks(&self) -> &[Context] {
         self.dual.networks()
+    }
+
+    /// What another one needs in its place.
+    pub fn into_parts(self) -> (Clock, Box<dyn Random>, Vec<Context>) {
+        (self.clock, self.random, self.dual.networks().to_vec())
     }
 
     pub fn view(&self, now: Instant) -> View {
@@ -536,6 +545,17 @@ impl Station {
         {
             registrar.is_announced = true;
             self.come_home.push((link, attachment.home));
+        }
+        if let client::Outcome::Denied {
+            epoch,
+            code: Code::HA_PROHIBITED,
+            authenticated: true,
+            ..
+        } = outcome
+            && *epoch == generation.0
+        {
+            let home = registrar.attachment.home;
+            self.effects.push_back(Effect::HomeDenied(home));
         }
         if let Some(outcome) = translate(slot, registrar, outcome) {
             self.dual.handle(

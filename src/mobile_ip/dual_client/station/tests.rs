@@ -156,6 +156,7 @@ impl World {
                 Effect::Announce { address, .. } => self.announced.push((self.sent.len(), address)),
                 Effect::Solicit(_)
                 | Effect::Remember(_)
+                | Effect::HomeDenied(_)
                 | Effect::Tell(_)
                 | Effect::Suspicious(..) => {}
             }
