@@ -19,21 +19,18 @@ pub struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    /// Signs it; `envelope` says from where to where, and its payload is not looked at. It is to be sent now, and
-    /// after [`FIRST_PAUSE`].
+    /// Signs it; `datagram` says from where to where, and its payload is replaced. It is to be sent now, and after
+    /// [`FIRST_PAUSE`].
     pub fn new(
-        envelope: Datagram,
+        mut datagram: Datagram,
         revocation: &Revocation,
         kind: AuthenticationKind,
         security: SecurityAssociation,
     ) -> Self {
-        let mut payload = revocation.encode();
-        security.sign(kind, &mut payload);
+        datagram.payload = revocation.encode();
+        security.sign(kind, &mut datagram.payload);
         Self {
-            datagram: Datagram {
-                payload,
-                ..envelope
-            },
+            datagram,
             identifier: revocation.identifier,
             kind,
             security,
