@@ -3,19 +3,20 @@
 
 use super::file::ReadSecret;
 use super::section::Section;
-use super::values::{self, Reason};
+use super::values;
 use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use std::path::Path;
-use toml::de::DeValue;
 
 /// Of tunnels.
 pub(super) const ENCAPSULATIONS: [(&str, TunnelKind); 2] =
     [("ipip", TunnelKind::IpIp), ("gre", TunnelKind::Gre)];
 
-/// One of a list of those that are offered; IP in IP is never refused (RFC 5944 §4.1).
-pub(super) fn encapsulation(value: &DeValue<'_>) -> Result<TunnelKind, Reason> {
-    values::word(value, &ENCAPSULATIONS)
+/// `encapsulations`: those that are offered; IP in IP is never refused (RFC 5944 §4.1).
+pub(super) fn encapsulations(section: &Section<'_, '_>) -> Vec<TunnelKind> {
+    let offered = section.list("encapsulations", |v| values::word(v, &ENCAPSULATIONS));
+    let offered = offered.unwrap_or_default().into_iter();
+    offered.map(|(kind, _)| kind).collect()
 }
 
 /// Octets of a key: RFC 5944 §3.5.1 wants 128 bits.

@@ -1,6 +1,6 @@
 //! `[foreign-agent]`, and the keys of `[[agent-key]]` that agents of Mobile IP have with each other.
 
-use super::association::{association, encapsulation};
+use super::association::{association, encapsulations};
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
@@ -174,7 +174,7 @@ pub(super) fn read(
         ];
         values::word(v, &words)
     });
-    let encapsulations = section.list("encapsulations", encapsulation);
+    let tunnels = encapsulations(section);
     let mut most_visitors: u16 = 1000;
     section.set("visitors", &mut most_visitors, |v| {
         values::integer(v, 1..=10_000, "1–10000")
@@ -212,11 +212,7 @@ pub(super) fn read(
                 CommonTraffic::NotRouted
             },
             reverse,
-            tunnels: encapsulations
-                .into_iter()
-                .flatten()
-                .map(|(kind, _)| kind)
-                .collect(),
+            tunnels,
             challenge,
             mobile_nodes: keys.with_mobile_nodes(),
             home_agents: keys.with_home_agents(),

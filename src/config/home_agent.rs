@@ -118,7 +118,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
         ];
         values::word(v, &words)
     });
-    let encapsulations = section.list("encapsulations", association::encapsulation);
+    let encapsulations = association::encapsulations(section);
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
     let pool = section.optional("pool", pool);
     Some(HomeAgentSettings {
@@ -134,11 +134,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
             foreign_agents: Vec::new(),
             pool,
             trusted: trusted.into_iter().map(|(net, _)| net).collect(),
-            encapsulations: encapsulations
-                .into_iter()
-                .flatten()
-                .map(|(kind, _)| kind)
-                .collect(),
+            encapsulations,
             reverse_tunnel,
             nat,
             limits,
