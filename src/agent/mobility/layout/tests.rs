@@ -803,7 +803,7 @@ proptest! {
                 Way::Link { link, .. } if link == NESTED => {
                     let from_v = |local| v.is_some_and(|vpn| vpn.address == local);
                     let is_v = matches!(objects.get(&Key::Link(NESTED)), Some(Object::Link(Link {
-                        kind: LinkKind::IpInIpBetween { local, .. },
+                        kind: LinkKind::IpInIpBetween { local, .. } | LinkKind::GreBetween { local, .. },
                         ..
                     })) if from_v(*local));
                     prop_assert!(may_be_clear || is_v);
