@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# One Mobile IP system and no VPN (FIG. 1): the agent registers with a home agent that shares no code with it, a TCP session
+# One Mobile IP system and no VPN (FIG. 1): a home agent that shares no code with it gives the agent its home address, a TCP session
 # and a stream of packets live through moves between two networks, always through the tunnel, and through the death of the
 # agent, which leaves its adapters and blocks behind. Then the home agent has another clock, another key, another name, and the
 # network a NAT; tshark reads all messages as the home agent does.
@@ -16,7 +16,7 @@ configure 103 <<END
 id = "laptop.example"
 
 [mobility]
-home = "$mobility"
+nai = "laptop@example.org"
 home-agent = "$outer_agent"
 spi = 256
 key-file = "mobile.key"
@@ -33,7 +33,7 @@ home_agent() {
         end_process "scapy-$outer_agent" TERM || true
         cat "$said" >>"$mobility_trace/lines"
     fi
-    start_scapy_agent 102o "$outer_agent" "$1" --home 198.51.100.0/24 "${@:2}"
+    start_scapy_agent 102o "$outer_agent" "$1" --home 198.51.100.0/24 --give "$mobility" "${@:2}"
 }
 # The answer to who goes home may still go through the tunnel.
 capture 102o to-106 "$mobility_trace/registrations" udp port 434 or '(ip[9] == 4 and ip[29] == 17 and ip[40:2] == 434)'

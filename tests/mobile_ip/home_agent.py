@@ -54,9 +54,13 @@ class HomeAgent:
             return mip.UDP_UNAVAILABLE
         return mip.ACCEPTED
 
+    def names(self, request):
+        """What names the mobile node, and goes back in the reply (RFC 2794 §3)."""
+        return [extension for extension in request.extensions if bytes(extension)[0] == mip.NAI]
+
     def reply(self, request, source, code):
         fixed = request.fixed
-        extensions, identification, lifetime = [], fixed.id, min(fixed.lifetime, self.settings.lifetime)
+        extensions, identification, lifetime = self.names(request), fixed.id, min(fixed.lifetime, self.settings.lifetime)
         if code == mip.MISMATCH:
             identification = self.clock() >> 32 << 32 | fixed.id & 0xFFFFFFFF
         if code in (mip.ACCEPTED, mip.NO_SIMULTANEOUS):
@@ -145,6 +149,8 @@ class HomeAgent:
             if self.trusted and not any(ipaddress.ip_address(source[0]) in net for net in self.trusted):
                 mip.tell("silent", source=list(source))
                 continue
+            if request.fixed.homeaddr == "0.0.0.0" and self.settings.give and self.names(request):
+                request.fixed.homeaddr = self.settings.give
             code = self.code(request, source)
             if code == mip.ACCEPTED:
                 self.bind(request, source)
@@ -165,6 +171,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="the home agent's address, to listen on and to answer in the name of")
     parser.add_argument("--home", action="append", required=True, metavar="NET", help="home networks, as 10.20.0.0/24")
+    parser.add_argument("--give", metavar="ADDRESS", help="to a mobile node that has a name and no home address (RFC 2794)")
     parser.add_argument("--key", required=True, metavar="HEX", help="the key shared with mobile nodes")
     parser.add_argument("--spi", type=lambda text: int(text, 0), default=0x100)
     parser.add_argument("--port", type=int, default=mip.PORT)
