@@ -1,9 +1,13 @@
 //! What answers comes before what carries: peers, mobile nodes and home agents wait for this thread, while
-//! packets that wait for a processor are in a queue.
+//! packets that wait for a processor are in a queue. And where several of those share a processor, the one that has just
+//! been asked comes before the one that has asked.
 
 use nix::errno::Errno;
 
 const NICE: i32 = -10;
+/// Nanoseconds, the least that Linux takes, since 6.12: with the usual slice of 3 ms somebody else's question waits until
+/// this thread has nothing more to do.
+const SLICE: u64 = 100_000;
 
 /// `struct sched_attr` of its first version.
 #[repr(C)]
@@ -28,7 +32,7 @@ pub(super) fn raise() -> nix::Result<()> {
         flags: libc::SCHED_FLAG_RESET_ON_FORK as u64,
         nice: NICE,
         priority: 0,
-        runtime: 0,
+        runtime: SLICE,
         deadline: 0,
         period: 0,
     };
