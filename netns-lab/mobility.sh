@@ -89,7 +89,7 @@ report_moves() {
 # Encrypted contents match nothing, as they are not decoded; the octets of S are looked for wherever nothing is encrypted, so
 # that an encapsulation which tshark does not know hides nothing.
 clear_outside() {
-    local filter="ip.addr == 10.0.0.0/8 || (frame contains 0a:14:00:05 && !esp)"
+    local filter="ip.addr == 10.0.0.0/8 || (frame contains 0a:14:00:05 && !esp && !(ip.proto == 50))"
     [[ -z ${2:-} ]] || filter="($filter) && !($2)"
     tshark -n -r "$1" -Y "$filter" 2>/dev/null
 }
