@@ -3,7 +3,7 @@
 # through moves, kill -9 of both, and the wish of somebody else for an address.
 #
 # topology: mip-fig1
-# needs: agent
+# needs: esp agent
 
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
