@@ -264,3 +264,16 @@ def tell(event, **what):
     json.dump({"event": event} | what, sys.stdout)
     sys.stdout.write("\n")
     sys.stdout.flush()
+
+
+def heard(port, key, wait):
+    """The messages that come within so many seconds, each with its source."""
+    deadline = time.monotonic() + wait
+    while (left := deadline - time.monotonic()) > 0:
+        port.settimeout(left)
+        try:
+            octets, source = port.recvfrom(65535)
+            message = Message(octets, key)
+        except (TimeoutError, ConnectionError, Malformed):
+            continue
+        yield message, source

@@ -143,14 +143,7 @@ def await_revocation(port, settings):
     if settings.agent_key:
         key, kind, spi = bytes.fromhex(settings.agent_key), mip.FOREIGN_HOME, settings.agent_spi
     mip.tell("waiting")
-    deadline = time.monotonic() + settings.await_revocation
-    while (left := deadline - time.monotonic()) > 0:
-        port.settimeout(left)
-        try:
-            octets, source = port.recvfrom(65535)
-            revocation = mip.Message(octets, own)
-        except (TimeoutError, mip.Malformed):
-            continue
+    for revocation, source in mip.heard(port, own, settings.await_revocation):
         believed = revocation.type == mip.REVOCATION and revocation.is_signed(key, kind)
         believed = believed and revocation.fixed.by_home_agent and revocation.fixed.homeaddr == settings.home
         mip.tell("received", source=list(source), believed=bool(believed), **mip.described(revocation))

@@ -42,14 +42,7 @@ def main():
     port.bind((settings.bind, 0))
     port.sendto(octets, (settings.peer, mip.PORT))
     mip.tell("sent", source=list(port.getsockname()), **mip.described(mip.Message(octets, key)))
-    deadline = time.monotonic() + settings.wait
-    while (left := deadline - time.monotonic()) > 0:
-        port.settimeout(left)
-        try:
-            answer, source = port.recvfrom(65535)
-            answer = mip.Message(answer, key)
-        except (TimeoutError, ConnectionError, mip.Malformed):
-            continue
+    for answer, source in mip.heard(port, key, settings.wait):
         believed = answer.type == mip.ACKNOWLEDGEMENT and answer.is_signed(key, kind)
         believed = believed and (answer.fixed.homeaddr, answer.fixed.identifier) == (settings.home, identifier)
         mip.tell("received", source=list(source), believed=believed, **mip.described(answer))
