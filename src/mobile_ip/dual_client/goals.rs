@@ -277,6 +277,12 @@ impl DualClient {
         }
     }
 
+    /// Whether an answer of the inner home agent is awaited there, as the link is now.
+    pub fn smokes_out(&self, link: LinkId) -> bool {
+        let tracked = self.links.get(&link);
+        tracked.is_some_and(|tracked| tracked.smoke_out == SmokeOut::Asked)
+    }
+
     /// Undecided adapters in the order in which they are asked, and when each is.
     fn staggered(&self, now: Instant) -> Vec<(LinkId, Instant)> {
         let may_ask = |tracked: &&Tracked| {

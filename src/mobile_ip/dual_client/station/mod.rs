@@ -168,6 +168,9 @@ impl Station {
                     self.agents.links_are(now, links, &mut *self.random);
                 }
                 self.dual.handle(now, input);
+                // Where a link is somewhere else now, nobody can refuse what was asked before.
+                let dual = &self.dual;
+                self.smoke_outs.retain(|link, _| dual.smokes_out(*link));
             }
             Input::Datagram(datagram) => self.received(now, &datagram),
             Input::Advertisement {

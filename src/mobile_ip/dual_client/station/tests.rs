@@ -377,6 +377,20 @@ fn a_stale_request_is_refused_by_the_home_agent_or_by_nobody() {
     );
 }
 
+#[test]
+fn that_nobody_refused_where_the_link_was_before_says_nothing_of_where_it_is() {
+    let mut world = World::new(Inner::Unreached);
+    world.plug("203.0.113.10/24", Inner::Unreached);
+    world.run(Duration::from_secs(20));
+    world.input(Input::SmokeOut(LINK));
+    world.run(Duration::from_secs(1));
+    world.plug("192.0.2.10/24", Inner::Unreached);
+    world.run(Duration::from_secs(3));
+    let view = world.station.view(world.now);
+    let mut hints = view.links[0].hints.iter().map(ToString::to_string);
+    assert!(!hints.any(|hint| hint.contains("nobody refuses")));
+}
+
 /// In every step of every history.
 #[test]
 fn through_loss_and_moves_only_a_trusting_home_agent_opens_the_link() {
