@@ -34,8 +34,27 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use translation::{attachment_of, home_input, translate};
 
-/// A stale request that nobody has refused by then says that nobody is there.
+/// One of the two may be lost.
+const SMOKE_OUT_AGAIN: Duration = Duration::from_secs(1);
+
+/// When nobody has refused the second stale request by then either, nobody is there.
 const SMOKE_OUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A stale request underway.
+#[derive(Clone, Copy, Debug)]
+enum SmokeOut {
+    /// Until it is sent again.
+    First(Instant),
+    /// Until nobody has answered.
+    Second(Instant),
+}
+
+impl SmokeOut {
+    fn until(self) -> Instant {
+        let (Self::First(until) | Self::Second(until)) = self;
+        until
+    }
+}
 
 /// What is agreed with the home agent of one system.
 #[derive(Clone, Debug)]
@@ -110,7 +129,7 @@ pub struct Station {
     outer: BTreeMap<usize, Agreement>,
     registrars: BTreeMap<Slot, Registrar>,
     agents: Agents,
-    smoke_outs: BTreeMap<LinkId, Instant>,
+    smoke_outs: BTreeMap<LinkId, SmokeOut>,
     /// To be announced when their ways are open.
     come_home: Vec<(LinkId, Ipv4Addr)>,
     clock: Clock,
@@ -191,18 +210,7 @@ impl Station {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         self.agents.handle_timeout(now);
-        let unanswered: Vec<_> = self
-            .smoke_outs
-            .iter()
-            .filter(|(_, at)| now >= **at)
-            .collect();
-        let unanswered: Vec<_> = unanswered.into_iter().map(|(link, _)| *link).collect();
-        for link in unanswered {
-            self.smoke_outs.remove(&link);
-            let answered = false;
-            self.dual
-                .handle(now, effect::Input::SmokeOut { link, answered });
-        }
+        self.smoke_out_again(now);
         for registrar in self.registrars.values_mut() {
             if registrar.client.poll_timeout().is_some_and(|at| at <= now) {
                 registrar.client.handle_timeout(now);
@@ -217,7 +225,7 @@ impl Station {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let clients = self.registrars.values();
         let clients = clients.filter_map(|registrar| registrar.client.poll_timeout());
-        let smoke_outs = self.smoke_outs.values().copied();
+        let smoke_outs = self.smoke_outs.values().map(|asked| asked.until());
         clients
             .chain(smoke_outs)
             .chain(self.dual.poll_timeout())
@@ -292,7 +300,31 @@ impl Station {
 
     fn smoke_out(&mut self, now: Instant, link: LinkId) {
         // Whatever comes of it, there is an answer.
-        self.smoke_outs.insert(link, now + SMOKE_OUT_PATIENCE);
+        let asked = SmokeOut::First(now + SMOKE_OUT_AGAIN);
+        self.smoke_outs.insert(link, asked);
+        self.ask_stale(now, link);
+    }
+
+    fn smoke_out_again(&mut self, now: Instant) {
+        let asked: Vec<_> = self.smoke_outs.iter().map(|(l, a)| (*l, *a)).collect();
+        for (link, asked) in asked.into_iter().filter(|(_, asked)| asked.until() <= now) {
+            match asked {
+                SmokeOut::First(_) => {
+                    let asked = SmokeOut::Second(now + SMOKE_OUT_PATIENCE);
+                    self.smoke_outs.insert(link, asked);
+                    self.ask_stale(now, link);
+                }
+                SmokeOut::Second(_) => {
+                    self.smoke_outs.remove(&link);
+                    let answered = false;
+                    let input = effect::Input::SmokeOut { link, answered };
+                    self.dual.handle(now, input);
+                }
+            }
+        }
+    }
+
+    fn ask_stale(&mut self, now: Instant, link: LinkId) {
         let view = self.dual.view(now);
         let mut links = view.links.iter();
         let Some(local) = links

@@ -229,6 +229,17 @@ impl World {
         })
     }
 
+    /// Of the only link.
+    fn hints(&self) -> impl Iterator<Item = String> {
+        let view = self.station.view(self.now);
+        let hints: Vec<_> = view.links[0]
+            .hints
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        hints.into_iter()
+    }
+
     fn place(&self) -> Place {
         self.arrangement
             .as_ref()
@@ -367,14 +378,22 @@ fn a_stale_request_is_refused_by_the_home_agent_or_by_nobody() {
     world.plug("203.0.113.10/24", Inner::Unreached);
     world.run(Duration::from_secs(20));
     world.input(Input::SmokeOut(LINK));
-    world.run(Duration::from_secs(3));
-    let view = world.station.view(world.now);
-    assert!(
-        view.links[0]
-            .hints
-            .iter()
-            .any(|hint| format!("{hint}").contains("nobody refuses"))
-    );
+    world.run(Duration::from_secs(4));
+    assert!(world.hints().any(|hint| hint.contains("nobody refuses")));
+}
+
+#[test]
+fn a_stale_request_that_is_lost_is_sent_once_more() {
+    let mut world = World::new(Inner::Trusting);
+    world.plug("10.10.1.7/24", Inner::Trusting);
+    world.run(Duration::from_secs(5));
+    world.loss = 100;
+    world.input(Input::SmokeOut(LINK));
+    world.run(Duration::from_millis(500));
+    assert!(!world.hints().any(|hint| hint.contains("stale")));
+    world.loss = 0;
+    world.run(Duration::from_secs(1));
+    assert!(world.hints().any(|hint| hint.contains("refuses stale")));
 }
 
 #[test]
@@ -385,10 +404,8 @@ fn that_nobody_refused_where_the_link_was_before_says_nothing_of_where_it_is() {
     world.input(Input::SmokeOut(LINK));
     world.run(Duration::from_secs(1));
     world.plug("192.0.2.10/24", Inner::Unreached);
-    world.run(Duration::from_secs(3));
-    let view = world.station.view(world.now);
-    let mut hints = view.links[0].hints.iter().map(ToString::to_string);
-    assert!(!hints.any(|hint| hint.contains("nobody refuses")));
+    world.run(Duration::from_secs(4));
+    assert!(!world.hints().any(|hint| hint.contains("nobody refuses")));
 }
 
 /// In every step of every history.
