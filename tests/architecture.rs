@@ -152,7 +152,8 @@ fn room(name: &str) -> PathBuf {
 /// The text without the unit tests at its end, which may use a clock.
 fn production(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("readable source");
-    match text.find("#[cfg(test)]\nmod ") {
+    let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub mod "];
+    match tests.iter().filter_map(|begin| text.find(begin)).min() {
         Some(at) => text[..at].to_owned(),
         None => text,
     }

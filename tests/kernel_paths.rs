@@ -17,7 +17,8 @@ use xfrm_agent::kernel::adapters::{Gateway, Look};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Key, Link, LinkKind,
-    LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl, Way,
+    LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU,
+    Way,
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::monitor::Monitor;
@@ -66,7 +67,7 @@ impl Wrapping {
         Object::Link(Link {
             name: self.link,
             kind: self.kind,
-            mtu: 1476,
+            mtu: TUNNEL_MTU,
         })
     }
 }
@@ -709,6 +710,40 @@ fn leave_in_the_outer_header(wrapping: Wrapping) {
         kernel.stop(Stop::Remove);
         assert!(!run("ip", "-br link").contains(link.as_str()));
     });
+}
+
+/// For each it would take memory, and packets that are underway when routes change.
+#[test]
+#[ignore = "needs ESP"]
+fn what_fits_through_a_tunnel_is_written_down_for_no_destination() {
+    for (wrapping, fragmenting) in [
+        (IP_IN_IP, Fragmenting::Forbidden),
+        (IP_IN_IP, Fragmenting::Allowed),
+        (GRE, Fragmenting::Allowed),
+    ] {
+        in_namespace(|| {
+            wan();
+            let mut kernel = Kernel::open();
+            let mut way = tunnel("203.0.113.10", "203.0.113.1").over(wrapping.link);
+            if let Way::Encapsulated { encapsulation, .. } = &mut way {
+                encapsulation.fragmenting = fragmenting;
+            }
+            kernel.put(vec![
+                tun(ANCHOR),
+                wrapping.device(),
+                address(ANCHOR, "10.20.0.5/32"),
+                end(),
+                from("10.20.0.5/32"),
+                route("0.0.0.0/0", 0, way),
+            ]);
+            let socket = UdpSocket::bind("10.20.0.5:0").unwrap();
+            socket.send_to(b"x", "10.10.0.101:9").unwrap();
+            let known = run("ip", "route get 10.10.0.101 from 10.20.0.5");
+            assert!(known.contains("encap ip"), "{known}");
+            assert!(!known.contains("expires"), "{fragmenting:?}: {known}");
+            kernel.stop(Stop::Remove);
+        });
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, Way,
+    LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU,
+    Way,
 };
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
@@ -27,10 +28,6 @@ const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-/// Ethernet's, less the outer header.
-const MTU: u32 = 1480;
-/// The header of GRE (RFC 2784), behind the outer one.
-const GRE_HEADER: u32 = 4;
 /// Of outer headers, where the inner ones do not say.
 const HOPS: u8 = 64;
 
@@ -53,8 +50,9 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         way: Way::Unreachable,
     }));
     let has_gre = protocol.tunnels.contains(&TunnelKind::Gre);
-    let gre = has_gre.then_some((GRE_TUNNELS, LinkKind::Gre, MTU - GRE_HEADER));
-    for (name, kind, mtu) in [(TUNNELS, LinkKind::IpInIp, MTU)].into_iter().chain(gre) {
+    let gre = has_gre.then_some((GRE_TUNNELS, LinkKind::Gre));
+    for (name, kind) in [(TUNNELS, LinkKind::IpInIp)].into_iter().chain(gre) {
+        let mtu = TUNNEL_MTU;
         objects.extend([
             Object::Link(Link { name, kind, mtu }),
             of_link(name, LinkSetting::Forwarding, "1"),

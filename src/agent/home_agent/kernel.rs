@@ -13,7 +13,7 @@
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, ProxyKey, Route, RouteKey, Sysctl, Way,
+    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Way,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::home_agent::effects::Tunnel;
@@ -28,10 +28,6 @@ pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// All tunnels in UDP: what is routed there, user space sends.
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
-/// Ethernet's, less the outer header.
-const MTU: u32 = 1480;
-/// The header of GRE (RFC 2784), behind the outer one.
-const GRE_HEADER: u32 = 4;
 /// Of outer headers, where the inner ones do not say.
 const HOPS: u8 = 64;
 
@@ -44,7 +40,7 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
         Object::Link(Link {
             name: TUNNELS,
             kind: LinkKind::IpInIp,
-            mtu: MTU,
+            mtu: TUNNEL_MTU,
         }),
         Object::Decapsulation,
         Object::DecapsulationEntry(DecapsulationEntry::End(agent)),
@@ -57,7 +53,7 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
             Object::Link(Link {
                 name: GRE_TUNNELS,
                 kind: LinkKind::Gre,
-                mtu: MTU - GRE_HEADER,
+                mtu: TUNNEL_MTU,
             }),
             Object::DecapsulationEntry(DecapsulationEntry::GreEnd(agent)),
             of_link(GRE_TUNNELS, LinkSetting::Forwarding, "1"),

@@ -17,20 +17,22 @@
 //! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
 //! DHCP client's.
 
+mod ways;
+
 use super::receiving::Receiver;
 use super::settings::MobilitySettings;
+use super::turns::{Turn, Turns};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation as Outer, Fragmenting, Key, Link, LinkKind,
-    LinkName, LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey,
-    Sysctl, Way,
+    AddressKey, DecapsulationEntry, GRE_HEADER, Key, Link, LinkKind, LinkName, LinkSetting,
+    Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
 };
 use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
-use crate::tun::tunnels::{self, Binding, Congestion, Side, Tunnel};
+use crate::tun::tunnels::{self, Binding, Tunnel};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// One in each network namespace.
 pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
@@ -41,16 +43,11 @@ pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
 /// Of adapters that hold an address: what goes into one leaves in UDP.
 const ANCHOR_MTU: u32 = tunnels::MTU as u32;
-/// An Ethernet's, less one outer header. What is less on the way is found out (RFC 1191): the outer
-/// header forbids fragments.
-const TUNNEL_MTU: u32 = 1480;
-/// Of GRE (RFC 2784), behind the outer header.
-const GRE_HEADER: u32 = 4;
 /// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
 const VPN_MTU: u16 = (tunnels::MTU - 20 - 16 - 16) / 4 * 4 - 2;
-/// And after the header of the tunnel in it. Known, it need not be found out one level after the other, with
-/// a packet lost at each.
-const NESTED_MTU: u32 = (VPN_MTU - 20) as u32;
+/// And after the headers of the tunnel in it, those of GRE as in [`TUNNEL_MTU`]. Known, it need not be found out
+/// one level after the other, with a packet lost at each.
+const NESTED_MTU: u32 = (VPN_MTU - 20 - GRE_HEADER) as u32;
 /// The same where that tunnel is in UDP, since the VPN has no adapter.
 const NESTED_UDP_MTU: u16 = VPN_MTU - (1500 - tunnels::MTU);
 const HOPS: u8 = 64;
@@ -68,6 +65,8 @@ pub struct Around<'a> {
     pub agents: &'a [Agent],
     /// Where home agents send besides what the arrangement says.
     pub receivers: &'a [Receiver],
+    /// Which of its ways each home address has.
+    pub turns: &'a Turns,
 }
 
 /// A foreign agent as the way to it has to be known before it answers.
@@ -142,13 +141,15 @@ struct Layout<'a> {
     carried: Carried,
 }
 
-/// Where a way leads from one of our addresses.
-struct Below {
-    /// X.
-    local: Ipv4Addr,
-    home_agent: Ipv4Addr,
-    link: LinkId,
-    gateway: Option<Ipv4Addr>,
+/// Where the way of a home address is laid.
+#[derive(Clone, Copy)]
+struct Slot {
+    table: u32,
+    /// The inner one is 0, those of sites count from 1.
+    system: u32,
+    turn: Turn,
+    /// For who has chosen none.
+    source: Option<Ipv4Addr>,
 }
 
 impl Layout<'_> {
@@ -176,11 +177,11 @@ impl Layout<'_> {
         self.want(Object::Route(Route { key, way }));
     }
 
-    fn default_route(&mut self, table: u32, way: Way) {
+    fn default_route(&mut self, slot: Slot, way: Way) {
         let key = RouteKey {
-            table,
+            table: slot.table,
             dst: Family::V4.any(),
-            metric: 0,
+            metric: slot.turn.metric(),
         };
         self.route(key, way);
     }
@@ -223,10 +224,9 @@ impl Layout<'_> {
 
     fn tunnel(&mut self, name: LinkName, kind: LinkKind) {
         let mtu = match kind {
-            LinkKind::IpInIpBetween { .. } => NESTED_MTU,
-            LinkKind::IpInIp | LinkKind::Tun(_) => TUNNEL_MTU,
-            LinkKind::GreBetween { .. } => NESTED_MTU - GRE_HEADER,
-            LinkKind::Gre => TUNNEL_MTU - GRE_HEADER,
+            LinkKind::IpInIpBetween { .. } | LinkKind::GreBetween { .. } => NESTED_MTU,
+            // What is less on the way is found out (RFC 1191): the outer header forbids fragments.
+            LinkKind::IpInIp | LinkKind::Gre | LinkKind::Tun(_) => TUNNEL_MTU,
         };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.
@@ -301,9 +301,29 @@ impl Layout<'_> {
         for destination in settings.destinations() {
             self.rule(2, table, Some(nobody), Some(IpNet::V4(destination)));
         }
-        if arrangement.inner.home == home && may_use(arrangement) {
-            self.carry(&arrangement.inner, (table, 0), Some(home));
+        if arrangement.inner.home != home {
+            return;
         }
+        for (path, turn) in self.ways(home, Some(&arrangement.inner)) {
+            if may_use(arrangement.place, &path) {
+                let slot = Slot {
+                    table,
+                    system: 0,
+                    turn,
+                    source: Some(home),
+                };
+                self.carry(home, &path, slot);
+            }
+        }
+    }
+
+    /// The former one, as long as it stays, and the newest.
+    fn ways(&self, home: Ipv4Addr, newest: Option<&Carriage>) -> Vec<(Path, Turn)> {
+        let turns = self.around.turns;
+        let former = turns.former(home).into_iter();
+        let former = former.map(|former| (former.path.clone(), former.turn));
+        let newest = newest.map(|newest| (newest.path.clone(), turns.newest(home)));
+        former.chain(newest).collect()
     }
 
     /// Of what goes into the adapter of S, where that leads anywhere: whoever begins a session says so to
@@ -345,8 +365,15 @@ impl Layout<'_> {
             self.end(table);
             self.rule(1, table, Some(host(outer.home.into())), None);
             let carriage = arrangement.outer.as_ref();
-            if let Some(carriage) = carriage.filter(|carriage| carriage.home == outer.home) {
-                self.carry(carriage, (table, number + 1), None);
+            let carriage = carriage.filter(|carriage| carriage.home == outer.home);
+            for (path, turn) in self.ways(outer.home, carriage) {
+                let slot = Slot {
+                    table,
+                    system: number + 1,
+                    turn,
+                    source: None,
+                };
+                self.carry(outer.home, &path, slot);
             }
         }
     }
@@ -426,7 +453,12 @@ impl Layout<'_> {
             gateway: None,
             source: None,
         };
-        self.default_route(table, way);
+        let key = RouteKey {
+            table,
+            dst: Family::V4.any(),
+            metric: 0,
+        };
+        self.route(key, way);
         // It is there before S goes into it, so that a move opens a route and nothing else.
         let remote = self.settings.dual.inner.home_agent;
         let kind = match self.settings.inner.encapsulation {
@@ -443,286 +475,6 @@ impl Layout<'_> {
             LinkKind::IpInIpBetween { local, remote }
         };
         self.tunnel(NESTED, kind);
-    }
-
-    // --- ways -------------------------------------------------------------------------------------
-
-    fn carry(
-        &mut self,
-        carriage: &Carriage,
-        (table, system): (u32, u32),
-        source: Option<Ipv4Addr>,
-    ) {
-        let is_inner = carriage.home == self.settings.dual.inner.home;
-        match carriage.path {
-            Path::Blocked
-            | Path::Tunnel {
-                encapsulation: Encapsulation::Minimal,
-                ..
-            } => {}
-            // Those are ways of S: T within itself, or within the VPN that it carries, leads nowhere.
-            Path::Tunnel {
-                through: Through::Vpn | Through::OuterHome,
-                ..
-            } if !is_inner => {}
-            Path::Native { link, gateway } => match gateway {
-                Some(agent) if self.is_agent(carriage.home, link, agent) => {
-                    self.over_agent(table, (link, agent), source);
-                }
-                _ => {
-                    let agent = self.home_agent(carriage.home);
-                    self.native(table, (link, gateway), source);
-                    self.receive(agent, link);
-                }
-            },
-            Path::Tunnel {
-                local,
-                remote,
-                encapsulation:
-                    Encapsulation::Udp {
-                        local_port,
-                        remote_port,
-                        ..
-                    },
-                through,
-                ..
-            } => {
-                let local = SocketAddrV4::new(local, local_port);
-                let remote = SocketAddrV4::new(remote, remote_port);
-                let home = carriage.home;
-                self.carry_in_udp(home, (local, remote), through, (table, system), source);
-            }
-            Path::Tunnel {
-                local,
-                remote,
-                encapsulation: encapsulation @ (Encapsulation::IpIp | Encapsulation::Gre),
-                through,
-                reverse,
-            } => {
-                match through {
-                    Through::Link { link, gateway } => {
-                        if self.adapter(link).is_none() {
-                            return;
-                        }
-                        self.receive(remote, link);
-                        if !reverse {
-                            return self.native(table, (link, gateway), source);
-                        }
-                        let below = Below {
-                            local,
-                            home_agent: remote,
-                            link,
-                            gateway,
-                        };
-                        self.below(system, &below);
-                    }
-                    // Without an adapter of the VPN it would have to be UDP.
-                    Through::Vpn if !self.is_v(local) => return,
-                    Through::Vpn | Through::OuterHome => {
-                        self.open(remote, local);
-                        self.nested(encapsulation, local, remote);
-                        let way = Way::Link {
-                            link: NESTED,
-                            gateway: None,
-                            source: source.map(IpAddr::V4),
-                        };
-                        return self.default_route(table, way);
-                    }
-                }
-                let (link, fragmenting) = match encapsulation {
-                    // Its device finds out nothing of the path.
-                    Encapsulation::Gre => (GRE_TUNNELS, Fragmenting::Allowed),
-                    _ => (TUNNELS, Fragmenting::Forbidden),
-                };
-                let way = Way::Encapsulated {
-                    link,
-                    encapsulation: Outer {
-                        src: local,
-                        dst: remote,
-                        ttl: HOPS,
-                        fragmenting,
-                    },
-                    source: source.map(IpAddr::V4),
-                };
-                self.default_route(table, way);
-            }
-        }
-    }
-
-    /// What is sent leads into the adapter that holds the address, and what comes is written there.
-    fn carry_in_udp(
-        &mut self,
-        home: Ipv4Addr,
-        (local, remote): (SocketAddrV4, SocketAddrV4),
-        through: Through,
-        (table, system): (u32, u32),
-        source: Option<Ipv4Addr>,
-    ) {
-        let via = match through {
-            Through::Link { link, gateway } => {
-                if self.adapter(link).is_none() {
-                    return;
-                }
-                let below = Below {
-                    local: *local.ip(),
-                    home_agent: *remote.ip(),
-                    link,
-                    gateway,
-                };
-                self.below(system, &below);
-                Via::Link(link)
-            }
-            Through::Vpn if !self.is_protected(*local.ip()) => return,
-            Through::Vpn | Through::OuterHome => Via::Routed,
-        };
-        let dual = &self.settings.dual;
-        let names = &self.settings.adapters;
-        let (adapter, networks) = if home == dual.inner.home {
-            (names.intranet, dual.mobile_networks.clone())
-        } else {
-            (names.mobility, Vec::new())
-        };
-        let way = Way::Link {
-            link: adapter,
-            gateway: None,
-            source: source.map(IpAddr::V4),
-        };
-        self.default_route(table, way);
-        let binding = Binding {
-            side: Side::MobileNode,
-            home,
-            networks,
-            tunnels: vec![Tunnel {
-                via,
-                local,
-                remote,
-                mtu: match through {
-                    Through::Vpn => NESTED_UDP_MTU,
-                    Through::Link { .. } | Through::OuterHome => tunnels::MTU,
-                },
-                reverse: true,
-                congestion: Congestion::Normal,
-            }],
-            receives: Vec::new(),
-        };
-        self.carried.insert(home, (adapter, binding));
-    }
-
-    /// Whether the VPN takes what comes from there.
-    fn is_protected(&self, local: Ipv4Addr) -> bool {
-        self.around.vpn.is_some_and(|vpn| vpn.address == local)
-    }
-
-    fn is_v(&self, local: Ipv4Addr) -> bool {
-        let has_adapter = |vpn: VpnEnd| vpn.adapter != VpnAdapter::None;
-        self.is_protected(local) && self.around.vpn.is_some_and(has_adapter)
-    }
-
-    fn home_agent(&self, home: Ipv4Addr) -> Ipv4Addr {
-        let dual = &self.settings.dual;
-        let mut outer = dual.outer_systems();
-        let outer = outer.find(|system| system.home == home);
-        outer.unwrap_or(&dual.inner).home_agent
-    }
-
-    /// Rather than the router of a home network.
-    fn is_agent(&self, home: Ipv4Addr, link: LinkId, address: Ipv4Addr) -> bool {
-        let mut agents = self.around.agents.iter();
-        agents.any(|agent| (agent.home, agent.link, agent.address) == (home, link, address))
-    }
-
-    /// Through a foreign agent: everything, since neighbours would have to be asked for their MAC with an
-    /// address of elsewhere (RFC 5944 §4.2.1).
-    fn over_agent(
-        &mut self,
-        table: u32,
-        (link, agent): (LinkId, Ipv4Addr),
-        source: Option<Ipv4Addr>,
-    ) {
-        let Some(name) = self.adapter(link).map(|adapter| adapter.name) else {
-            return;
-        };
-        self.way_to_agent(table, name, agent);
-        let way = Way::Link {
-            link: name,
-            gateway: Some(agent.into()),
-            source: source.map(IpAddr::V4),
-        };
-        self.default_route(table, way);
-    }
-
-    /// In the clear over an adapter: neighbours directly, others through its gateway.
-    fn native(
-        &mut self,
-        table: u32,
-        (link, gateway): (LinkId, Option<Ipv4Addr>),
-        source: Option<Ipv4Addr>,
-    ) {
-        let Some(adapter) = self.adapter(link) else {
-            return;
-        };
-        let (name, networks) = (adapter.name, adapter.addresses.clone());
-        let source = source.map(IpAddr::V4);
-        for network in networks {
-            let key = RouteKey {
-                table,
-                dst: IpNet::V4(network.trunc()),
-                metric: 0,
-            };
-            let way = Way::Link {
-                link: name,
-                gateway: None,
-                source,
-            };
-            self.route(key, way);
-        }
-        let way = Way::Link {
-            link: name,
-            gateway: gateway.map(IpAddr::V4),
-            source,
-        };
-        self.default_route(table, way);
-    }
-
-    /// What the home agent sends to our addresses on an adapter.
-    fn receive(&mut self, home_agent: Ipv4Addr, link: LinkId) {
-        let Some(adapter) = self.adapter(link) else {
-            return;
-        };
-        let addresses = adapter.addresses.clone();
-        for address in addresses {
-            self.open(home_agent, address.addr());
-        }
-    }
-
-    /// With several adapters up, the main table may lead from X over another one.
-    fn below(&mut self, system: u32, below: &Below) {
-        let Some(adapter) = self.adapter(below.link) else {
-            return;
-        };
-        let name = adapter.name;
-        let is_neighbour = |net: &Ipv4Net| net.contains(&below.home_agent);
-        let gateway = if adapter.addresses.iter().any(is_neighbour) {
-            None
-        } else {
-            below.gateway.map(IpAddr::V4)
-        };
-        let (table, agent) = (
-            self.settings.tables.below(system),
-            host(below.home_agent.into()),
-        );
-        let key = RouteKey {
-            table,
-            dst: agent,
-            metric: 0,
-        };
-        let way = Way::Link {
-            link: name,
-            gateway,
-            source: None,
-        };
-        self.route(key, way);
-        self.rule(1, table, Some(host(below.local.into())), Some(agent));
     }
 }
 
@@ -758,12 +510,12 @@ pub fn kept_in(
 }
 
 /// Outside, S goes into the VPN or nowhere, whatever the path says.
-fn may_use(arrangement: &Arrangement) -> bool {
-    match arrangement.place {
+fn may_use(place: Place, path: &Path) -> bool {
+    match place {
         Place::Blocked => false,
         Place::Inside | Place::WithoutVpn => true,
         Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => matches!(
-            arrangement.inner.path,
+            path,
             Path::Tunnel {
                 through: Through::Vpn,
                 ..

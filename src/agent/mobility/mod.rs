@@ -17,6 +17,7 @@ pub mod receiving;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 pub mod view;
 
 use super::foundation::verdict;
@@ -40,6 +41,7 @@ use settings::{Given, MobilitySettings};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
+use turns::Turns;
 
 /// The address of a network comes before its gateway. A request that leaves between the two is lost,
 /// and the next one has to wait; so for this long an address alone is none.
@@ -73,6 +75,7 @@ pub struct Mobility {
     arrangement: Arrangement,
     /// Where home agents send besides.
     receivers: Receivers,
+    turns: Turns,
     wanted: Objects,
     carried: Carried,
     /// For user space.
@@ -131,6 +134,7 @@ impl Mobility {
             vpn_was: None,
             arrangement,
             receivers: Receivers::default(),
+            turns: Turns::default(),
             wanted: Objects::new(),
             carried: Carried::new(),
             carrying: VecDeque::new(),
@@ -352,7 +356,8 @@ impl Mobility {
     }
 
     pub fn handle_timeout(&mut self, now: Instant, wishes: &mut Wishes) {
-        if self.receivers.expire(now) {
+        let is_over = [self.receivers.expire(now), self.turns.expire(now)];
+        if is_over.contains(&true) {
             self.lay_out(wishes);
         }
         let settles = self.told_at.and_then(|told| self.settles_at(told));
@@ -379,7 +384,11 @@ impl Mobility {
         };
         let settles = self.told_at.and_then(|told| self.settles_at(told));
         let receives = self.receivers.poll_timeout();
-        [registers, settles, receives].into_iter().flatten().min()
+        let turns = self.turns.poll_timeout();
+        [registers, settles, receives, turns]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the next address counts without a gateway, of those that did not at `told`.
@@ -410,6 +419,7 @@ impl Mobility {
 
     pub fn arrange(&mut self, now: Instant, arrangement: Arrangement, wishes: &mut Wishes) {
         self.receivers.moved(now, &self.arrangement, &arrangement);
+        self.turns.moved(now, &self.arrangement, &arrangement);
         self.arrangement = arrangement;
         self.lay_out(wishes);
     }
@@ -450,6 +460,7 @@ impl Mobility {
             vpn: self.vpn,
             agents: &self.agents,
             receivers: &receivers,
+            turns: &self.turns,
         };
         let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
         let (wanted, carried) = layout::lay_out(&self.settings, &self.arrangement, around);

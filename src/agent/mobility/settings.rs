@@ -75,19 +75,20 @@ impl Tables {
         self.first + 1
     }
 
-    /// Of the way from X to a home agent: the inner one is system 0, those of sites count from 1.
-    pub fn below(self, system: u32) -> u32 {
-        self.first + 2 + 2 * system
+    /// Of the way from X to a home agent: the inner one is system 0, those of sites count from 1. There are two,
+    /// since the next way is there before the former goes.
+    pub fn below(self, system: u32, parity: u32) -> u32 {
+        self.first + 2 + 3 * system + parity
     }
 
     /// The table of a site's T.
     pub fn mobility(self, site: u32) -> u32 {
-        self.first + 3 + 2 * site
+        self.first + 4 + 3 * site
     }
 
     /// The last that so many sites use.
     pub fn last(self, sites: usize) -> u32 {
-        self.below(u32::try_from(sites).unwrap_or(u32::MAX / 4))
+        self.below(u16::try_from(sites).unwrap_or(u16::MAX).into(), 1)
     }
 }
 

@@ -14,7 +14,7 @@
 use super::settings::ProxyAgentSettings;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
+    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::proxy_agent::{End, Stitch};
@@ -28,8 +28,6 @@ const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-/// Ethernet's, less the outer header.
-const MTU: u32 = 1480;
 /// RFC 5944 §1.8, RFC 3519 §3.2: of registrations, and of tunnels in UDP.
 const PORT: u16 = 434;
 
@@ -41,7 +39,7 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
         Object::Link(Link {
             name: TUNNELS,
             kind: LinkKind::IpInIp,
-            mtu: MTU,
+            mtu: TUNNEL_MTU,
         }),
         Object::Link(Link {
             name: UDP_TUNNELS,

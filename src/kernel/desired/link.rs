@@ -89,6 +89,15 @@ pub struct Link {
     pub mtu: u32,
 }
 
+/// Of a tunnel over Ethernet, behind the outer header and that of GRE (RFC 2784). IP in IP has no such header and leaves
+/// its four octets free: where no more fits through than the device takes, the kernel writes that down for each
+/// destination, in a table of 16 KiB for each route, and loses packets that are between finding a route and leaving
+/// while another one of the same destination finds it anew, which all do after each change of routes.
+pub const TUNNEL_MTU: u32 = 1500 - 20 - GRE_HEADER as u32;
+
+/// Octets.
+pub const GRE_HEADER: u16 = 4;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// Persistent, of IP packets without a header before them. Stays, with its addresses and

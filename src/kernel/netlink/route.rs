@@ -33,6 +33,9 @@ const LWTUNNEL_IP_TTL: u16 = 4;
 const LWTUNNEL_IP_FLAGS: u16 = 6;
 /// `TUNNEL_DONT_FRAGMENT`, in network order.
 const DONT_FRAGMENT: [u8; 2] = [0x01, 0x00];
+const RTAX_LOCK: u16 = 1;
+/// What fits is what the device takes.
+const MTU_LOCKED: u32 = 1 << 2;
 
 /// Fails where anybody's route has the key.
 pub fn add(batch: &mut Batch, key: &RouteKey, way: &ObservedWay) {
@@ -90,6 +93,13 @@ fn write(payload: &mut Payload<'_>, key: &RouteKey, way: &ObservedWay) {
     if let Way::Encapsulated { encapsulation, .. } = way {
         payload.attribute_bytes(RTA_ENCAP_TYPE, &[&LWTUNNEL_ENCAP_IP.to_ne_bytes()]);
         payload.nested(RTA_ENCAP, |payload| write_outer(payload, encapsulation));
+        // There is nothing to find out. Otherwise the kernel writes down what fits, the device's MTU, for each
+        // destination, in a table of 16 KiB for each route.
+        if encapsulation.fragmenting == Fragmenting::Allowed {
+            payload.nested(libc::RTA_METRICS, |payload| {
+                payload.attribute_bytes(RTAX_LOCK, &[&MTU_LOCKED.to_ne_bytes()]);
+            });
+        }
     }
 }
 

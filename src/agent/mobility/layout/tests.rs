@@ -4,6 +4,7 @@ mod properties;
 
 use super::*;
 use crate::agent::mobility::settings::{AdapterNames, Tables};
+use crate::agent::mobility::turns::tests::turned;
 use crate::kernel::adapters::Gateway;
 use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
@@ -14,6 +15,7 @@ use crate::mobile_ip::dual_client::{
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Secret;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 pub const S: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
@@ -144,13 +146,22 @@ const OURS: Option<VpnEnd> = Some(VpnEnd {
 });
 
 fn laid_out(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Objects {
+    laid_out_with(arrangement, vpn, &FIRST).0
+}
+
+fn laid_out_with(
+    arrangement: &Arrangement,
+    vpn: Option<VpnEnd>,
+    turns: &Turns,
+) -> (Objects, Carried) {
     let around = Around {
         agents: &[],
         adapters: &adapters(),
         vpn,
         receivers: &[],
+        turns,
     };
-    lay_out(&settings(), arrangement, around).0
+    lay_out(&settings(), arrangement, around)
 }
 
 fn routes(objects: &Objects, table: u32) -> Vec<Route> {
@@ -183,6 +194,9 @@ fn entries(objects: &Objects) -> Vec<DecapsulationEntry> {
     entries.collect()
 }
 
+/// Nobody has moved.
+static FIRST: LazyLock<Turns> = LazyLock::new(Turns::default);
+
 const END_OF_S: &str = "unreachable 0.0.0.0/0 table 7380 proto 88 metric 4294967295";
 
 #[test]
@@ -193,7 +207,7 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     assert_eq!(
         text(&objects, 7380),
         [
-            "0.0.0.0/0 table 7380 proto 88 dev xa-nested src 10.20.0.5",
+            "0.0.0.0/0 table 7380 proto 88 metric 1024 dev xa-nested src 10.20.0.5",
             END_OF_S,
         ]
     );
@@ -202,7 +216,7 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
     };
     assert_eq!(
         nested.to_string(),
-        "xa-nested mtu 1394 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
+        "xa-nested mtu 1390 type ipip local 10.30.0.5 remote 10.10.0.2 ttl 64"
     );
     assert_eq!(
         text(&objects, 7381),
@@ -212,24 +226,24 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
         ]
     );
     assert_eq!(
-        text(&objects, 7383),
+        text(&objects, 7384),
         [
-            "0.0.0.0/0 table 7383 proto 88 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 \
+            "0.0.0.0/0 table 7384 proto 88 metric 1024 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 \
              dont-fragment dev xa-ipip",
-            "unreachable 0.0.0.0/0 table 7383 proto 88 metric 4294967295",
+            "unreachable 0.0.0.0/0 table 7384 proto 88 metric 4294967295",
         ]
     );
     assert_eq!(
-        text(&objects, 7384),
-        ["192.0.2.2/32 table 7384 proto 88 via 203.0.113.1 dev eth0 onlink"]
+        text(&objects, 7385),
+        ["192.0.2.2/32 table 7385 proto 88 via 203.0.113.1 dev eth0 onlink"]
     );
     assert_eq!(
         rules(&objects),
         [
             "priority 7381 from 10.20.0.5/32 lookup 7380 proto 88",
             "priority 7381 from 10.30.0.5/32 lookup 7381 proto 88",
-            "priority 7381 from 198.51.100.5/32 lookup 7383 proto 88",
-            "priority 7381 from 203.0.113.10/32 to 192.0.2.2/32 lookup 7384 proto 88",
+            "priority 7381 from 198.51.100.5/32 lookup 7384 proto 88",
+            "priority 7381 from 203.0.113.10/32 to 192.0.2.2/32 lookup 7385 proto 88",
             "priority 7382 from 0.0.0.0/32 to 10.0.0.0/8 lookup 7380 proto 88",
         ]
     );
@@ -270,6 +284,7 @@ fn what_comes_besides_comes_out_as_long_as_its_address_is_there() {
         adapters,
         vpn,
         receivers: &receivers,
+        turns: &FIRST,
     };
     let through = Through::Link {
         link: ETH0,
@@ -314,13 +329,14 @@ fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s
         adapters: &adapters,
         vpn: None,
         receivers: &[],
+        turns: &FIRST,
     };
     let asking = arrangement(Place::Blocked, Path::Blocked, Some(Path::Blocked));
     let objects = lay_out(&settings(), &asking, around).0;
     let to_agent = |table| format!("203.0.113.2/32 table {table} proto 88 dev eth0");
     let end = |table| format!("unreachable 0.0.0.0/0 table {table} proto 88 metric 4294967295");
     assert_eq!(text(&objects, 7380), [end(7380), to_agent(7380)]);
-    assert_eq!(text(&objects, 7383), [end(7383), to_agent(7383)]);
+    assert_eq!(text(&objects, 7384), [end(7384), to_agent(7384)]);
     let neighbours: Vec<_> = objects
         .values()
         .filter_map(|object| match object {
@@ -342,8 +358,9 @@ fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s
     };
     let registered = arrangement(Place::Blocked, Path::Blocked, Some(native));
     let objects = lay_out(&settings(), &registered, around).0;
-    let through = "0.0.0.0/0 table 7383 proto 88 via 203.0.113.2 dev eth0 onlink".to_owned();
-    assert_eq!(text(&objects, 7383), [through, end(7383), to_agent(7383)]);
+    let through =
+        "0.0.0.0/0 table 7384 proto 88 metric 1024 via 203.0.113.2 dev eth0 onlink".to_owned();
+    assert_eq!(text(&objects, 7384), [through, end(7384), to_agent(7384)]);
     let of_t_ha =
         |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src: T_HA, .. });
     assert!(!entries(&objects).iter().any(of_t_ha), "the agent unwraps");
@@ -359,14 +376,14 @@ fn figure_11_leaves_s_on_the_link_and_blocks_t() {
     assert_eq!(
         text(&objects, 7380),
         [
-            "0.0.0.0/0 table 7380 proto 88 via 203.0.113.1 dev eth0 onlink src 10.20.0.5",
+            "0.0.0.0/0 table 7380 proto 88 metric 1024 via 203.0.113.1 dev eth0 onlink src 10.20.0.5",
             END_OF_S,
             "203.0.113.0/25 table 7380 proto 88 dev eth0 src 10.20.0.5",
         ]
     );
     assert_eq!(
-        text(&objects, 7383),
-        ["unreachable 0.0.0.0/0 table 7383 proto 88 metric 4294967295"]
+        text(&objects, 7384),
+        ["unreachable 0.0.0.0/0 table 7384 proto 88 metric 4294967295"]
     );
 }
 
@@ -376,8 +393,8 @@ fn an_outer_home_agent_on_the_link_is_no_business_of_its_gateway() {
     let outer = Some(through_link(X, here));
     let objects = laid_out(&arrangement(Place::Blocked, Path::Blocked, outer), None);
     assert_eq!(
-        text(&objects, 7384),
-        ["203.0.113.7/32 table 7384 proto 88 dev eth0"]
+        text(&objects, 7385),
+        ["203.0.113.7/32 table 7385 proto 88 dev eth0"]
     );
 }
 
@@ -406,18 +423,49 @@ fn in_udp(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
 }
 
 fn carried(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Carried {
-    let adapters = &adapters();
-    lay_out(
-        &settings(),
-        arrangement,
-        Around {
-            agents: &[],
-            adapters,
-            vpn,
-            receivers: &[],
+    laid_out_with(arrangement, vpn, &FIRST).1
+}
+
+/// Make before break: whoever is held up with the former way leaves by it.
+#[test]
+fn the_next_way_is_preferred_and_the_former_one_stays_beside_it_with_its_table_below() {
+    let x2: Ipv4Addr = [192, 168, 7, 9].into();
+    let over_wlan = Path::Tunnel {
+        local: x2,
+        remote: S_HA,
+        encapsulation: Encapsulation::IpIp,
+        through: Through::Link {
+            link: WLAN0,
+            gateway: Some([192, 168, 7, 1].into()),
         },
-    )
-    .1
+        reverse: true,
+    };
+    let before = arrangement(Place::Inside, through_link(X, S_HA), None);
+    let after = arrangement(Place::Inside, over_wlan, None);
+    let mut turns = turned([&before, &after]);
+    let way = |metric, care_of| {
+        format!(
+            "0.0.0.0/0 table 7380 proto 88 metric {metric} encap ip src {care_of} dst {S_HA} ttl 64 \
+             dont-fragment dev xa-ipip src {S}"
+        )
+    };
+    let over_eth = "10.10.0.2/32 table 7382 proto 88 via 203.0.113.1 dev eth0 onlink";
+    let over_wlan = "10.10.0.2/32 table 7383 proto 88 via 192.168.7.1 dev wlan0 onlink";
+    let objects = laid_out_with(&after, OURS, &turns).0;
+    assert_eq!(
+        text(&objects, 7380),
+        [way(1023, x2), way(1024, X), END_OF_S.into()]
+    );
+    assert_eq!(text(&objects, 7382), [over_eth]);
+    assert_eq!(text(&objects, 7383), [over_wlan]);
+    for (own, table) in [(X, 7382), (x2, 7383)] {
+        let rule = format!("priority 7381 from {own}/32 to {S_HA}/32 lookup {table} proto 88");
+        assert!(rules(&objects).contains(&rule), "{rule}");
+    }
+    assert!(turns.expire(turns.poll_timeout().unwrap()));
+    let objects = laid_out_with(&after, OURS, &turns).0;
+    assert_eq!(text(&objects, 7380), [way(1023, x2), END_OF_S.into()]);
+    assert_eq!(text(&objects, 7382), [""; 0]);
 }
 
 #[test]
@@ -430,8 +478,8 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
     let figure = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
     let objects = laid_out(&figure, OURS);
     assert_eq!(
-        text(&objects, 7383)[0],
-        "0.0.0.0/0 table 7383 proto 88 dev mobility0"
+        text(&objects, 7384)[0],
+        "0.0.0.0/0 table 7384 proto 88 metric 1024 dev mobility0"
     );
     // Nothing of the outer system comes as IP in IP.
     let from_agent = |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src, .. } if *src == T_HA);
@@ -502,7 +550,7 @@ fn what_is_sent_from_v_goes_into_the_interface_of_other_software_or_nowhere() {
     assert!(rules(&objects).contains(&from_v));
     assert_eq!(
         text(&objects, 7380)[0],
-        "0.0.0.0/0 table 7380 proto 88 dev xa-nested src 10.20.0.5"
+        "0.0.0.0/0 table 7380 proto 88 metric 1024 dev xa-nested src 10.20.0.5"
     );
     // Interface and address are theirs.
     let v = host(V.into());
@@ -538,7 +586,7 @@ fn an_encapsulation_that_is_not_there_is_blocked_and_not_half_carried() {
         &arrangement(Place::Blocked, Path::Blocked, Some(minimal)),
         None,
     );
-    assert_eq!(routes(&objects, 7383).len(), 1);
+    assert_eq!(routes(&objects, 7384).len(), 1);
 }
 
 #[test]
@@ -570,6 +618,7 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
             adapter: VpnAdapter::Ours,
         }),
         receivers: &[],
+        turns: &FIRST,
     };
     let (inner, outer) = (gre(through_vpn()), gre(through_link(X, T_HA)));
     assert!(is_carried(&inner) && is_carried(&outer));
@@ -581,7 +630,7 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
     };
     // 1500 less 24, and what is left within the narrowest way of T less 24.
     for (name, text) in [
-        (TUNNELS, "xa-ipip mtu 1480 type ipip external"),
+        (TUNNELS, "xa-ipip mtu 1476 type ipip external"),
         (GRE_TUNNELS, "xa-gre mtu 1476 type gre external"),
         (
             NESTED,
@@ -591,8 +640,8 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
         assert_eq!(link(&objects, name), text);
     }
     assert_eq!(
-        text(&objects, 7383)[0],
-        "0.0.0.0/0 table 7383 proto 88 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 dev xa-gre"
+        text(&objects, 7384)[0],
+        "0.0.0.0/0 table 7384 proto 88 metric 1024 encap ip src 203.0.113.10 dst 192.0.2.2 ttl 64 dev xa-gre"
     );
     let entries = entries(&objects);
     for end in [S, T, V, X] {
@@ -606,7 +655,7 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
         Some(through_link(X, T_HA)),
     );
     let objects = lay_out(&settings, &plain, around).0;
-    assert!(text(&objects, 7383)[0].ends_with("dev xa-ipip"));
+    assert!(text(&objects, 7384)[0].ends_with("dev xa-ipip"));
     assert!(link(&objects, NESTED).contains("type ipip"));
 }
 
@@ -626,7 +675,7 @@ fn t_goes_neither_into_itself_nor_into_the_vpn_that_it_carries() {
             adapter: VpnAdapter::Ours,
         };
         let objects = laid_out(&arrangement, Some(vpn));
-        assert_eq!(routes(&objects, 7383).len(), 1);
+        assert_eq!(routes(&objects, 7384).len(), 1);
         // The tunnel of S stays what it is.
         let Some(Object::Link(nested)) = objects.get(&Key::Link(NESTED)) else {
             panic!("it is a link")
@@ -648,6 +697,7 @@ fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table
         adapters: &adapters(),
         vpn: None,
         receivers: &[],
+        turns: &FIRST,
     };
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let rules = rules(&lay_out(&settings, &blocked, around).0);
@@ -670,6 +720,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
             adapters,
             vpn: None,
             receivers: &[],
+            turns: &FIRST,
         };
         lay_out(&settings, &blocked, around).0
     };
@@ -680,6 +731,7 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
             adapters,
             vpn: None,
             receivers: &[],
+            turns: &FIRST,
         };
         let arrangement = arrangement(place, Path::Blocked, None);
         kept_in(&settings, &arrangement, around)

@@ -91,13 +91,14 @@ proptest! {
     /// Also for arrangements that the dual client never makes.
     #[test]
     fn every_table_of_an_address_ends_and_s_is_on_no_link_outside(
+        history in proptest::collection::vec(any_arrangement(), 0..4),
         arrangement in any_arrangement(),
         vpn in any_vpn(),
     ) {
-        let objects = laid_out(&arrangement, vpn);
-        let carried = carried(&arrangement, vpn);
+        let turns = turned(history.iter().chain([&arrangement]));
+        let (objects, carried) = laid_out_with(&arrangement, vpn, &turns);
         let v = vpn.filter(|vpn| vpn.adapter != VpnAdapter::None);
-        for table in [7380, 7383].into_iter().chain(v.map(|_| 7381)) {
+        for table in [7380, 7384].into_iter().chain(v.map(|_| 7381)) {
             let end = Key::Route(RouteKey::end_of(table, Family::V4));
             let ends = matches!(objects.get(&end), Some(Object::Route(route)) if route.way == Way::Unreachable);
             prop_assert!(ends, "{table}");
@@ -145,7 +146,7 @@ proptest! {
             matches!(route.way, Way::Link { link, .. } if link.as_str() == name)
         });
         prop_assert_eq!(carried.contains_key(&S), into("intranet0", 7380));
-        prop_assert_eq!(carried.contains_key(&T), into("mobility0", 7383));
+        prop_assert_eq!(carried.contains_key(&T), into("mobility0", 7384));
         if arrangement.place == Place::Blocked {
             prop_assert_eq!(routes(&objects, 7380).len(), 1);
         }
