@@ -39,6 +39,8 @@ all_whole() {
     [[ -z $(find "$folder/run" "$folder/state" -name '*.new') ]] || fail "left: $(ls "$folder/run" "$folder/state")"
 }
 
+protects() { policies 104 | has "dst $1"; }
+
 echo "--- full at the start"
 fill run
 fill state
@@ -61,7 +63,7 @@ echo "--- full while running, reload, stop"
 fill run
 sed -i 's,"192.0.2.0/24",&\, "203.0.113.0/24",' "$folder/agent.toml"
 agent 104 reload
-policies 104 | has 'dst 203.0.113.0/24' || fail "after reload: $(policies 104)"
+eventually 10 protects 203.0.113.0/24 || fail "after reload: $(policies 104)"
 blocked || fail "106 answered in the clear"
 stop_agent 104 || fail "104 did not stop"
 given_back || fail "not given back: $(larval_drop) $(acq_expires) $(thresholds), not $original"
