@@ -1,19 +1,22 @@
 //! Addresses, keys and settings of both ends.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xfrm_agent::mobile_ip::client::Delivery;
 use xfrm_agent::mobile_ip::domain::Ranges;
-use xfrm_agent::mobile_ip::dual_client::station::Agreement;
+use xfrm_agent::mobile_ip::dual_client::station::{Agreement, Station};
 use xfrm_agent::mobile_ip::dual_client::{
     ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
     Tunnelling, Vpn,
 };
 use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
+use xfrm_agent::mobile_ip::replay::Clock;
 use xfrm_agent::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use xfrm_agent::mobile_ip::wire::TunnelKind;
 use xfrm_agent::net::Secret;
+use xfrm_agent::net::random::Seeded;
 
 pub const S: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 5);
 pub const S_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
@@ -67,7 +70,7 @@ impl Setup {
         }
     }
 
-    pub fn agreement(self, key: &[u8]) -> Agreement {
+    fn agreement(self, key: &[u8]) -> Agreement {
         Agreement {
             association: self.association(key),
             nai: None,
@@ -79,7 +82,20 @@ impl Setup {
         }
     }
 
-    pub fn client(self) -> Settings {
+    /// The client, `passed` after the world began.
+    pub fn station(self, now: Instant, passed: Duration, seed: u64) -> Station {
+        let station = Station::new(
+            now,
+            self.client(),
+            self.agreement(b"of the inner system"),
+            BTreeMap::from([(0, self.agreement(b"of the outer system"))]),
+            Clock::new(now, UNIX + Duration::from_secs(10) + passed),
+            Box::new(Seeded(seed)),
+        );
+        station.expect("settings are right")
+    }
+
+    fn client(self) -> Settings {
         Settings {
             inner: system(S, S_AGENT, "10.10.0.0/24", Reverse::Never),
             sites: vec![Site {

@@ -21,7 +21,7 @@ fn one_step(world: &mut World) {
     } else {
         Which::Outer
     };
-    match world.random.u32() % 20 {
+    match world.random.u32() % 22 {
         0 => world.input(Input::Dual(dual_client::Input::Resumed)),
         1 => world.vpn_falls(),
         2 | 3 => world.restart(which),
@@ -35,11 +35,24 @@ fn one_step(world: &mut World) {
             world.plug_silently(link, fake);
         }
         7 => flap(world, link, network),
+        8 | 9 => live_again(world, link, network),
         _ => world.plug(link, network),
     }
     let most = [200, 5_000, 90_000][world.random.u32() as usize % 3];
     let pause = u64::from(world.random.u32() % most);
     world.run(Duration::from_millis(pause));
+}
+
+/// Killed, sometimes moved meanwhile, and started.
+fn live_again(world: &mut World, link: LinkId, network: Network) {
+    world.kill_client();
+    if world.percent(50) {
+        let pause = u64::from(world.random.u32() % 20_000);
+        world.run(Duration::from_millis(pause));
+        world.plug(link, network);
+    }
+    let recalls = world.percent(50);
+    world.start_client(recalls);
 }
 
 fn flap(world: &mut World, link: LinkId, network: Network) {

@@ -19,6 +19,11 @@ impl World {
             assert_eq!(outer.home, T, "{}", self.told());
         }
         assert!(self.station.networks().len() <= MAX_CONTEXTS);
+        assert!(
+            arrangement.place == Place::Blocked || self.life.is_answered,
+            "S is open and the inner home agent has agreed to nothing in this life: {}",
+            self.told()
+        );
         match (arrangement.place, arrangement.inner.path.clear_on()) {
             (Place::Inside, Some(link)) => self.check_inside(link),
             (Place::Inside, None) | (_, Some(_)) => {

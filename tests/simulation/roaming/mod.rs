@@ -10,6 +10,7 @@ mod agreed;
 mod histories;
 mod home;
 mod invariants;
+mod lives;
 mod network;
 mod places;
 mod vpn;

@@ -25,6 +25,9 @@ impl World {
             T_AGENT => Which::Outer,
             other => panic!("{other} is nobody to be asked: {}", self.told()),
         };
+        if which == Which::Inner {
+            self.asks_inner(&datagram);
+        }
         let Some(source) = self.source_at(which, &datagram) else {
             return;
         };
@@ -153,14 +156,29 @@ impl World {
         })
     }
 
-    /// Notes that a genuine answer with the extension came over this adapter from inside.
+    fn asks_inner(&mut self, datagram: &Datagram) {
+        let decoded = Decoded::decode(&datagram.payload).expect("what the client sends is right");
+        if let Message::Request(request) = decoded.message {
+            self.life.asked.insert(request.identification.low());
+        }
+    }
+
+    /// Notes that the inner home agent agrees to what was asked in this life; and, where that has the extension and comes
+    /// over an adapter from inside, which it is.
     fn witness(&mut self, which: Which, via: Via, datagram: &Datagram) {
-        let Via::Link(link) = via else { return };
-        if which != Which::Inner || !self.plugged[&link].is_inside() {
+        if which != Which::Inner || self.life.is_over {
             return;
         }
         let decoded = Decoded::decode(&datagram.payload).expect("what the agent sends is right");
-        if let Message::Reply(reply) = &decoded.message
+        let Message::Reply(reply) = &decoded.message else {
+            return;
+        };
+        if !reply.code.is_accepted() || !self.life.asked.contains(&reply.identification.low()) {
+            return;
+        }
+        self.life.is_answered = true;
+        if let Via::Link(link) = via
+            && self.plugged[&link].is_inside()
             && reply
                 .extensions
                 .contains(&Extension::TrustedNetworksConfigured)

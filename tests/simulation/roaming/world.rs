@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::agreed::{Setup, UNIX};
+use super::agreed::Setup;
 use super::home::Home;
+use super::lives::Life;
 use super::places::Network;
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
 use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
-use xfrm_agent::mobile_ip::replay::Clock;
+
 use xfrm_agent::mobile_ip::{Arrangement, Datagram, LinkId};
 use xfrm_agent::net::Random;
 use xfrm_agent::net::random::Seeded;
@@ -45,6 +46,7 @@ pub struct World {
     pub random: Seeded,
     pub weather: Weather,
     pub station: Station,
+    pub life: Life,
     pub inner: Home,
     pub outer: Home,
     pub plugged: BTreeMap<LinkId, Network>,
@@ -79,21 +81,14 @@ impl World {
         let mut ahead = || Duration::from_secs(u64::from(random.u32() % 30));
         let inner = Home::new(start, setup.inner_agent(), ahead(), seed ^ 1);
         let outer = Home::new(start, setup.outer_agent(), ahead(), seed ^ 2);
-        let station = Station::new(
-            start,
-            setup.client(),
-            setup.agreement(b"of the inner system"),
-            BTreeMap::from([(0, setup.agreement(b"of the outer system"))]),
-            Clock::new(start, UNIX + Duration::from_secs(10)),
-            Box::new(Seeded(seed ^ 3)),
-        );
         let mut world = Self {
             now: start,
             start,
             setup,
             random,
             weather: Weather::default(),
-            station: station.expect("settings are right"),
+            station: setup.station(start, Duration::ZERO, seed ^ 3),
+            life: Life::default(),
             inner,
             outer,
             plugged: BTreeMap::new(),
@@ -141,7 +136,7 @@ impl World {
         *self.visits.entry(link).or_default() += 1;
     }
 
-    fn links_changed(&mut self) {
+    pub(super) fn links_changed(&mut self) {
         let links = self.plugged.iter();
         let links: Vec<_> = links.map(|(id, network)| network.link(*id)).collect();
         self.input(Input::Dual(dual_client::Input::Links(links)));
@@ -175,6 +170,9 @@ impl World {
     }
 
     pub fn input(&mut self, input: Input) {
+        if self.life.is_over {
+            return;
+        }
         self.station.handle(self.now, input);
         self.drain();
     }
@@ -195,11 +193,16 @@ impl World {
     fn next(&self) -> Option<Instant> {
         let event = self.queue.first_key_value().map(|((at, _), _)| *at);
         let rooms = [
-            self.station.poll_timeout(),
+            self.client_timeout(),
             self.inner.poll_timeout(),
             self.outer.poll_timeout(),
         ];
         rooms.into_iter().chain([event]).flatten().min()
+    }
+
+    fn client_timeout(&self) -> Option<Instant> {
+        let at = self.station.poll_timeout();
+        at.filter(|_| !self.life.is_over)
     }
 
     fn step(&mut self) {
@@ -208,7 +211,7 @@ impl World {
         if is_due(first) {
             let (_, happening) = self.queue.pop_first().expect("it was there");
             self.happens(happening);
-        } else if is_due(self.station.poll_timeout()) {
+        } else if is_due(self.client_timeout()) {
             self.station.handle_timeout(self.now);
             self.drain();
         } else {
@@ -250,7 +253,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(effect) = self.station.poll_effect() {
             match effect {
                 Effect::Arrangement(arrangement) => {
@@ -261,10 +264,8 @@ impl World {
                 Effect::Vpn(command) => self.command(&command),
                 Effect::Tell(what) => self.tell(&format_args!("{what}")),
                 Effect::Suspicious(slot, what) => self.tell(&format_args!("{slot}: {what:?}")),
-                Effect::Solicit(_)
-                | Effect::Announce { .. }
-                | Effect::Remember(_)
-                | Effect::HomeDenied(_) => {}
+                Effect::Remember(contexts) => self.life.remembered = contexts,
+                Effect::Solicit(_) | Effect::Announce { .. } | Effect::HomeDenied(_) => {}
             }
             // Effects are carried out in order, so what holds must hold between any two of them.
             self.check();
