@@ -230,7 +230,7 @@ impl DualClient {
         if let (Some(inside), Some(at)) = (self.inside, self.renew_at)
             && now >= at
         {
-            self.slots.renew(Slot::Clear(inside));
+            self.slots.renew(now, Slot::Clear(inside));
             self.renew_at = Some(now + RENEW_AGAIN);
         }
     }

@@ -91,7 +91,7 @@ impl DualClient {
                 if let Some(tracked) = self.links.get_mut(&link) {
                     tracked.is_not_trusted(now);
                 }
-                self.slots.renew(Slot::Inner);
+                self.slots.renew(now, Slot::Inner);
             }
             Heard::Refused { attachment, .. } if is_at_home(attachment.point) => {
                 self.is_away(now, link);
@@ -109,9 +109,9 @@ impl DualClient {
                 self.not_inside(now, link);
                 // Its request may have arrived all the same, and moved the binding.
                 if let Some(inside) = self.inside {
-                    self.slots.renew(Slot::Clear(inside));
+                    self.slots.renew(now, Slot::Clear(inside));
                 } else {
-                    self.slots.renew_bound(Slot::Inner);
+                    self.slots.renew_bound(now, Slot::Inner);
                 }
             }
         }
@@ -146,7 +146,7 @@ impl DualClient {
         self.slots.detach(Slot::Inner, false);
         self.inside_choice.take(link);
         if is_contended {
-            self.slots.renew(Slot::Clear(link));
+            self.slots.renew(now, Slot::Clear(link));
         }
         if let Some(tracked) = self.links.get_mut(&link) {
             tracked.found = Some(Domain::Inside);

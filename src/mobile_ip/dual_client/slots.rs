@@ -81,10 +81,13 @@ impl Slots {
         true
     }
 
-    /// Asks again at once: silence counts from now on.
-    pub fn renew(&mut self, slot: Slot) {
+    /// Asks again at once: silence counts from now on. It is not over, since it is said once, and who asks already is not
+    /// asked anew.
+    pub fn renew(&mut self, now: Instant, slot: Slot) {
         if let Some(state) = self.states.get_mut(&slot) {
-            state.silent_since = None;
+            if let Some(since) = &mut state.silent_since {
+                *since = now;
+            }
             let order = Order::Renew { slot };
             if !self.orders.contains(&order) {
                 self.orders.push_back(order);
@@ -112,9 +115,9 @@ impl Slots {
     }
 
     /// As [`Slots::renew`], where it stands.
-    pub fn renew_bound(&mut self, slot: Slot) {
+    pub fn renew_bound(&mut self, now: Instant, slot: Slot) {
         if self.bound(slot).is_some() {
-            self.renew(slot);
+            self.renew(now, slot);
         }
     }
 
@@ -246,7 +249,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::mobile_ip::Via;
-    use crate::mobile_ip::dual_client::{NatTraversal, Point};
+    use crate::mobile_ip::dual_client::{Carried, NatTraversal, Point};
     use std::net::Ipv4Addr;
 
     fn attachment(last: u8) -> Attachment {
@@ -262,6 +265,15 @@ mod tests {
         }
     }
 
+    fn accepted(asked: Instant) -> Outcome {
+        Outcome::Accepted(Accepted {
+            asked,
+            round_trip: Duration::ZERO,
+            trusted: false,
+            carried: Carried::AtHome,
+        })
+    }
+
     #[test]
     fn what_its_link_carried_is_not_asked_for_any_more_when_nobody_wants_it() {
         let mut slots = Slots::default();
@@ -274,6 +286,20 @@ mod tests {
             release: false,
         };
         assert_eq!(orders[1..], [detached]);
+    }
+
+    #[test]
+    fn asking_again_does_not_end_a_silence_that_is_said_once() {
+        let now = Instant::now();
+        let mut slots = Slots::default();
+        slots.attach(now, Slot::Inner, attachment(1));
+        let generation = slots.last;
+        slots.hear(now, Slot::Inner, generation, &accepted(now));
+        slots.hear(now, Slot::Inner, generation, &Outcome::Silent);
+        let later = now + Duration::from_secs(5);
+        slots.renew_bound(later, Slot::Inner);
+        let state = slots.get(Slot::Inner).unwrap();
+        assert_eq!(state.silent_since, Some(later));
     }
 
     #[test]
