@@ -144,7 +144,7 @@ impl DualClient {
         is_decided || now >= tracked.began + tracked.evidence.conjecture().outer_delay()
     }
 
-    /// The one that answered first; while none has, those near here, otherwise all.
+    /// The one that answered first; while none has, those near here, and all where there are none or they say nothing.
     fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
         if let Some(site) = self.site {
             return vec![site];
@@ -159,7 +159,10 @@ impl DualClient {
         let is_shunned = |at: &usize| self.shunned[*at].is_some_and(|until| now < until);
         let all = (0..sites.len()).filter(|at| !is_shunned(at));
         let mut asked: Vec<_> = all.clone().filter(|at| is_near(&sites[*at])).collect();
-        if asked.is_empty() {
+        if asked
+            .iter()
+            .all(|at| self.slots.is_silent(Slot::Outer(*at)))
+        {
             asked = all.collect();
         }
         if asked.is_empty() {

@@ -41,7 +41,7 @@ pub use vpn::{Leg, VpnGoal, VpnPhase};
 use super::domain::{Choice, Context, Contexts, Domain, Hint, Proofs};
 use super::{Arrangement, Link, LinkId};
 use links::{MAX_LINKS, SmokeOut, Tracked};
-use slots::Slots;
+use slots::{Heard, Slots};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use vpn::Supervisor;
@@ -396,6 +396,11 @@ impl DualClient {
         self.settled = Some(now);
         for link in self.proofs.expire(now) {
             self.proof_is_over(now, link);
+        }
+        for slot in self.slots.expire(now) {
+            if let Slot::Outer(site) = slot {
+                self.outer(now, site, Heard::Expired);
+            }
         }
         let distrusted = self.distrust_vpn(now);
         self.pursue_registrations(now);

@@ -1,6 +1,6 @@
 //! The registrations in use: what each is asked to be and what it has become.
 
-use super::registration::{Accepted, Attachment, Generation, Order, Outcome, Slot};
+use super::registration::{Accepted, Attachment, Generation, Order, Outcome, Point, Slot};
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,6 +27,18 @@ pub struct State {
     /// Since when nobody answers, where that has been said.
     pub silent_since: Option<Instant>,
     refused: Option<(Attachment, Instant)>,
+}
+
+impl State {
+    /// When what stands at another place than the one that is asked for is over. At home nothing has to be renewed.
+    fn left_until(&self) -> Option<Instant> {
+        let Bound {
+            attachment,
+            accepted,
+        } = self.bound.filter(|_| self.asking.is_some())?;
+        let is_at_home = matches!(attachment.point, Point::AtHome(_));
+        (!is_at_home).then(|| accepted.asked + attachment.lifetime)
+    }
 }
 
 /// What an outcome means for its slot.
@@ -168,6 +180,12 @@ impl Slots {
             .is_some_and(|state| state.asking.is_some())
     }
 
+    /// Whether it has been said that nobody answers.
+    pub fn is_silent(&self, slot: Slot) -> bool {
+        let state = self.states.get(&slot);
+        state.is_some_and(|state| state.silent_since.is_some())
+    }
+
     /// Whether something asked for, anew or again, has found no answer so far.
     pub fn is_unanswered(&self, slot: Slot) -> bool {
         let is_silent = |state: &State| state.asking.is_some() || state.silent_since.is_some();
@@ -233,15 +251,28 @@ impl Slots {
         })
     }
 
+    /// While another place is asked for in vain, nobody renews what stood before: it ends with its lifetime. Whose did.
+    pub fn expire(&mut self, now: Instant) -> Vec<Slot> {
+        let mut over = Vec::new();
+        for (slot, state) in &mut self.states {
+            if state.left_until().is_some_and(|until| until <= now) {
+                state.bound = None;
+                over.push(*slot);
+            }
+        }
+        over
+    }
+
     pub fn poll_order(&mut self) -> Option<Order> {
         self.orders.pop_front()
     }
 
-    /// When something that was refused may be asked again.
+    /// When something that was refused may be asked again, or what was left is over.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let refused = self.states.values().filter_map(|state| state.refused);
         let again = refused.map(|(_, at)| at + REFUSED_PAUSE);
-        again.filter(|at| *at > now).min()
+        let left = self.states.values().filter_map(State::left_until);
+        again.chain(left).filter(|at| *at > now).min()
     }
 }
 
@@ -249,7 +280,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::mobile_ip::Via;
-    use crate::mobile_ip::dual_client::{Carried, NatTraversal, Point};
+    use crate::mobile_ip::dual_client::{Carried, NatTraversal};
     use std::net::Ipv4Addr;
 
     fn attachment(last: u8) -> Attachment {
@@ -300,6 +331,28 @@ mod tests {
         slots.renew_bound(later, Slot::Inner);
         let state = slots.get(Slot::Inner).unwrap();
         assert_eq!(state.silent_since, Some(later));
+    }
+
+    #[test]
+    fn what_stood_elsewhere_is_over_with_its_lifetime_unless_it_is_at_home() {
+        let now = Instant::now();
+        let end = now + Duration::from_secs(60);
+        let at_home = Attachment {
+            point: Point::AtHome(Ipv4Addr::new(10, 0, 0, 1)),
+            ..attachment(1)
+        };
+        for (before, over) in [(attachment(1), vec![Slot::Inner]), (at_home, Vec::new())] {
+            let mut slots = Slots::default();
+            slots.attach(now, Slot::Inner, before);
+            let generation = slots.last;
+            slots.hear(now, Slot::Inner, generation, &accepted(now));
+            assert_eq!(slots.poll_timeout(now), None);
+            slots.attach(now, Slot::Inner, attachment(2));
+            assert_eq!(slots.poll_timeout(now).is_some(), !over.is_empty());
+            assert_eq!(slots.expire(end - Duration::from_secs(1)), []);
+            assert_eq!(slots.expire(end), over);
+            assert_eq!(slots.bound(Slot::Inner).is_none(), !over.is_empty());
+        }
     }
 
     #[test]

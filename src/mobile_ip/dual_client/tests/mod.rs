@@ -4,4 +4,5 @@ mod edges;
 mod histories;
 mod hostile;
 mod networks;
+mod sites;
 mod world;

@@ -171,6 +171,8 @@ pub struct World {
     registrars: BTreeMap<Slot, Registrar>,
     pub inner: Agent,
     pub outer: Vec<Agent>,
+    /// Whose outer home agent does not answer.
+    pub silent_site: Option<usize>,
     pub vpn_is_up: bool,
     vpn_turn: u64,
     pub vpn_commands: Vec<VpnCommand>,
@@ -203,6 +205,7 @@ impl World {
             registrars: BTreeMap::new(),
             inner: Agent::default(),
             outer: vec![Agent::default(); sites],
+            silent_site: None,
             vpn_is_up: false,
             vpn_turn: 0,
             vpn_commands: Vec::new(),
@@ -628,7 +631,9 @@ impl World {
             }
             Slot::Outer(site) => {
                 // Wherever it comes from: who says that he is at home is believed.
-                if !network.has_internet() || self.weather.has(Trouble::OuterSilent) {
+                let is_silent =
+                    self.weather.has(Trouble::OuterSilent) || self.silent_site == Some(site);
+                if !network.has_internet() || is_silent {
                     return;
                 }
                 &mut self.outer[site]
