@@ -144,7 +144,8 @@ impl DualClient {
         is_decided || now >= tracked.began + tracked.evidence.conjecture().outer_delay()
     }
 
-    /// The one that answered first; while none has, those near here, and all where there are none or they say nothing.
+    /// The one that answered first; while none has, those near here. Where there are none, or they say nothing, all; and
+    /// where the gateways of those that are left have failed lately, those too.
     fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
         if let Some(site) = self.site {
             return vec![site];
@@ -159,13 +160,14 @@ impl DualClient {
         let is_shunned = |at: &usize| self.shunned[*at].is_some_and(|until| now < until);
         let all = (0..sites.len()).filter(|at| !is_shunned(at));
         let mut asked: Vec<_> = all.clone().filter(|at| is_near(&sites[*at])).collect();
-        if asked
-            .iter()
-            .all(|at| self.slots.is_silent(Slot::Outer(*at)))
-        {
+        let is_silent = |asked: &[usize]| {
+            let mut slots = asked.iter().map(|at| Slot::Outer(*at));
+            slots.all(|slot| self.slots.is_silent(slot))
+        };
+        if is_silent(&asked) {
             asked = all.collect();
         }
-        if asked.is_empty() {
+        if is_silent(&asked) {
             asked = (0..sites.len()).collect();
         }
         // The nearest of before first, as far as that was measured.

@@ -51,3 +51,17 @@ fn one_that_falls_silent_is_left_though_it_stands_over_the_adapter_of_before() {
     assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
     assert_eq!(world.place(), Place::OutsideWithAdapter);
 }
+
+#[test]
+fn a_gateway_that_failed_lately_is_better_than_a_home_agent_that_is_silent() {
+    let mut world = World::new(1, two_sites());
+    world.weather.troubles = &[Trouble::VpnHangs];
+    world.plug(1, Network::OutsideX1);
+    world.run(SECOND * 12);
+    assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
+    world.weather.troubles = &[];
+    world.silent_site = Some(0);
+    world.run(SECOND * 100);
+    assert_eq!(used(&world).as_deref(), Some("site-1"), "{}", world.story());
+    assert_eq!(world.place(), Place::OutsideWithAdapter);
+}
