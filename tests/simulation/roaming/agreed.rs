@@ -1,6 +1,6 @@
 //! Addresses, keys and settings of both ends.
 
-use std::collections::BTreeMap;
+use super::sites;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,6 @@ use xfrm_agent::net::random::Seeded;
 
 pub const S: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 5);
 pub const S_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
-pub const T: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 5);
-pub const T_AGENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// Of the VPN's adapter.
 pub const V: Ipv4Addr = Ipv4Addr::new(10, 30, 0, 5);
 pub const UNIX: Duration = Duration::from_secs(1_700_000_000);
@@ -36,6 +34,9 @@ pub struct Setup {
     pub has_adapter: bool,
     pub algorithm: Algorithm,
     pub replay: ReplayProtection,
+    pub sites: usize,
+    /// The second and third site are near to networks outside.
+    pub are_near: bool,
 }
 
 impl Setup {
@@ -53,12 +54,9 @@ impl Setup {
             } else {
                 ReplayProtection::default()
             },
+            sites: 1 + (seed as usize / 12) % sites::MOST,
+            are_near: (seed / 36).is_multiple_of(2),
         }
-    }
-
-    /// What the inner system registers outside.
-    pub fn over_the_vpn(self) -> Ipv4Addr {
-        if self.has_adapter { V } else { T }
     }
 
     pub fn association(self, key: &[u8]) -> SecurityAssociation {
@@ -88,7 +86,9 @@ impl Setup {
             now,
             self.client(),
             self.agreement(b"of the inner system"),
-            BTreeMap::from([(0, self.agreement(b"of the outer system"))]),
+            (0..self.sites)
+                .map(|site| (site, self.agreement(&outer_key(site))))
+                .collect(),
             Clock::new(now, UNIX + Duration::from_secs(10) + passed),
             Box::new(Seeded(seed)),
         );
@@ -98,12 +98,7 @@ impl Setup {
     fn client(self) -> Settings {
         Settings {
             inner: system(S, S_AGENT, "10.10.0.0/24", Reverse::Never),
-            sites: vec![Site {
-                name: "main".into(),
-                outer: Some(system(T, T_AGENT, "198.51.100.0/24", Reverse::Always)),
-                gateway: None,
-                near: Vec::new(),
-            }],
+            sites: (0..self.sites).map(|site| self.site(site)).collect(),
             vpn: Vpn::Present {
                 warm: self.warm,
                 patience: Duration::from_secs(10),
@@ -121,18 +116,40 @@ impl Setup {
         }
     }
 
+    fn site(self, site: usize) -> Site {
+        let near = match (self.are_near, site) {
+            (true, 1) => vec!["203.0.113.0/24".parse().unwrap()],
+            (true, 2) => vec!["192.168.1.0/24".parse().unwrap()],
+            _ => Vec::new(),
+        };
+        let (home, agent) = (sites::home(site), sites::agent(site));
+        Site {
+            name: format!("site {site}"),
+            outer: Some(system(home, agent, &sites::network(site), Reverse::Always)),
+            gateway: Some(sites::gateway(site)),
+            near,
+        }
+    }
+
     pub fn inner_agent(self) -> home_agent::Settings {
         // What comes out of the VPN is let in too; the client takes no proof from it.
-        let over_vpn = format!("{}/32", self.over_the_vpn());
-        let trusted = vec!["10.10.0.0/16".parse().unwrap(), over_vpn.parse().unwrap()];
+        let over_vpn: Vec<_> = if self.has_adapter {
+            vec![V]
+        } else {
+            (0..self.sites).map(sites::home).collect()
+        };
+        let over_vpn = over_vpn.into_iter().map(|own| format!("{own}/32"));
+        let trusted = over_vpn.chain(["10.10.0.0/16".into()]);
+        let trusted = trusted.map(|net| net.parse().unwrap()).collect();
         home_agent::Settings {
             trusted,
             ..self.agent(S_AGENT, S, "10.10.0.0/24", b"of the inner system")
         }
     }
 
-    pub fn outer_agent(self) -> home_agent::Settings {
-        self.agent(T_AGENT, T, "198.51.100.0/24", b"of the outer system")
+    pub fn outer_agent(self, site: usize) -> home_agent::Settings {
+        let (home, agent) = (sites::home(site), sites::agent(site));
+        self.agent(agent, home, &sites::network(site), &outer_key(site))
     }
 
     fn agent(
@@ -162,6 +179,10 @@ impl Setup {
             limits: home_agent::Limits::default(),
         }
     }
+}
+
+fn outer_key(site: usize) -> Vec<u8> {
+    format!("of outer system {site}").into_bytes()
 }
 
 fn system(home: Ipv4Addr, home_agent: Ipv4Addr, network: &str, reverse: Reverse) -> System {

@@ -16,12 +16,13 @@ const QUIET: Duration = Duration::from_secs(600);
 fn one_step(world: &mut World) {
     let link = LinkId(1 + world.random.u32() % 3);
     let network = ALL[world.random.u32() as usize % ALL.len()];
+    let site = world.random.u32() as usize % world.ways.len();
     let which = if world.percent(50) {
         Which::Inner
     } else {
-        Which::Outer
+        Which::Outer(site)
     };
-    match world.random.u32() % 22 {
+    match world.random.u32() % 24 {
         0 => world.input(Input::Dual(dual_client::Input::Resumed)),
         1 => world.vpn_falls(),
         2 | 3 => world.restart(which),
@@ -35,6 +36,8 @@ fn one_step(world: &mut World) {
             world.plug_silently(link, fake);
         }
         7 => flap(world, link, network),
+        10 => world.gateway_dies(site),
+        11 => world.gateway_is_back(site),
         8 | 9 => live_again(world, link, network),
         _ => world.plug(link, network),
     }
@@ -89,11 +92,28 @@ fn history(seed: u64) -> World {
     world
 }
 
+/// Where there are several sites, one of them says nothing any more, or its gateway does not.
+fn all_but_one_are_back(world: &mut World) {
+    let sites = world.ways.len();
+    for site in 0..sites {
+        world.gateway_is_back(site);
+    }
+    if sites > 1 {
+        let site = world.random.u32() as usize % sites;
+        if world.percent(50) {
+            world.silence(Which::Outer(site), QUIET * 2);
+        } else {
+            world.gateway_dies(site);
+        }
+    }
+}
+
 #[test]
 fn whatever_happens_it_ends_in_the_right_domain_with_the_tunnels_of_its_figure_at_all_ends() {
     seeds::each(0..1_000, |seed| {
         let mut world = history(seed);
         world.weather = Weather::default();
+        all_but_one_are_back(&mut world);
         world.run(QUIET);
         world.check_end();
     });

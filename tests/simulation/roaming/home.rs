@@ -55,7 +55,7 @@ impl Home {
 
     /// What it sends in answer.
     pub fn hear(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
-        if now < self.silent_until {
+        if !self.answers(now) {
             return Vec::new();
         }
         self.agent.handle(now, Input::Datagram(datagram));
@@ -69,6 +69,10 @@ impl Home {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.agent.poll_timeout()
+    }
+
+    pub fn answers(&self, now: Instant) -> bool {
+        now >= self.silent_until
     }
 
     pub fn tunnels(&self, home: Ipv4Addr) -> &[Tunnel] {

@@ -1,7 +1,8 @@
 //! What holds after every event, and what must be there when all has been quiet for long.
 
-use super::agreed::{S, S_AGENT, T, T_AGENT};
+use super::agreed::{S, S_AGENT};
 use super::places::Network;
+use super::sites::{self, site_of};
 use super::world::World;
 use xfrm_agent::mobile_ip::domain::MAX_CONTEXTS;
 use xfrm_agent::mobile_ip::dual_client::T_MONITOR;
@@ -15,9 +16,11 @@ impl World {
             return;
         };
         assert_eq!(arrangement.inner.home, S, "{}", self.told());
-        if let Some(outer) = &arrangement.outer {
-            assert_eq!(outer.home, T, "{}", self.told());
-        }
+        assert!(
+            arrangement.outer.is_none() || site_of(arrangement).is_some(),
+            "T of nobody: {}",
+            self.told()
+        );
         assert!(self.station.networks().len() <= MAX_CONTEXTS);
         assert!(
             arrangement.place == Place::Blocked || self.life.is_answered,
@@ -87,7 +90,9 @@ impl World {
         } else {
             assert_eq!(arrangement.place, Place::Blocked, "{}", told());
             assert!(self.inner.bound.is_empty(), "{}", told());
-            assert!(self.outer.bound.is_empty(), "{}", told());
+            for way in &self.ways {
+                assert!(way.agent.bound.is_empty(), "{}", told());
+            }
         }
     }
 
@@ -108,30 +113,38 @@ impl World {
             self.check_outer(arrangement, link);
         } else {
             assert_eq!(arrangement.outer, None, "{}", told());
-            assert!(self.outer.bound.is_empty(), "{}", told());
+            self.check_site(arrangement);
             assert!(!self.vpn_is_up, "{}", told());
         }
-        assert!(!self.vpn_carries, "{}", told());
+        assert!(!self.vpn_passes(), "{}", told());
     }
 
     /// T is at home without a tunnel, or has one, of the kind that its network lets through.
     fn check_outer(&self, arrangement: &Arrangement, link: LinkId) {
         let told = || self.told();
+        self.check_site(arrangement);
         let outer = arrangement.outer.as_ref();
         let path = &outer
             .unwrap_or_else(|| panic!("T is idle: {}", told()))
             .path;
+        let site = site_of(arrangement).expect("T is of a site");
+        let agent = &self.ways[site].agent;
+        let is_native = matches!(path, Path::Native { .. });
+        // It stays there while nobody answers over a better link.
+        let stays_at_home = is_native && self.outer_stands() && !agent.answers(self.now);
+        if stays_at_home {
+            return;
+        }
         assert_eq!(path.clear_on(), Some(link), "{}", told());
         let network = self.plugged[&link];
-        let is_native = matches!(path, Path::Native { .. });
         let may_be_away = self.doubted_home.contains(&link);
-        if network == Network::OuterHome && (is_native || !may_be_away) {
+        if network == Network::OuterHome && site == 0 && (is_native || !may_be_away) {
             assert!(is_native, "{}", told());
-            assert!(self.outer.bound.is_empty(), "{}", told());
+            assert!(agent.bound.is_empty(), "{}", told());
             return;
         }
         assert!(self.outer_stands(), "{}", told());
-        let tunnel = self.only(self.outer.tunnels(T));
+        let tunnel = self.only(agent.tunnels(sites::home(site)));
         let Path::Tunnel {
             local,
             remote,
@@ -142,7 +155,7 @@ impl World {
         else {
             panic!("T has no reverse tunnel: {}", told());
         };
-        assert_eq!(*remote, T_AGENT, "{}", told());
+        assert_eq!(*remote, sites::agent(site), "{}", told());
         let address = network.link(link).usable_address();
         assert_eq!(Some(*local), address, "{}", told());
         let is_udp = matches!(encapsulation, Encapsulation::Udp { .. });
@@ -171,7 +184,7 @@ impl World {
         else {
             panic!("S has no reverse tunnel: {}", told());
         };
-        let ends = (self.setup.over_the_vpn(), S_AGENT);
+        let ends = (self.over_the_vpn(), S_AGENT);
         assert_eq!((local, remote), ends, "{}", told());
         assert_eq!((tunnel.remote, tunnel.local), ends, "{}", told());
         let is_udp = matches!(encapsulation, Encapsulation::Udp { .. });

@@ -13,5 +13,6 @@ mod invariants;
 mod lives;
 mod network;
 mod places;
+mod sites;
 mod vpn;
 mod world;

@@ -1,10 +1,11 @@
 //! How datagrams pass: who reaches whom from where, what is lost, late or there twice.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use super::agreed::{S, S_AGENT, T, T_AGENT, V};
+use super::agreed::{S, S_AGENT};
 use super::places::Network;
+use super::sites;
 use super::world::{Happening, Which, World};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::wire::{
@@ -20,10 +21,8 @@ impl World {
     /// From the client.
     pub(super) fn leaves(&mut self, datagram: Datagram) {
         self.count();
-        let which = match *datagram.remote.ip() {
-            S_AGENT => Which::Inner,
-            T_AGENT => Which::Outer,
-            other => panic!("{other} is nobody to be asked: {}", self.told()),
+        let Some(which) = who_is(*datagram.remote.ip()) else {
+            panic!("nobody is to be asked there: {}", self.told());
         };
         if which == Which::Inner {
             self.asks_inner(&datagram);
@@ -44,7 +43,7 @@ impl World {
     fn source_at(&mut self, which: Which, datagram: &Datagram) -> Option<SocketAddrV4> {
         let link = match datagram.via {
             Via::Routed => {
-                let is_of_vpn = *datagram.local.ip() == self.setup.over_the_vpn();
+                let is_of_vpn = *datagram.local.ip() == self.over_the_vpn();
                 let passes = which == Which::Inner && is_of_vpn && self.vpn_passes();
                 return passes.then_some(datagram.local);
             }
@@ -118,10 +117,7 @@ impl World {
         let arrived = if is_forged {
             Some(datagram)
         } else {
-            let which = match *datagram.local.ip() {
-                S_AGENT => Which::Inner,
-                _ => Which::Outer,
-            };
+            let which = who_is(*datagram.local.ip()).expect("an agent has sent it");
             self.arrival(which, datagram.remote).map(|(via, local)| {
                 self.witness(which, via, &datagram);
                 Datagram {
@@ -138,19 +134,21 @@ impl World {
     }
 
     fn arrival(&self, which: Which, to: SocketAddrV4) -> Option<(Via, SocketAddrV4)> {
-        if which == Which::Inner && [V, T].contains(to.ip()) {
+        if which == Which::Inner && *to.ip() == self.over_the_vpn() {
             return self.vpn_passes().then_some((Via::Routed, to));
         }
         self.plugged.iter().find_map(|(link, network)| {
             let is_home = match which {
                 Which::Inner => *network == Network::InsideHome && *to.ip() == S,
-                Which::Outer => *network == Network::OuterHome && *to.ip() == T,
+                Which::Outer(site) => {
+                    *network == Network::OuterHome && site == 0 && *to.ip() == sites::home(site)
+                }
             };
             if is_home {
                 return Some((Via::Link(*link), to));
             }
             let is_let_in =
-                which == Which::Outer || network.is_inside() || *network == Network::FakeRelaying;
+                which != Which::Inner || network.is_inside() || *network == Network::FakeRelaying;
             let local = network.receiver(*link, self.visits[link], to)?;
             is_let_in.then_some((Via::Link(*link), local))
         })
@@ -201,4 +199,11 @@ impl World {
             self.later(Duration::from_millis(delay), happening.clone());
         }
     }
+}
+
+fn who_is(agent: Ipv4Addr) -> Option<Which> {
+    if agent == S_AGENT {
+        return Some(Which::Inner);
+    }
+    sites::of_agent(agent).map(Which::Outer)
 }

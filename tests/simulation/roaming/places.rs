@@ -13,7 +13,7 @@ pub enum Network {
     OutsideX1,
     /// X2, behind a NAT.
     OutsideNat,
-    /// The WLAN of FIG. 8: the home network of T.
+    /// The WLAN of FIG. 8: the home network of T of the first site.
     OuterHome,
     /// Outside, looks like [`Self::InsideA`], passes what is for the inner home agent on to it.
     FakeRelaying,

@@ -3,19 +3,26 @@
 
 use std::time::Duration;
 
-use super::agreed::{T, V};
+use super::agreed::V;
 use super::places::Network;
+use super::sites;
 use super::world::{Happening, World};
-use xfrm_agent::mobile_ip::Path;
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::dual_client::{self, VpnCommand, VpnState};
+use xfrm_agent::mobile_ip::{Arrangement, Path};
 
 impl World {
     pub(super) fn command(&mut self, command: &VpnCommand) {
         self.tell(&format_args!("{command:?}"));
         match command {
-            VpnCommand::Up { over, .. } => {
-                assert_eq!(*over, T, "{}", self.told());
+            VpnCommand::Up { over, gateway } => {
+                let site = self.site().filter(|site| sites::home(*site) == *over);
+                let Some(site) = site else {
+                    panic!("the VPN is to run over another T: {}", self.told());
+                };
+                let right = Some(sites::gateway(site));
+                assert_eq!(*gateway, right, "{}", self.told());
+                self.vpn_site = site;
                 self.vpn_carries = true;
                 if !self.vpn_is_up {
                     self.vpn_turn += 1;
@@ -28,10 +35,7 @@ impl World {
                 self.vpn_carries = false;
             }
             VpnCommand::Down => {
-                let outer = self.arrangement.as_ref().and_then(|now| now.outer.as_ref());
-                if let Some(Path::Native { link, .. }) = outer.map(|outer| &outer.path) {
-                    self.doubted_home.insert(*link);
-                }
+                self.doubted_home.extend(self.native_on);
                 self.check_that_nothing_needs_the_vpn();
                 (self.vpn_is_up, self.vpn_carries) = (false, false);
                 self.vpn_turn += 1;
@@ -41,11 +45,21 @@ impl World {
         }
     }
 
+    /// A site that is left for the VPN has no T any more when the VPN hears of it.
+    pub(super) fn note_home(&mut self, arrangement: &Arrangement) {
+        if let Some(outer) = &arrangement.outer {
+            self.native_on = match outer.path {
+                Path::Native { link, .. } => Some(link),
+                _ => None,
+            };
+        }
+    }
+
     pub(super) fn vpn_tries(&mut self, turn: u64) {
         if turn != self.vpn_turn {
             return;
         }
-        if self.outer_stands() && !self.percent(self.weather.loss) {
+        if self.gateway_is_reached() && !self.percent(self.weather.loss) {
             self.vpn_is_up = true;
             let address = self.setup.has_adapter.then_some(V);
             self.vpn_says(VpnState::Up { address });
@@ -68,7 +82,12 @@ impl World {
     }
 
     pub(super) fn vpn_passes(&self) -> bool {
-        self.vpn_is_up && self.vpn_carries && self.outer_stands()
+        self.vpn_is_up && self.vpn_carries && self.gateway_is_reached()
+    }
+
+    fn gateway_is_reached(&self) -> bool {
+        let is_of_site = self.site() == Some(self.vpn_site);
+        is_of_site && !self.ways[self.vpn_site].gateway_is_dead && self.outer_stands()
     }
 
     /// Whether packets of T pass both ways: both ends agree on where it is, and that is so.
@@ -81,9 +100,12 @@ impl World {
             return false;
         };
         let network = self.plugged[&link];
-        let tunnels = self.outer.tunnels(T);
+        let Some(site) = sites::of_home(outer.home) else {
+            return false;
+        };
+        let tunnels = self.ways[site].agent.tunnels(outer.home);
         match &outer.path {
-            Path::Native { .. } => network == Network::OuterHome && tunnels.is_empty(),
+            Path::Native { .. } => network == Network::OuterHome && site == 0 && tunnels.is_empty(),
             Path::Tunnel { .. } => tunnels.iter().any(|tunnel| match tunnel.udp {
                 Some(udp) => network
                     .receiver(link, self.visits[&link], udp.remote)

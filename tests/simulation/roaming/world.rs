@@ -7,6 +7,7 @@ use super::agreed::Setup;
 use super::home::Home;
 use super::lives::Life;
 use super::places::Network;
+use super::sites::Way;
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
 use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
@@ -18,7 +19,8 @@ use xfrm_agent::net::random::Seeded;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     Inner,
-    Outer,
+    /// Of this site.
+    Outer(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ pub struct World {
     pub station: Station,
     pub life: Life,
     pub inner: Home,
-    pub outer: Home,
+    pub ways: Vec<Way>,
     pub plugged: BTreeMap<LinkId, Network>,
     pub visits: BTreeMap<LinkId, u64>,
     /// Put elsewhere without noticing, when.
@@ -58,11 +60,15 @@ pub struct World {
     /// Where nobody answered over the VPN while T was at home: T has a tunnel from there, since somebody else's network
     /// may have the same prefix.
     pub doubted_home: BTreeSet<LinkId>,
+    /// Where T is, or was last, at home.
+    pub native_on: Option<LinkId>,
     pub arrangement: Option<Arrangement>,
     pub vpn_is_up: bool,
     /// It carries: told `Up` last, not `Warm`.
     pub vpn_carries: bool,
     pub vpn_turn: u64,
+    /// Through whose gateway it was asked for last.
+    pub vpn_site: usize,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
     /// Of the second that runs: when it began, timers and datagrams in it.
@@ -80,7 +86,16 @@ impl World {
         let mut random = Seeded(seed);
         let mut ahead = || Duration::from_secs(u64::from(random.u32() % 30));
         let inner = Home::new(start, setup.inner_agent(), ahead(), seed ^ 1);
-        let outer = Home::new(start, setup.outer_agent(), ahead(), seed ^ 2);
+        let ways = (0..setup.sites).map(|site| Way {
+            agent: Home::new(
+                start,
+                setup.outer_agent(site),
+                ahead(),
+                seed ^ 2 ^ ((site as u64) << 40),
+            ),
+            gateway_is_dead: false,
+        });
+        let ways = ways.collect();
         let mut world = Self {
             now: start,
             start,
@@ -90,16 +105,18 @@ impl World {
             station: setup.station(start, Duration::ZERO, seed ^ 3),
             life: Life::default(),
             inner,
-            outer,
+            ways,
             plugged: BTreeMap::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
             witnessed: BTreeSet::new(),
             doubted_home: BTreeSet::new(),
+            native_on: None,
             arrangement: None,
             vpn_is_up: false,
             vpn_carries: false,
             vpn_turn: 0,
+            vpn_site: 0,
             queue: BTreeMap::new(),
             sequence: 0,
             busy: (start, 0),
@@ -154,7 +171,7 @@ impl World {
     pub fn home(&mut self, which: Which) -> &mut Home {
         match which {
             Which::Inner => &mut self.inner,
-            Which::Outer => &mut self.outer,
+            Which::Outer(site) => &mut self.ways[site].agent,
         }
     }
 
@@ -192,12 +209,9 @@ impl World {
 
     fn next(&self) -> Option<Instant> {
         let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let rooms = [
-            self.client_timeout(),
-            self.inner.poll_timeout(),
-            self.outer.poll_timeout(),
-        ];
-        rooms.into_iter().chain([event]).flatten().min()
+        let outer = self.ways.iter().map(|way| way.agent.poll_timeout());
+        let others = [self.client_timeout(), self.inner.poll_timeout(), event];
+        outer.chain(others).flatten().min()
     }
 
     fn client_timeout(&self) -> Option<Instant> {
@@ -216,7 +230,8 @@ impl World {
             self.drain();
         } else {
             let now = self.now;
-            for which in [Which::Inner, Which::Outer] {
+            let outer = (0..self.ways.len()).map(Which::Outer);
+            for which in outer.chain([Which::Inner]) {
                 for datagram in self.home(which).handle_timeout(now) {
                     self.replies(which, datagram);
                 }
@@ -258,6 +273,7 @@ impl World {
             match effect {
                 Effect::Arrangement(arrangement) => {
                     self.tell(&format_args!("{arrangement:?}"));
+                    self.note_home(&arrangement);
                     self.arrangement = Some(arrangement);
                 }
                 Effect::Send(datagram) => self.leaves(datagram),
@@ -292,7 +308,10 @@ impl World {
             self.setup,
             self.plugged,
             self.inner.bound,
-            self.outer.bound,
+            self.ways
+                .iter()
+                .map(|way| &way.agent.bound)
+                .collect::<Vec<_>>(),
             self.station.view(self.now),
         )
     }
