@@ -76,7 +76,7 @@ impl Setup {
             port: 434,
             encapsulation: TunnelKind::IpIp,
             delivery: Delivery::Direct,
-            revocation: false,
+            revocation: true,
         }
     }
 

@@ -22,7 +22,7 @@ fn one_step(world: &mut World) {
     } else {
         Which::Outer(site)
     };
-    match world.random.u32() % 24 {
+    match world.random.u32() % 26 {
         0 => world.input(Input::Dual(dual_client::Input::Resumed)),
         1 => world.vpn_falls(),
         2 | 3 => world.restart(which),
@@ -38,6 +38,7 @@ fn one_step(world: &mut World) {
         7 => flap(world, link, network),
         10 => world.gateway_dies(site),
         11 => world.gateway_is_back(site),
+        12 | 13 => world.revoke(which),
         8 | 9 => live_again(world, link, network),
         _ => world.plug(link, network),
     }

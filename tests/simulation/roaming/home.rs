@@ -62,6 +62,12 @@ impl Home {
         self.carry_out()
     }
 
+    /// An administrator takes the bindings back; what it sends about that.
+    pub fn revoke(&mut self, now: Instant, home: Ipv4Addr) -> Vec<Datagram> {
+        self.agent.handle(now, Input::Revoke(home));
+        self.carry_out()
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) -> Vec<Datagram> {
         self.agent.handle_timeout(now);
         self.carry_out()

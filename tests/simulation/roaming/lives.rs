@@ -4,10 +4,10 @@
 
 use super::world::World;
 use std::collections::BTreeSet;
-use xfrm_agent::mobile_ip::Place;
 use xfrm_agent::mobile_ip::domain::Context;
 use xfrm_agent::mobile_ip::dual_client;
 use xfrm_agent::mobile_ip::dual_client::station::Input;
+use xfrm_agent::mobile_ip::{LinkId, Place};
 use xfrm_agent::net::Random;
 
 #[derive(Default)]
@@ -21,6 +21,10 @@ pub struct Life {
     pub asked: BTreeSet<u32>,
     /// It has agreed to some of that.
     pub is_answered: bool,
+    /// Revocations of the inner home agent that the client has acknowledged.
+    pub acknowledged: BTreeSet<(LinkId, u32)>,
+    /// Adapters with such a one in the event that is being handled.
+    pub revoked: BTreeSet<LinkId>,
 }
 
 impl World {

@@ -13,6 +13,7 @@ mod invariants;
 mod lives;
 mod network;
 mod places;
+mod revoking;
 mod sites;
 mod vpn;
 mod world;

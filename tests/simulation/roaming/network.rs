@@ -26,6 +26,7 @@ impl World {
         };
         if which == Which::Inner {
             self.asks_inner(&datagram);
+            self.knows_of_revocation(&datagram);
         }
         let Some(source) = self.source_at(which, &datagram) else {
             return;
@@ -130,6 +131,7 @@ impl World {
         };
         if let Some(arrived) = arrived {
             self.input(Input::Datagram(arrived));
+            self.unprove_revoked();
         }
     }
 
