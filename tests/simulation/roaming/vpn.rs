@@ -7,9 +7,9 @@ use super::agreed::V;
 use super::places::Network;
 use super::sites;
 use super::world::{Happening, World};
+use xfrm_agent::mobile_ip::Path;
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::dual_client::{self, VpnCommand, VpnState};
-use xfrm_agent::mobile_ip::{Arrangement, Path};
 
 impl World {
     pub(super) fn command(&mut self, command: &VpnCommand) {
@@ -23,6 +23,7 @@ impl World {
                 let right = Some(sites::gateway(site));
                 assert_eq!(*gateway, right, "{}", self.told());
                 self.vpn_site = site;
+                self.note_home();
                 self.vpn_carries = true;
                 if !self.vpn_is_up {
                     self.vpn_turn += 1;
@@ -45,9 +46,10 @@ impl World {
         }
     }
 
-    /// A site that is left for the VPN has no T any more when the VPN hears of it.
-    pub(super) fn note_home(&mut self, arrangement: &Arrangement) {
-        if let Some(outer) = &arrangement.outer {
+    /// Where the T that the VPN runs over is at home; once its site is left, was.
+    pub(super) fn note_home(&mut self) {
+        let outer = self.arrangement.as_ref().and_then(|now| now.outer.as_ref());
+        if let Some(outer) = outer.filter(|outer| outer.home == sites::home(self.vpn_site)) {
             self.native_on = match outer.path {
                 Path::Native { link, .. } => Some(link),
                 _ => None,

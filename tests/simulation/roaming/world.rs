@@ -60,7 +60,7 @@ pub struct World {
     /// Where nobody answered over the VPN while T was at home: T has a tunnel from there, since somebody else's network
     /// may have the same prefix.
     pub doubted_home: BTreeSet<LinkId>,
-    /// Where T is, or was last, at home.
+    /// Where the T that the VPN runs over is at home, or was last.
     pub native_on: Option<LinkId>,
     pub arrangement: Option<Arrangement>,
     pub vpn_is_up: bool,
@@ -273,8 +273,8 @@ impl World {
             match effect {
                 Effect::Arrangement(arrangement) => {
                     self.tell(&format_args!("{arrangement:?}"));
-                    self.note_home(&arrangement);
                     self.arrangement = Some(arrangement);
+                    self.note_home();
                 }
                 Effect::Send(datagram) => self.leaves(datagram),
                 Effect::Vpn(command) => self.command(&command),
