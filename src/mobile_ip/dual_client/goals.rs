@@ -147,6 +147,11 @@ impl DualClient {
     /// The one that answered first; while none has, those near here. Where there are none, or they say nothing, all; and
     /// where the gateways of those that are left have failed lately, those too.
     fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
+        // Its silence may have been said while it still stood.
+        let is_silent = |site: &usize| self.slots.is_silent(Slot::Outer(*site));
+        self.site = self
+            .site
+            .filter(|site| !(is_silent(site) && self.is_lost(*site)));
         if let Some(site) = self.site {
             return vec![site];
         }
@@ -160,14 +165,10 @@ impl DualClient {
         let is_shunned = |at: &usize| self.shunned[*at].is_some_and(|until| now < until);
         let all = (0..sites.len()).filter(|at| !is_shunned(at));
         let mut asked: Vec<_> = all.clone().filter(|at| is_near(&sites[*at])).collect();
-        let is_silent = |asked: &[usize]| {
-            let mut slots = asked.iter().map(|at| Slot::Outer(*at));
-            slots.all(|slot| self.slots.is_silent(slot))
-        };
-        if is_silent(&asked) {
+        if asked.iter().all(is_silent) {
             asked = all.collect();
         }
-        if is_silent(&asked) {
+        if asked.iter().all(is_silent) {
             asked = (0..sites.len()).collect();
         }
         // The nearest of before first, as far as that was measured.
@@ -178,6 +179,11 @@ impl DualClient {
             self.site = asked.first().copied();
         }
         asked
+    }
+
+    /// Nothing stands there, and there are others.
+    pub(super) fn is_lost(&self, site: usize) -> bool {
+        self.settings.sites.len() > 1 && self.slots.bound(Slot::Outer(site)).is_none()
     }
 
     fn attachment_on(&self, now: Instant, link: LinkId, system: &System) -> Option<Attachment> {

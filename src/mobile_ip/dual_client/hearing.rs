@@ -197,25 +197,19 @@ impl DualClient {
         }
     }
 
-    pub(super) fn outer(&mut self, now: Instant, site: usize, heard: Heard) {
+    fn outer(&mut self, now: Instant, site: usize, heard: Heard) {
         match heard {
             Heard::Accepted { bound, is_new } => self.outer_answered(now, site, &bound, is_new),
             Heard::Refused { attachment, .. } | Heard::Silent { attachment, .. } => {
                 if let Via::Link(link) = attachment.via {
                     self.nobody_answers(now, link, heard);
                 }
-                self.look_elsewhere(site);
+                // Another home agent may be reached where this one is not.
+                if self.is_lost(site) {
+                    self.site = None;
+                }
             }
-            // Its silence was said while it still stood.
-            Heard::Expired if self.slots.is_silent(Slot::Outer(site)) => self.look_elsewhere(site),
             Heard::Expired => {}
-        }
-    }
-
-    /// Another home agent may be reached where this one is not.
-    fn look_elsewhere(&mut self, site: usize) {
-        if self.settings.sites.len() > 1 && self.slots.bound(Slot::Outer(site)).is_none() {
-            self.site = None;
         }
     }
 

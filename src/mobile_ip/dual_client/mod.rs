@@ -41,7 +41,7 @@ pub use vpn::{Leg, VpnGoal, VpnPhase};
 use super::domain::{Choice, Context, Contexts, Domain, Hint, Proofs};
 use super::{Arrangement, Link, LinkId};
 use links::{MAX_LINKS, SmokeOut, Tracked};
-use slots::{Heard, Slots};
+use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use vpn::Supervisor;
@@ -397,11 +397,7 @@ impl DualClient {
         for link in self.proofs.expire(now) {
             self.proof_is_over(now, link);
         }
-        for slot in self.slots.expire(now) {
-            if let Slot::Outer(site) = slot {
-                self.outer(now, site, Heard::Expired);
-            }
-        }
+        self.slots.expire(now);
         let distrusted = self.distrust_vpn(now);
         self.pursue_registrations(now);
         let goal = self.vpn_goal(now);

@@ -159,10 +159,13 @@ impl Slots {
         }
     }
 
-    /// What its link carried is gone with the link.
+    /// What its link carried is gone with the link: nobody is to renew it there.
     pub fn unbind(&mut self, slot: Slot) {
         if let Some(state) = self.states.get_mut(&slot) {
             state.bound = None;
+            if state.asking.is_none() {
+                self.detach(slot, false);
+            }
         }
     }
 
@@ -251,16 +254,13 @@ impl Slots {
         })
     }
 
-    /// While another place is asked for in vain, nobody renews what stood before: it ends with its lifetime. Whose did.
-    pub fn expire(&mut self, now: Instant) -> Vec<Slot> {
-        let mut over = Vec::new();
-        for (slot, state) in &mut self.states {
+    /// While another place is asked for in vain, nobody renews what stood before: it ends with its lifetime.
+    pub fn expire(&mut self, now: Instant) {
+        for state in self.states.values_mut() {
             if state.left_until().is_some_and(|until| until <= now) {
                 state.bound = None;
-                over.push(*slot);
             }
         }
-        over
     }
 
     pub fn poll_order(&mut self) -> Option<Order> {
@@ -320,6 +320,24 @@ mod tests {
     }
 
     #[test]
+    fn what_stood_over_a_link_that_is_gone_is_not_renewed_there() {
+        let now = Instant::now();
+        let mut slots = Slots::default();
+        slots.attach(now, Slot::Outer(0), attachment(1));
+        let generation = slots.last;
+        slots.hear(now, Slot::Outer(0), generation, &accepted(now));
+        slots.unbind(Slot::Outer(0));
+        let expired = slots.hear(now, Slot::Outer(0), generation, &Outcome::Expired);
+        assert_eq!(expired, None);
+        let detached = Order::Detach {
+            slot: Slot::Outer(0),
+            release: false,
+        };
+        let orders: Vec<_> = std::iter::from_fn(|| slots.poll_order()).collect();
+        assert_eq!(orders[1..], [detached]);
+    }
+
+    #[test]
     fn asking_again_does_not_end_a_silence_that_is_said_once() {
         let now = Instant::now();
         let mut slots = Slots::default();
@@ -341,17 +359,18 @@ mod tests {
             point: Point::AtHome(Ipv4Addr::new(10, 0, 0, 1)),
             ..attachment(1)
         };
-        for (before, over) in [(attachment(1), vec![Slot::Inner]), (at_home, Vec::new())] {
+        for (before, is_over) in [(attachment(1), true), (at_home, false)] {
             let mut slots = Slots::default();
             slots.attach(now, Slot::Inner, before);
             let generation = slots.last;
             slots.hear(now, Slot::Inner, generation, &accepted(now));
             assert_eq!(slots.poll_timeout(now), None);
             slots.attach(now, Slot::Inner, attachment(2));
-            assert_eq!(slots.poll_timeout(now).is_some(), !over.is_empty());
-            assert_eq!(slots.expire(end - Duration::from_secs(1)), []);
-            assert_eq!(slots.expire(end), over);
-            assert_eq!(slots.bound(Slot::Inner).is_none(), !over.is_empty());
+            assert_eq!(slots.poll_timeout(now), is_over.then_some(end));
+            slots.expire(end - Duration::from_secs(1));
+            assert!(slots.bound(Slot::Inner).is_some());
+            slots.expire(end);
+            assert_eq!(slots.bound(Slot::Inner).is_none(), is_over);
         }
     }
 

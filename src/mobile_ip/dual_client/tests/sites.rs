@@ -65,3 +65,16 @@ fn a_gateway_that_failed_lately_is_better_than_a_home_agent_that_is_silent() {
     assert_eq!(used(&world).as_deref(), Some("site-1"), "{}", world.story());
     assert_eq!(world.place(), Place::OutsideWithAdapter);
 }
+
+#[test]
+fn one_that_fell_silent_is_left_with_the_adapter_over_which_it_stood() {
+    let mut world = World::new(1, two_sites());
+    world.plug(2, Network::OutsideX1);
+    world.run(SECOND * 10);
+    world.silent_site = Some(1);
+    world.plug(1, Network::OutsideX2);
+    world.run(SECOND * 20);
+    world.plug(2, Network::Unplugged);
+    world.run(SECOND * 15);
+    assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
+}
