@@ -1,6 +1,8 @@
 //! Addresses, keys and settings of both ends.
 
+use super::places::{ALL, Network};
 use super::sites;
+use super::visited::SERVED;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +13,12 @@ use xfrm_agent::mobile_ip::dual_client::{
     ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
     Tunnelling, Vpn,
 };
+use xfrm_agent::mobile_ip::foreign_agent;
 use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
 use xfrm_agent::mobile_ip::replay::Clock;
 use xfrm_agent::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use xfrm_agent::mobile_ip::wire::TunnelKind;
+use xfrm_agent::mobile_ip::wire::advertisement::CommonTraffic;
 use xfrm_agent::net::Secret;
 use xfrm_agent::net::random::Seeded;
 
@@ -29,6 +33,7 @@ pub const LIFETIME: Duration = Duration::from_secs(60);
 /// How the client and its VPN are set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
+    pub seed: u64,
     pub warm: bool,
     /// The VPN shows itself as an adapter, FIG. 9 rather than FIG. 10.
     pub has_adapter: bool,
@@ -42,6 +47,7 @@ pub struct Setup {
 impl Setup {
     pub fn of(seed: u64) -> Self {
         Self {
+            seed,
             warm: seed.is_multiple_of(2),
             has_adapter: !seed.is_multiple_of(3),
             algorithm: if seed.is_multiple_of(5) {
@@ -72,7 +78,7 @@ impl Setup {
         Agreement {
             association: self.association(key),
             nai: None,
-            foreign_agents: Vec::new(),
+            foreign_agents: self.foreign_agents().collect(),
             port: 434,
             encapsulation: TunnelKind::IpIp,
             delivery: Delivery::Direct,
@@ -89,10 +95,41 @@ impl Setup {
             (0..self.sites)
                 .map(|site| (site, self.agreement(&outer_key(site))))
                 .collect(),
-            Clock::new(now, UNIX + Duration::from_secs(10) + passed),
+            Clock::new(now, unix(passed)),
             Box::new(Seeded(seed)),
         );
         station.expect("settings are right")
+    }
+
+    /// Everybody shares a key with each of them.
+    fn foreign_agents(self) -> impl Iterator<Item = (Ipv4Addr, SecurityAssociation)> {
+        let all = ALL.into_iter().filter_map(Network::agent);
+        all.map(move |address| (address, self.association(b"of foreign agents")))
+    }
+
+    pub fn foreign_agent(self, place: Network) -> foreign_agent::Settings {
+        let address = place.agent().expect("this network has one");
+        let key = || self.association(b"of foreign agents");
+        let homes = (0..self.sites).map(sites::home).chain([S]);
+        let home_agents = (0..self.sites).map(sites::agent).chain([S_AGENT]);
+        foreign_agent::Settings {
+            link: SERVED,
+            address,
+            prefix_len: None,
+            care_of: address,
+            own: vec![address],
+            lifetime: 600,
+            interval: Some(Duration::from_secs(10)),
+            required: place.is_required(),
+            traffic: CommonTraffic::Routed,
+            reverse: foreign_agent::ReverseTunnels::Available,
+            tunnels: Vec::new(),
+            challenge: false,
+            mobile_nodes: homes.map(|home| (home, key())).collect(),
+            home_agents: home_agents.map(|agent| (agent, key())).collect(),
+            most_visitors: 8,
+            most_pending: 8,
+        }
     }
 
     fn client(self) -> Settings {
@@ -170,7 +207,10 @@ impl Setup {
                 networks: Vec::new(),
                 networks6: Vec::new(),
             })],
-            foreign_agents: Vec::new(),
+            foreign_agents: self
+                .foreign_agents()
+                .map(|(address, security)| home_agent::ForeignAgent { address, security })
+                .collect(),
             pool: None,
             trusted: Vec::new(),
             encapsulations: Vec::new(),
@@ -179,6 +219,11 @@ impl Setup {
             limits: home_agent::Limits::default(),
         }
     }
+}
+
+/// The client's time of day, and that of foreign agents, `passed` after the world began.
+pub fn unix(passed: Duration) -> Duration {
+    UNIX + Duration::from_secs(10) + passed
 }
 
 fn outer_key(site: usize) -> Vec<u8> {

@@ -22,7 +22,7 @@ fn one_step(world: &mut World) {
     } else {
         Which::Outer(site)
     };
-    match world.random.u32() % 26 {
+    match world.random.u32() % 28 {
         0 => world.input(Input::Dual(dual_client::Input::Resumed)),
         1 => world.vpn_falls(),
         2 | 3 => world.restart(which),
@@ -39,6 +39,10 @@ fn one_step(world: &mut World) {
         10 => world.gateway_dies(site),
         11 => world.gateway_is_back(site),
         12 | 13 => world.revoke(which),
+        14 => {
+            let at = world.random.u32() as usize % world.visited.len();
+            world.restart_foreign_agent(at);
+        }
         8 | 9 => live_again(world, link, network),
         _ => world.plug(link, network),
     }

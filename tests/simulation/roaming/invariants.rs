@@ -1,5 +1,7 @@
 //! What holds after every event, and what must be there when all has been quiet for long.
 
+use std::net::Ipv4Addr;
+
 use super::agreed::{S, S_AGENT};
 use super::places::Network;
 use super::sites::{self, site_of};
@@ -77,18 +79,25 @@ impl World {
     /// The right domain, and exactly the tunnels of its figure, at the client and at both home agents.
     pub(super) fn check_end(&self) {
         let arrangement = self.arrangement.as_ref().expect("one is said at once");
+        self.check_visits(arrangement);
         let first = |may_be: &dyn Fn(Network) -> bool| {
             let mut links = self.plugged.iter().filter(|(_, network)| may_be(**network));
             links.next().map(|(link, _)| *link)
         };
         let told = || self.told();
-        if let Some(link) = first(&Network::is_inside) {
-            self.check_figure_11(arrangement, link);
+        if first(&Network::is_inside).is_some() {
+            self.check_figure_11(arrangement);
         } else if let Some(link) = first(&|network| network != Network::Unplugged) {
             self.check_outer(arrangement, link);
             self.check_figures_9_and_10(arrangement);
         } else {
-            assert_eq!(arrangement.place, Place::Blocked, "{}", told());
+            assert_eq!(arrangement.place, Place::Blocked, "{}", self.told());
+            let path = arrangement.outer.as_ref().map(|outer| &outer.path);
+            assert!(
+                path.is_none_or(|path| *path == Path::Blocked),
+                "{}",
+                self.told()
+            );
             assert!(self.inner.bound.is_empty(), "{}", told());
             for way in &self.ways {
                 assert!(way.agent.bound.is_empty(), "{}", told());
@@ -96,16 +105,23 @@ impl World {
         }
     }
 
-    fn check_figure_11(&self, arrangement: &Arrangement, link: LinkId) {
+    /// On the best link inside. One without an address takes nobody's place, since nobody is smoked out through its agent.
+    fn check_figure_11(&self, arrangement: &Arrangement) {
         let told = || self.told();
         assert_eq!(arrangement.place, Place::Inside, "{}", told());
-        assert_eq!(arrangement.inner.path.clear_on(), Some(link), "{}", told());
+        let link = arrangement.inner.path.clear_on();
+        let link = link.unwrap_or_else(|| panic!("S goes nowhere: {}", told()));
+        let better = self.plugged.range(..link).map(|(_, network)| *network);
+        let is_missed = |network: Network| network.is_inside() && network.gives_addresses();
+        assert!(!better.into_iter().any(is_missed), "{}", told());
         let network = self.plugged[&link];
+        assert!(network.is_inside(), "{}", told());
         if network == Network::InsideHome {
             assert!(self.inner.bound.is_empty(), "{}", told());
         } else {
             let tunnel = self.only(self.inner.tunnels(S));
-            let address = network.link(link).usable_address();
+            let address = network.care_of(link);
+            self.check_agent(network, &arrangement.inner.path, S);
             assert_eq!(Some(tunnel.remote), address, "{}", told());
             assert_eq!(tunnel.udp, None, "{}", told());
         }
@@ -144,6 +160,10 @@ impl World {
             return;
         }
         assert!(self.outer_stands(), "{}", told());
+        if network.agent().is_some() {
+            self.only(agent.tunnels(sites::home(site)));
+            return self.check_agent(network, path, sites::home(site));
+        }
         let tunnel = self.only(agent.tunnels(sites::home(site)));
         let Path::Tunnel {
             local,
@@ -162,6 +182,14 @@ impl World {
         assert_eq!(is_udp, network.is_translating(), "{}", told());
         assert_eq!(tunnel.udp.is_some(), is_udp, "{}", told());
         assert!(tunnel.reverse, "{}", told());
+    }
+
+    /// Where the network has a foreign agent, everything goes through that one.
+    fn check_agent(&self, network: Network, path: &Path, home: Ipv4Addr) {
+        let Some(agent) = network.agent() else { return };
+        let is_through = matches!(path, Path::Native { gateway, .. } if *gateway == Some(agent));
+        assert!(is_through, "{}", self.told());
+        assert!(self.is_visited(network, home), "{}", self.told());
     }
 
     fn check_figures_9_and_10(&self, arrangement: &Arrangement) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Station ── datagrams ──→ networks: loss, delay, copies, NAT, walls, liars ──→ HomeAgent inside
-//!     ↑                          │                                         └──→ HomeAgent outside
+//!     ↑                          │        ForeignAgents                    └──→ HomeAgents outside
 //!     └───── replies ────────────┘        VPN: over T, while its tunnel stands
 //! ```
 
@@ -15,5 +15,6 @@ mod network;
 mod places;
 mod revoking;
 mod sites;
+mod visited;
 mod vpn;
 mod world;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agreed::{S, S_AGENT};
 use super::places::Network;
 use super::sites;
+use super::visited::Passing;
 use super::world::{Happening, Which, World};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::wire::{
@@ -21,13 +22,19 @@ impl World {
     /// From the client.
     pub(super) fn leaves(&mut self, datagram: Datagram) {
         self.count();
-        let Some(which) = who_is(*datagram.remote.ip()) else {
+        self.asks_inner(&datagram);
+        self.knows_of_revocation(&datagram);
+        let to = *datagram.remote.ip();
+        if let (Some(at), Via::Link(link)) = (self.foreign_agent_at(to), datagram.via) {
+            let is_there = self.plugged.get(&link) == Some(&self.visited[at].place);
+            if is_there {
+                self.send(&Happening::Passes(at, Passing::Asked(link, datagram)));
+            }
+            return;
+        }
+        let Some(which) = who_is(to) else {
             panic!("nobody is to be asked there: {}", self.told());
         };
-        if which == Which::Inner {
-            self.asks_inner(&datagram);
-            self.knows_of_revocation(&datagram);
-        }
         let Some(source) = self.source_at(which, &datagram) else {
             return;
         };
@@ -38,6 +45,20 @@ impl World {
             payload: datagram.payload,
         };
         self.send(&Happening::AtAgent(which, arriving));
+    }
+
+    /// From a foreign agent, to a home agent. There is the wall.
+    pub(super) fn relayed(&mut self, place: Network, datagram: Datagram) {
+        let which = who_is(*datagram.remote.ip()).expect("it was asked for");
+        if which != Which::Inner || place.is_inside() {
+            let arriving = Datagram {
+                via: AGENTS_LINK,
+                local: datagram.remote,
+                remote: datagram.local,
+                payload: datagram.payload,
+            };
+            self.send(&Happening::AtAgent(which, arriving));
+        }
     }
 
     /// Whom a home agent takes this for, if it comes to it.
@@ -113,6 +134,9 @@ impl World {
 
     /// Where it comes out, if it does. What an agent sends has the client as its remote end.
     pub(super) fn returns(&mut self, datagram: Datagram) {
+        if let Some(at) = self.foreign_agent_at(*datagram.remote.ip()) {
+            return self.passes(at, Passing::Answered(datagram));
+        }
         // A forged one is on its link already.
         let is_forged = matches!(datagram.via, Via::Link(_));
         let arrived = if is_forged {
@@ -120,7 +144,9 @@ impl World {
         } else {
             let which = who_is(*datagram.local.ip()).expect("an agent has sent it");
             self.arrival(which, datagram.remote).map(|(via, local)| {
-                self.witness(which, via, &datagram);
+                if which == Which::Inner {
+                    self.witness(via, &datagram);
+                }
                 Datagram {
                     via,
                     local,
@@ -158,15 +184,17 @@ impl World {
 
     fn asks_inner(&mut self, datagram: &Datagram) {
         let decoded = Decoded::decode(&datagram.payload).expect("what the client sends is right");
-        if let Message::Request(request) = decoded.message {
+        if let Message::Request(request) = decoded.message
+            && request.home == S
+        {
             self.life.asked.insert(request.identification.low());
         }
     }
 
     /// Notes that the inner home agent agrees to what was asked in this life; and, where that has the extension and comes
     /// over an adapter from inside, which it is.
-    fn witness(&mut self, which: Which, via: Via, datagram: &Datagram) {
-        if which != Which::Inner || self.life.is_over {
+    pub(super) fn witness(&mut self, via: Via, datagram: &Datagram) {
+        if self.life.is_over {
             return;
         }
         let decoded = Decoded::decode(&datagram.payload).expect("what the agent sends is right");
@@ -188,7 +216,7 @@ impl World {
     }
 
     /// One way, through the weather.
-    fn send(&mut self, happening: &Happening) {
+    pub(super) fn send(&mut self, happening: &Happening) {
         let copies = 1 + u32::from(self.percent(self.weather.copies));
         for _ in 0..copies {
             if self.percent(self.weather.loss) {

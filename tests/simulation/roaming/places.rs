@@ -15,13 +15,19 @@ pub enum Network {
     OutsideNat,
     /// The WLAN of FIG. 8: the home network of T of the first site.
     OuterHome,
+    /// Their foreign agents must be registered through, also with an address from there.
+    InsideRequired,
+    OutsideRequired,
+    /// They give no address: a foreign agent is the only way.
+    InsideVisited,
+    OutsideVisited,
     /// Outside, looks like [`Self::InsideA`], passes what is for the inner home agent on to it.
     FakeRelaying,
     /// Outside, looks like [`Self::InsideA`], answers in place of the inner home agent.
     FakeForging,
 }
 
-pub const ALL: [Network; 9] = [
+pub const ALL: [Network; 13] = [
     Network::Unplugged,
     Network::InsideHome,
     Network::InsideA,
@@ -29,6 +35,10 @@ pub const ALL: [Network; 9] = [
     Network::OutsideX1,
     Network::OutsideNat,
     Network::OuterHome,
+    Network::InsideRequired,
+    Network::OutsideRequired,
+    Network::InsideVisited,
+    Network::OutsideVisited,
     Network::FakeRelaying,
     Network::FakeForging,
 ];
@@ -39,7 +49,37 @@ const FAKE_FRONT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 
 impl Network {
     pub fn is_inside(self) -> bool {
-        matches!(self, Self::InsideHome | Self::InsideA | Self::InsideB)
+        matches!(
+            self,
+            Self::InsideHome
+                | Self::InsideA
+                | Self::InsideB
+                | Self::InsideRequired
+                | Self::InsideVisited
+        )
+    }
+
+    /// Its foreign agent, also the care-of address of that.
+    pub fn agent(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::InsideRequired => Some(Ipv4Addr::new(10, 10, 3, 1)),
+            Self::InsideVisited => Some(Ipv4Addr::new(10, 10, 4, 1)),
+            Self::OutsideRequired => Some(Ipv4Addr::new(198, 18, 1, 1)),
+            Self::OutsideVisited => Some(Ipv4Addr::new(198, 18, 2, 1)),
+            _ => None,
+        }
+    }
+
+    /// The R flag of its foreign agent.
+    pub fn is_required(self) -> bool {
+        matches!(self, Self::InsideRequired | Self::OutsideRequired)
+    }
+
+    pub fn gives_addresses(self) -> bool {
+        !matches!(
+            self,
+            Self::Unplugged | Self::InsideVisited | Self::OutsideVisited
+        )
     }
 
     fn translates_to(self) -> Option<Ipv4Addr> {
@@ -72,6 +112,11 @@ impl Network {
         }
     }
 
+    /// What is registered from here, unless a home network is.
+    pub fn care_of(self, link: LinkId) -> Option<Ipv4Addr> {
+        self.agent().or_else(|| self.link(link).usable_address())
+    }
+
     fn prefix(self) -> (&'static str, u8) {
         match self {
             Self::Unplugged => ("0.0.0.", 0),
@@ -81,6 +126,10 @@ impl Network {
             Self::OutsideX1 => ("203.0.113.", 4),
             Self::OutsideNat => ("192.168.1.", 5),
             Self::OuterHome => ("198.51.100.", 6),
+            Self::InsideRequired => ("10.10.3.", 7),
+            Self::InsideVisited => ("10.10.4.", 8),
+            Self::OutsideRequired => ("198.18.1.", 9),
+            Self::OutsideVisited => ("198.18.2.", 10),
         }
     }
 
@@ -88,14 +137,15 @@ impl Network {
     pub fn link(self, id: LinkId) -> Link {
         let (prefix, mac) = self.prefix();
         let carrier = self != Self::Unplugged;
+        let gives = self.gives_addresses();
         let address = || format!("{prefix}{}/24", 100 + id.0).parse().unwrap();
         Link {
             id,
             name: format!("eth{}", id.0),
             carrier,
-            addresses: carrier.then(address).into_iter().collect(),
-            gateway: carrier.then(|| format!("{prefix}1").parse().unwrap()),
-            gateway_mac: carrier.then_some([mac; 6]),
+            addresses: gives.then(address).into_iter().collect(),
+            gateway: gives.then(|| format!("{prefix}1").parse().unwrap()),
+            gateway_mac: gives.then_some([mac; 6]),
             access_point: None,
             metric: id.0 * 100,
         }

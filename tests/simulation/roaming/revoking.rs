@@ -24,6 +24,7 @@ impl World {
     pub(super) fn knows_of_revocation(&mut self, sent: &Datagram) {
         let decoded = Decoded::decode(&sent.payload).expect("what the client sends is right");
         if let (Message::RevocationAck(ack), Via::Link(link)) = (decoded.message, sent.via)
+            && ack.home == S
             && self.life.acknowledged.insert((link, ack.identifier))
         {
             self.life.revoked.insert(link);

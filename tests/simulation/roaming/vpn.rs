@@ -10,6 +10,7 @@ use super::world::{Happening, World};
 use xfrm_agent::mobile_ip::Path;
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::dual_client::{self, VpnCommand, VpnState};
+use xfrm_agent::mobile_ip::home_agent::effects::Tunnel;
 
 impl World {
     pub(super) fn command(&mut self, command: &VpnCommand) {
@@ -107,6 +108,10 @@ impl World {
         };
         let tunnels = self.ways[site].agent.tunnels(outer.home);
         match &outer.path {
+            Path::Native { .. } if network.agent().is_some() => {
+                let is_here = |tunnel: &Tunnel| Some(tunnel.remote) == network.agent();
+                tunnels.iter().any(is_here) && self.is_visited(network, outer.home)
+            }
             Path::Native { .. } => network == Network::OuterHome && site == 0 && tunnels.is_empty(),
             Path::Tunnel { .. } => tunnels.iter().any(|tunnel| match tunnel.udp {
                 Some(udp) => network

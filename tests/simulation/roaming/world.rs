@@ -8,6 +8,7 @@ use super::home::Home;
 use super::lives::Life;
 use super::places::Network;
 use super::sites::Way;
+use super::visited::{Passing, Visited};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
 use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
@@ -27,8 +28,14 @@ pub enum Which {
 pub enum Happening {
     AtAgent(Which, Datagram),
     AtClient(Datagram),
-    VpnIsUp { turn: u64 },
-    VpnIsDown { turn: u64 },
+    /// At this foreign agent, or at the client from it.
+    Passes(usize, Passing),
+    VpnIsUp {
+        turn: u64,
+    },
+    VpnIsDown {
+        turn: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +58,7 @@ pub struct World {
     pub life: Life,
     pub inner: Home,
     pub ways: Vec<Way>,
+    pub visited: Vec<Visited>,
     pub plugged: BTreeMap<LinkId, Network>,
     pub visits: BTreeMap<LinkId, u64>,
     /// Put elsewhere without noticing, when.
@@ -106,6 +114,7 @@ impl World {
             life: Life::default(),
             inner,
             ways,
+            visited: Vec::new(),
             plugged: BTreeMap::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
@@ -124,6 +133,7 @@ impl World {
             trace: Trace::default(),
             story: Vec::new(),
         };
+        world.open_foreign_agents();
         world.drain();
         world
     }
@@ -210,7 +220,12 @@ impl World {
     fn next(&self) -> Option<Instant> {
         let event = self.queue.first_key_value().map(|((at, _), _)| *at);
         let outer = self.ways.iter().map(|way| way.agent.poll_timeout());
-        let others = [self.client_timeout(), self.inner.poll_timeout(), event];
+        let others = [
+            self.client_timeout(),
+            self.inner.poll_timeout(),
+            self.foreign_timeout(),
+            event,
+        ];
         outer.chain(others).flatten().min()
     }
 
@@ -230,6 +245,7 @@ impl World {
             self.drain();
         } else {
             let now = self.now;
+            self.foreign_agents_are_due();
             let outer = (0..self.ways.len()).map(Which::Outer);
             for which in outer.chain([Which::Inner]) {
                 for datagram in self.home(which).handle_timeout(now) {
@@ -260,6 +276,7 @@ impl World {
         match happening {
             Happening::AtAgent(which, datagram) => self.reaches(which, datagram),
             Happening::AtClient(datagram) => self.returns(datagram),
+            Happening::Passes(at, passing) => self.passes(at, passing),
             Happening::VpnIsUp { turn } => self.vpn_tries(turn),
             Happening::VpnIsDown { turn } if turn == self.vpn_turn => {
                 self.vpn_says(VpnState::Down);
@@ -281,7 +298,8 @@ impl World {
                 Effect::Tell(what) => self.tell(&format_args!("{what}")),
                 Effect::Suspicious(slot, what) => self.tell(&format_args!("{slot}: {what:?}")),
                 Effect::Remember(contexts) => self.life.remembered = contexts,
-                Effect::Solicit(_) | Effect::Announce { .. } | Effect::HomeDenied(_) => {}
+                Effect::Solicit(link) => self.solicits(link),
+                Effect::Announce { .. } | Effect::HomeDenied(_) => {}
             }
             // Effects are carried out in order, so what holds must hold between any two of them.
             self.check();
