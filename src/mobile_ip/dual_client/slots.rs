@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn what_stood_elsewhere_is_over_with_its_lifetime_unless_it_is_at_home() {
         let now = Instant::now();
-        let end = now + Duration::from_secs(60);
+        let (before_end, end) = (now + Duration::from_secs(59), now + Duration::from_secs(60));
         let at_home = Attachment {
             point: Point::AtHome(Ipv4Addr::new(10, 0, 0, 1)),
             ..attachment(1)
@@ -367,7 +367,7 @@ mod tests {
             assert_eq!(slots.poll_timeout(now), None);
             slots.attach(now, Slot::Inner, attachment(2));
             assert_eq!(slots.poll_timeout(now), is_over.then_some(end));
-            slots.expire(end - Duration::from_secs(1));
+            slots.expire(before_end);
             assert!(slots.bound(Slot::Inner).is_some());
             slots.expire(end);
             assert_eq!(slots.bound(Slot::Inner).is_none(), is_over);

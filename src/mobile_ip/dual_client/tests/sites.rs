@@ -3,7 +3,7 @@
 use super::networks::Network;
 use super::world::*;
 use crate::mobile_ip::Place;
-use crate::mobile_ip::dual_client::Settings;
+use crate::mobile_ip::dual_client::{Settings, Vpn};
 
 /// The second one is near to X1.
 fn two_sites() -> Settings {
@@ -57,9 +57,11 @@ fn a_gateway_that_failed_lately_is_better_than_a_home_agent_that_is_silent() {
     let mut world = World::new(1, two_sites());
     world.weather.troubles = &[Trouble::VpnHangs];
     world.plug(1, Network::OutsideX1);
-    world.run(SECOND * 12);
-    assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
+    world.run(SECOND * 11);
     world.weather.troubles = &[];
+    world.run(SECOND * 4);
+    assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
+    assert_eq!(world.place(), Place::OutsideWithAdapter);
     world.silent_site = Some(0);
     world.run(SECOND * 100);
     assert_eq!(used(&world).as_deref(), Some("site-1"), "{}", world.story());
@@ -68,13 +70,20 @@ fn a_gateway_that_failed_lately_is_better_than_a_home_agent_that_is_silent() {
 
 #[test]
 fn one_that_fell_silent_is_left_with_the_adapter_over_which_it_stood() {
-    let mut world = World::new(1, two_sites());
+    let mut settings = two_sites();
+    settings.vpn = Vpn::Present {
+        warm: true,
+        patience: SECOND * 10,
+    };
+    let mut world = World::new(1, settings);
     world.plug(2, Network::OutsideX1);
     world.run(SECOND * 10);
     world.silent_site = Some(1);
-    world.plug(1, Network::OutsideX2);
+    world.plug(1, Network::InsideA);
     world.run(SECOND * 20);
+    assert_eq!(world.place(), Place::Inside);
+    assert_eq!(used(&world).as_deref(), Some("site-1"));
     world.plug(2, Network::Unplugged);
-    world.run(SECOND * 15);
+    world.run(SECOND);
     assert_eq!(used(&world).as_deref(), Some("site-0"), "{}", world.story());
 }
