@@ -101,7 +101,7 @@ fn receiver(carriage: &Carriage) -> Option<Receiver> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::layout::tests::{S, S_HA, T, T_HA, V, X};
     use super::*;
     use crate::mobile_ip::{Encapsulation, Place};
@@ -110,7 +110,7 @@ mod tests {
     const ETH0: LinkId = LinkId(5);
     const WLAN0: LinkId = LinkId(6);
 
-    fn tunnel(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
+    pub fn tunnel(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
         Path::Tunnel {
             local,
             remote,

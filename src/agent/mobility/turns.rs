@@ -136,9 +136,10 @@ fn is_in_vpn(path: &Path) -> bool {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::layout::tests::{ETH0, S, S_HA, T, T_HA, V, X};
+    use super::super::layout::tests::{ETH0, S, S_HA, T, T_HA, V, X, arrangement};
+    use super::super::receiving::tests::tunnel;
     use super::*;
-    use crate::mobile_ip::{Carriage, Encapsulation, LinkId, Place};
+    use crate::mobile_ip::{LinkId, Place};
 
     /// All at the same time.
     pub fn turned<'a>(history: impl IntoIterator<Item = &'a Arrangement>) -> Turns {
@@ -154,33 +155,12 @@ pub mod tests {
         turns
     }
 
-    fn tunnel(local: Ipv4Addr, remote: Ipv4Addr, through: Through) -> Path {
-        Path::Tunnel {
-            local,
-            remote,
-            encapsulation: Encapsulation::IpIp,
-            through,
-            reverse: true,
-        }
-    }
-
     fn over(link: u32, remote: Ipv4Addr) -> Path {
         let through = Through::Link {
             link: LinkId(link),
             gateway: None,
         };
         tunnel(X, remote, through)
-    }
-
-    fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
-        Arrangement {
-            place,
-            inner: Carriage {
-                home: S,
-                path: inner,
-            },
-            outer: outer.map(|path| Carriage { home: T, path }),
-        }
     }
 
     fn inside(link: u32) -> Arrangement {

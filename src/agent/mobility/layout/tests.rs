@@ -129,7 +129,7 @@ fn through_vpn() -> Path {
     }
 }
 
-fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
+pub fn arrangement(place: Place, inner: Path, outer: Option<Path>) -> Arrangement {
     Arrangement {
         place,
         inner: Carriage {
