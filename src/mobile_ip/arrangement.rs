@@ -80,6 +80,16 @@ pub enum Path {
 }
 
 impl Path {
+    pub fn is_in_vpn(&self) -> bool {
+        matches!(
+            self,
+            Self::Tunnel {
+                through: Through::Vpn,
+                ..
+            }
+        )
+    }
+
     /// The adapter on which packets with the home address are in the clear, in a tunnel or not.
     pub fn clear_on(&self) -> Option<LinkId> {
         match self {

@@ -28,7 +28,7 @@ use crate::kernel::desired::{
     Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
 };
 use crate::mobile_ip::wire::TunnelKind;
-use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
+use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
 use crate::tun::tunnels::{self, Binding, Tunnel};
 use std::collections::BTreeMap;
@@ -514,13 +514,7 @@ fn may_use(place: Place, path: &Path) -> bool {
     match place {
         Place::Blocked => false,
         Place::Inside | Place::WithoutVpn => true,
-        Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => matches!(
-            path,
-            Path::Tunnel {
-                through: Through::Vpn,
-                ..
-            }
-        ),
+        Place::OutsideWithAdapter | Place::OutsideWithoutAdapter => path.is_in_vpn(),
     }
 }
 

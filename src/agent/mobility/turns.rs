@@ -14,7 +14,7 @@
 //! Should the kernel lose the new way, the former one carries again. So it stays only where it is a tunnel, and
 //! at least as safe as what follows.
 
-use crate::mobile_ip::{Arrangement, Path, Through};
+use crate::mobile_ip::{Arrangement, Path};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Turns {
     pub fn moved(&mut self, now: Instant, before: &Arrangement, after: &Arrangement) {
         let (inner, follows) = (&before.inner, &after.inner);
         // Behind a way in the clear there may be another network by now than what it was proved to be.
-        let is_safe = before.place == after.place || is_in_vpn(&inner.path);
+        let is_safe = before.place == after.place || inner.path.is_in_vpn();
         if inner.home == follows.home && inner.path != follows.path {
             let stays = is_safe && is_tunnel(&follows.path);
             self.turn(now, inner.home, &inner.path, stays);
@@ -124,22 +124,12 @@ fn is_tunnel(path: &Path) -> bool {
     matches!(path, Path::Tunnel { reverse: true, .. })
 }
 
-fn is_in_vpn(path: &Path) -> bool {
-    matches!(
-        path,
-        Path::Tunnel {
-            through: Through::Vpn,
-            ..
-        }
-    )
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::super::layout::tests::{ETH0, S, S_HA, T, T_HA, V, X, arrangement};
     use super::super::receiving::tests::tunnel;
     use super::*;
-    use crate::mobile_ip::{LinkId, Place};
+    use crate::mobile_ip::{LinkId, Place, Through};
 
     /// All at the same time.
     pub fn turned<'a>(history: impl IntoIterator<Item = &'a Arrangement>) -> Turns {

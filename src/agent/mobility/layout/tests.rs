@@ -6,6 +6,7 @@ use super::*;
 use crate::agent::mobility::settings::{AdapterNames, Tables};
 use crate::agent::mobility::turns::tests::turned;
 use crate::kernel::adapters::Gateway;
+use crate::mobile_ip::Through;
 use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
