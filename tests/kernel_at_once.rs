@@ -4,16 +4,32 @@ mod kernel;
 
 use kernel::{Kernel, in_namespace, policy, run, selector, trap_template};
 use std::time::{Duration, Instant};
-use xfrm_agent::kernel::desired::{Action, Change, Direction, Object, Revision, Sysctl};
+use xfrm_agent::kernel::desired::{
+    Action, Change, Direction, Neighbour, NeighbourKey, Object, Revision, Route, RouteKey, Sysctl,
+    Way,
+};
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::ownership::Band;
 use xfrm_agent::kernel::writer::{Report, Stop};
+
+const TABLE: u32 = 7400;
 
 fn trap(n: usize) -> Object {
     let dst = format!("10.{}.{}.0/24", 128 + n / 256, n % 256);
     let action = Action::Allow(vec![trap_template(false)]);
     let selector = selector("10.1.0.0/16", &dst);
     Object::Policy(policy(Direction::Out, selector, Band::Trap, action))
+}
+
+/// In a table of ours.
+fn unreachable(dst: &str) -> Object {
+    let key = RouteKey {
+        table: TABLE,
+        dst: dst.parse().unwrap(),
+        metric: 7,
+    };
+    let way = Way::Unreachable;
+    Object::Route(Route { key, way })
 }
 
 fn put(objects: impl IntoIterator<Item = Object>) -> Change {
@@ -72,6 +88,65 @@ fn a_policy_is_in_the_kernel_and_the_answer_there_when_the_call_returns() {
         assert_eq!(applied(&kernel.report()), Some(revision));
         kernel.stop(Stop::Remove);
         assert_eq!(run("ip", "xfrm policy"), "");
+    });
+}
+
+#[test]
+fn a_route_is_there_when_the_call_returns_though_nobody_has_read_what_happened_before() {
+    in_namespace(|| {
+        let table = TABLE.to_string();
+        let shown = || run("ip", &format!("route show table {table}"));
+        let mut kernel = at_rest();
+        let first = unreachable("10.77.0.0/16");
+        let (revision, much) = kernel.begin(put([first.clone()]));
+        assert!(shown().contains("10.77.0.0/16"));
+        assert_eq!(much, 1);
+        assert_eq!(applied(&kernel.report()), Some(revision));
+        rest();
+        // Events that the thread may or may not have seen by then: either way it is done.
+        run("ip", "link add nobody type veth");
+        let (revision, _) = kernel.begin(put([unreachable("10.78.0.0/16")]));
+        assert_eq!(applied(&kernel.report()), Some(revision));
+        assert!(shown().contains("10.78.0.0/16"));
+        rest();
+        // Somebody takes ours out; the next wish does not wait for its being put back, nor prevent that.
+        run(
+            "ip",
+            &format!("route del 10.77.0.0/16 table {table} metric 7"),
+        );
+        let (revision, _) = kernel.begin(remove(&unreachable("10.78.0.0/16")));
+        assert_eq!(applied(&kernel.report()), Some(revision));
+        rest();
+        assert!(shown().contains("10.77.0.0/16") && !shown().contains("10.78.0.0/16"));
+        kernel.stop(Stop::Remove);
+    });
+}
+
+/// What has no events is looked at by the thread afterwards, and what came of that is known.
+#[test]
+fn a_neighbour_is_put_and_removed_at_once_time_and_again() {
+    in_namespace(|| {
+        run("ip", "link add nobody type veth");
+        run("ip", "link set nobody up");
+        let mut kernel = at_rest();
+        let key = NeighbourKey {
+            link: "nobody".parse().unwrap(),
+            address: "10.9.9.9".parse().unwrap(),
+        };
+        let mac = [2, 0, 0, 0, 0, 9];
+        let wanted = || Object::Neighbour(Neighbour { key, mac });
+        let shown = || run("ip", "neigh show dev nobody");
+        for _ in 0..2 {
+            assert_eq!(kernel.begin(put([wanted()])).1, 1);
+            assert!(applied(&kernel.report()).is_some());
+            assert!(shown().contains("02:00:00:00:00:09"));
+            rest();
+            assert_eq!(kernel.begin(remove(&wanted())).1, 1);
+            assert!(applied(&kernel.report()).is_some());
+            assert!(!shown().contains("02:00:00:00:00:09"));
+            rest();
+        }
+        kernel.stop(Stop::Remove);
     });
 }
 

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use xfrm_agent::kernel::adapters::{Gateway, Look};
+use xfrm_agent::kernel::adapters::{DefaultRoute, Gateway, Look};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Key, Link, LinkKind,
@@ -445,8 +445,7 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
         kernel.put(vec![tun(ANCHOR), address(ANCHOR, "10.20.0.5/32")]);
         let adapters = || {
             let mut look = Look::open().unwrap();
-            let around = look.around().unwrap();
-            look.adapters(&around).unwrap()
+            look.adapters().unwrap()
         };
         let told = || {
             let mut all = adapters().into_iter();
@@ -467,13 +466,24 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
                 async { tokio::time::timeout(Duration::from_secs(10), monitor.next()).await };
             kernel.block_on(next).unwrap().unwrap()
         };
-        run("ip", "route add default via 203.0.113.1 dev wan metric 100");
-        assert_eq!(wait(), KernelEvent::GatewayChanged);
+        let route = |mac| DefaultRoute {
+            link: told().index,
+            gateway: "203.0.113.1".parse().unwrap(),
+            metric: 100,
+            mac,
+        };
         let gateway = |mac| Gateway {
             address: Ipv4Addr::new(203, 0, 113, 1),
             mac,
             metric: 100,
         };
+        let mac = Some([2, 0, 0, 0, 0, 1]);
+        // Whoever is told need not look again.
+        let mut told_of = Look::open().unwrap();
+        run("ip", "route add default via 203.0.113.1 dev wan metric 100");
+        assert_eq!(wait(), KernelEvent::GatewayChanged(vec![route(None)]));
+        told_of.default_routes_are(vec![route(None)]);
+        assert_eq!(told_of.adapters().unwrap(), adapters());
         assert_eq!(told().gateway, Some(gateway(None)));
         // Of somebody who is no gateway: nobody is woken.
         run(
@@ -484,11 +494,20 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
             "ip",
             "neigh add 203.0.113.1 lladdr 02:00:00:00:00:01 dev wan",
         );
-        assert_eq!(wait(), KernelEvent::GatewayChanged);
-        assert_eq!(told().gateway, Some(gateway(Some([2, 0, 0, 0, 0, 1]))));
+        assert_eq!(wait(), KernelEvent::GatewayChanged(vec![route(mac)]));
+        assert_eq!(told().gateway, Some(gateway(mac)));
         run("ip", "link set wan down");
         while wait() != KernelEvent::AddressChanged {}
         assert!(!told().carrier);
+        // It has taken the route with it, and the kernel says nothing of that.
+        run("ip", "route add default via 192.0.2.1 dev isp onlink");
+        let routes = loop {
+            if let KernelEvent::GatewayChanged(routes) = wait() {
+                break routes;
+            }
+        };
+        let gateways: Vec<_> = routes.iter().map(|route| route.gateway).collect();
+        assert_eq!(gateways, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         kernel.stop(Stop::Remove);
     });
 }

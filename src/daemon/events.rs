@@ -48,7 +48,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
         }
         events::KernelEvent::Acquire(_)
         | events::KernelEvent::AddressChanged
-        | events::KernelEvent::GatewayChanged => return None,
+        | events::KernelEvent::GatewayChanged(_) => return None,
     };
     Some(Event::Kernel(event))
 }

@@ -176,7 +176,7 @@ impl Daemon {
                     })?;
                     match event {
                         KernelEvent::AddressChanged => self.look_around(true),
-                        KernelEvent::GatewayChanged => self.look_around(false),
+                        KernelEvent::GatewayChanged(routes) => self.default_routes_are(routes),
                         event => {
                             let is_overrun = matches!(event, KernelEvent::Overrun);
                             if let Some(event) = events::of_kernel(event) {
@@ -524,7 +524,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
-    let mut look = Look::open().map_err(|source| Error::Start {
+    let look = Look::open().map_err(|source| Error::Start {
         what: "ask the kernel for links and addresses",
         source,
     })?;
@@ -619,11 +619,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         terminate: listen_for(SignalKind::terminate())?,
         interrupt: listen_for(SignalKind::interrupt())?,
     };
-    let around = look.around().map_err(|error| Error::Start {
-        what: "read our own links and addresses",
-        source: error.errno.into(),
-    })?;
-    agent.handle(Instant::now(), Event::Addresses(around.addresses()));
+    agent.handle(Instant::now(), Event::Addresses(look.addresses()));
     agent.handle(
         Instant::now(),
         Event::Transparent(sockets.transparent_ports()),
@@ -652,18 +648,18 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         vpns: Vpns::new(tell),
         clock: WallClock::new(Instant::now(), SystemTime::now()),
         now: Instant::now(),
+        links: look.links(),
         look,
-        links: around.links(),
         adapters: Vec::new(),
         calls,
         lines,
     };
-    daemon.look_at_adapters(&around);
+    daemon.look_at_adapters();
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);
     }
     daemon.vpns.watch(&daemon.loaded.agent.vpn);
-    daemon.look_at_vpns(&around);
+    daemon.look_at_vpns();
     tracing::info!("ready");
     notify(&[NotifyState::Ready]);
     Box::pin(daemon.serve(inputs)).await

@@ -2,7 +2,7 @@
 
 use crate::agent::event::Event;
 use crate::agent::vpn::settings::VpnSettings;
-use crate::kernel::adapters::{Adapter, Look, Surroundings};
+use crate::kernel::adapters::{Adapter, Look};
 use crate::kernel::outbound::{self, Watch};
 use std::io;
 use tokio::sync::mpsc::UnboundedSender;
@@ -27,17 +27,12 @@ impl Vpns {
     }
 
     /// The interfaces, where they are not what they were.
-    pub fn interfaces(
-        &mut self,
-        look: &mut Look,
-        around: &Surroundings,
-        settings: &VpnSettings,
-    ) -> Option<Event> {
+    pub fn interfaces(&mut self, look: &mut Look, settings: &VpnSettings) -> Option<Event> {
         let names = settings.interfaces();
         if names.is_empty() && self.interfaces.is_empty() {
             return None;
         }
-        match look.named(around, &names) {
+        match look.named(&names) {
             Ok(interfaces) if interfaces == self.interfaces => None,
             Ok(interfaces) => {
                 self.interfaces.clone_from(&interfaces);

@@ -4,13 +4,15 @@ use super::desired::LinkName;
 use super::netlink::address::{self, AddressAt};
 use super::netlink::error::KernelError;
 use super::netlink::link;
-use super::netlink::neighbour::{self, DefaultRoute};
+use super::netlink::neighbour;
 use super::netlink::socket::Requests;
 use super::observed::{LinkState, ObservedKind, ObservedLink};
 use crate::net::{Family, IpNet, Ipv4Net};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+
+pub use super::netlink::neighbour::DefaultRoute;
 
 /// One that is no tunnel and no part of another, such as a port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,67 +36,82 @@ pub struct Gateway {
     pub metric: u32,
 }
 
-/// Asks over a socket that stays open, since a move is an occasion to look several times at once.
+/// What this machine has, as it was last looked at. Asks over a socket that stays open, since a move is an
+/// occasion to look several times at once.
 #[derive(Debug)]
 pub struct Look {
     requests: Requests,
-}
-
-/// The links and addresses that a look has found.
-#[derive(Debug)]
-pub struct Surroundings {
     links: Vec<ObservedLink>,
     addresses: Vec<AddressAt>,
+    /// `None` until somebody wants to know: a machine that does not move need not list them.
+    routes: Option<Vec<DefaultRoute>>,
 }
 
 impl Look {
-    /// Looks in the calling thread's network namespace.
+    /// Looks in the calling thread's network namespace, for the first time too.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
     pub fn open() -> io::Result<Self> {
-        let requests = Requests::open_strict(NETLINK_ROUTE)?;
-        Ok(Self { requests })
+        let mut look = Self {
+            requests: Requests::open_strict(NETLINK_ROUTE)?,
+            links: Vec::new(),
+            addresses: Vec::new(),
+            routes: None,
+        };
+        look.around().map_err(|error| error.errno)?;
+        Ok(look)
     }
 
-    pub fn around(&mut self) -> Result<Surroundings, KernelError> {
+    /// Looks at everything again.
+    ///
+    /// # Errors
+    /// It stays as it was.
+    pub fn around(&mut self) -> Result<(), KernelError> {
         let links = link::list(&mut self.requests)?;
-        let addresses = address::list(&mut self.requests)?;
-        Ok(Surroundings { links, addresses })
+        self.addresses = address::list(&mut self.requests)?;
+        self.links = links;
+        self.routes = None;
+        Ok(())
+    }
+
+    /// Somebody else has looked at them.
+    pub fn default_routes_are(&mut self, routes: Vec<DefaultRoute>) {
+        self.routes = Some(routes);
     }
 
     /// In the order of their indices.
-    pub fn adapters(&mut self, around: &Surroundings) -> Result<Vec<Adapter>, KernelError> {
-        self.those_that(around, leads_out)
+    pub fn adapters(&mut self) -> Result<Vec<Adapter>, KernelError> {
+        self.those_that(leads_out)
     }
 
     /// Those of these names, whatever they are; links of ours are not among them.
-    pub fn named(
-        &mut self,
-        around: &Surroundings,
-        names: &[LinkName],
-    ) -> Result<Vec<Adapter>, KernelError> {
-        self.those_that(around, |link| names.contains(&link.name) && !link.is_ours())
+    pub fn named(&mut self, names: &[LinkName]) -> Result<Vec<Adapter>, KernelError> {
+        self.those_that(|link| names.contains(&link.name) && !link.is_ours())
     }
 
     fn those_that(
         &mut self,
-        around: &Surroundings,
         are_wanted: impl Fn(&ObservedLink) -> bool,
     ) -> Result<Vec<Adapter>, KernelError> {
-        let routes = neighbour::default_routes(&mut self.requests, &[Family::V4])?;
-        let wanted = around.links.iter().filter(|link| are_wanted(link));
+        let routes = match self.routes.take() {
+            Some(routes) => routes,
+            None => neighbour::default_routes(&mut self.requests, &[Family::V4])?,
+        };
+        let wanted = self.links.iter().filter(|link| are_wanted(link));
         let adapters = wanted.map(|link| Adapter {
             index: link.index,
             name: link.name,
             carrier: link.state == LinkState::Carrier,
-            addresses: around.addresses_on(link.index),
+            addresses: self.addresses_on(link.index),
             gateway: gateway(link.index, &routes),
         });
         let mut adapters: Vec<_> = adapters.collect();
         adapters.sort_by_key(|adapter| adapter.index);
+        self.routes = Some(routes);
         Ok(adapters)
     }
-}
 
-impl Surroundings {
     /// Of whatever link, the loopback among them.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.addresses.iter().map(|at| at.address.addr()).collect()

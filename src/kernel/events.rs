@@ -1,5 +1,6 @@
 //! What the kernel tells the agent.
 
+use super::adapters::DefaultRoute;
 use super::desired::{IpsecProtocol, PolicyKey, SaKey};
 use crate::net::Flow;
 
@@ -29,8 +30,9 @@ pub enum KernelEvent {
     /// An address or a link came, went or changed.
     AddressChanged,
     /// A default route of the main table came, went or changed, or it has become known which MAC
-    /// address its gateway has: [`super::adapters`] has changed.
-    GatewayChanged,
+    /// address its gateway has. These are all there are now, with their gateways' MACs as far as they
+    /// are known.
+    GatewayChanged(Vec<DefaultRoute>),
     /// Events were lost. ACQUIREs come again while their packets do.
     Overrun,
 }

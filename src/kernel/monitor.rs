@@ -104,22 +104,18 @@ impl Monitor {
                     // However many there are, they are one occasion to look again.
                     while guard.get_inner_mut().listen(|_| {})? != Heard::Silence {}
                     guard.clear_ready();
+                    self.known.doubt();
                     ready.push_back(KernelEvent::AddressChanged);
                 }
                 guard = self.gateways.readable_mut() => {
                     let mut guard = guard?;
                     let known = &mut self.known;
-                    let mut changed = false;
-                    let heard = guard.get_inner_mut().listen(|m| changed |= known.concerns(m))?;
-                    match heard {
+                    match guard.get_inner_mut().listen(|message| known.hear(message))? {
                         Heard::Something => {}
-                        Heard::Overrun => changed = true,
+                        Heard::Overrun => known.lost_track(),
                         Heard::Silence => guard.clear_ready(),
                     }
-                    if changed {
-                        known.look()?;
-                        ready.push_back(KernelEvent::GatewayChanged);
-                    }
+                    ready.extend(known.news()?.map(KernelEvent::GatewayChanged));
                 }
             }
         }
@@ -131,34 +127,60 @@ impl Monitor {
 struct Gateways {
     requests: Requests,
     routes: Vec<DefaultRoute>,
+    /// Whether they may be others by now.
+    doubtful: bool,
+    /// Whether something that concerns them was heard since somebody was told.
+    concerned: bool,
 }
 
 impl Gateways {
     fn open() -> io::Result<Self> {
-        let requests = Requests::open_strict(NETLINK_ROUTE)?;
         let mut gateways = Self {
-            requests,
+            requests: Requests::open_strict(NETLINK_ROUTE)?,
             routes: Vec::new(),
+            doubtful: false,
+            concerned: false,
         };
-        gateways.look()?;
+        gateways.list()?;
         Ok(gateways)
     }
 
-    fn look(&mut self) -> io::Result<()> {
+    /// Routes go with a link or an address without a word.
+    fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    fn hear(&mut self, message: &Message<'_>) {
+        if neighbour::default_route(message).is_some() {
+            self.lost_track();
+        } else if let Some((at, mac)) = neighbour::neighbour(message) {
+            let known = self.routes.iter_mut();
+            for route in known.filter(|r| (r.link, r.gateway) == at && r.mac != Some(mac)) {
+                route.mac = Some(mac);
+                self.concerned = true;
+            }
+        }
+    }
+
+    fn lost_track(&mut self) {
+        (self.doubtful, self.concerned) = (true, true);
+    }
+
+    /// The routes, where they may not be what they were when this was asked before.
+    fn news(&mut self) -> io::Result<Option<Vec<DefaultRoute>>> {
+        if !std::mem::take(&mut self.concerned) {
+            return Ok(None);
+        }
+        if std::mem::take(&mut self.doubtful) {
+            self.list()?;
+        }
+        Ok(Some(self.routes.clone()))
+    }
+
+    fn list(&mut self) -> io::Result<()> {
         let routes = neighbour::default_routes(&mut self.requests, &[Family::V4, Family::V6]);
         self.routes = routes.map_err(|error| error.errno)?;
         Ok(())
-    }
-
-    fn concerns(&self, message: &Message<'_>) -> bool {
-        if neighbour::default_route(message).is_some() {
-            return true;
-        }
-        let Some(((link, address), mac)) = neighbour::neighbour(message) else {
-            return false;
-        };
-        let mut known = self.routes.iter();
-        known.any(|r| (r.link, r.gateway) == (link, address) && r.mac != Some(mac))
     }
 }
 

@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::agent::event::{Doubt, Event};
 use crate::agent::mobility::settings::MobilitySettings;
 use crate::daemon::clock;
-use crate::kernel::adapters::{Adapter, Surroundings};
+use crate::kernel::adapters::{Adapter, DefaultRoute};
 use crate::kernel::desired::LinkName;
 use crate::kernel::listing;
 use std::time::{Instant, SystemTime};
@@ -20,25 +20,30 @@ impl Daemon {
     /// What this machine has now. Where `addresses` may have changed everybody hears of them, and a link that
     /// came, went or changed makes doubtful where this machine is.
     pub(super) fn look_around(&mut self, addresses: bool) {
-        let around = match self.look.around() {
-            Ok(around) => around,
-            // Which does not mean that they have gone.
-            Err(error) => {
-                tracing::error!(%error, "our own links and addresses cannot be read");
-                return;
-            }
-        };
+        // Which does not mean that they have gone.
+        if let Err(error) = self.look.around() {
+            tracing::error!(%error, "our own links and addresses cannot be read");
+            return;
+        }
         if addresses {
-            let links = around.links();
+            let links = self.look.links();
             if links != self.links {
                 self.links = links;
                 self.handle(clock::reading(Some(Doubt::LinkChanged)));
             }
             self.look_at_gateways();
-            self.handle(Event::Addresses(around.addresses()));
+            self.handle(Event::Addresses(self.look.addresses()));
         }
-        self.look_at_vpns(&around);
-        self.look_at_adapters(&around);
+        self.look_at_vpns();
+        self.look_at_adapters();
+    }
+
+    /// Their links and addresses are what they were: a change of those is an event of its own, which comes before
+    /// the routes that need it.
+    pub(super) fn default_routes_are(&mut self, routes: Vec<DefaultRoute>) {
+        self.look.default_routes_are(routes);
+        self.look_at_vpns();
+        self.look_at_adapters();
     }
 
     /// Where the configuration tells places by them.
@@ -55,11 +60,11 @@ impl Daemon {
     }
 
     /// Where the configuration lets this machine move.
-    pub(super) fn look_at_adapters(&mut self, around: &Surroundings) {
+    pub(super) fn look_at_adapters(&mut self) {
         if !self.loaded.agent.has_mobile_ip_role() {
             return;
         }
-        match self.look.adapters(around) {
+        match self.look.adapters() {
             Ok(adapters) if adapters == self.adapters => {}
             Ok(adapters) => {
                 self.sockets.listen_on(&self.listened_on(&adapters));
@@ -91,9 +96,9 @@ impl Daemon {
     }
 
     /// Where other software makes them.
-    pub(super) fn look_at_vpns(&mut self, around: &Surroundings) {
+    pub(super) fn look_at_vpns(&mut self) {
         let settings = &self.loaded.agent.vpn;
-        if let Some(event) = self.vpns.interfaces(&mut self.look, around, settings) {
+        if let Some(event) = self.vpns.interfaces(&mut self.look, settings) {
             self.handle(event);
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Outcome {
 }
 
 /// What was written that has no events: to be looked at again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Looks {
     pub tables: bool,
     pub sysctls: bool,
@@ -137,7 +137,7 @@ impl<'a> Run<'a, '_> {
     }
 
     fn step(&mut self, stage: Stage, step: Step<'a>) -> io::Result<()> {
-        let Some(lane) = Lane::of(&step) else {
+        let Some(lane) = Lane::of(&step.key()) else {
             self.flush()?;
             if let Err(error) = self.other(step)
                 && !is_done(&step, &error)
@@ -359,10 +359,15 @@ enum Lane {
     Nftables,
 }
 
+/// Whether many of these take one system call.
+pub(super) fn is_batched(key: &Key) -> bool {
+    Lane::of(key).is_some()
+}
+
 impl Lane {
     /// `None` for what is done one by one.
-    fn of(step: &Step<'_>) -> Option<Self> {
-        match step.key() {
+    fn of(key: &Key) -> Option<Self> {
+        match key {
             Key::Sa(_) | Key::Policy(_) => Some(Self::Xfrm),
             Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_) => {
                 Some(Self::Route)

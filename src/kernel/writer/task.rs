@@ -66,6 +66,13 @@ struct Aftermath {
     disturbed: BTreeSet<PolicyKey>,
 }
 
+impl Aftermath {
+    /// Whether events do not tell all.
+    fn has_looks(&self) -> bool {
+        self.looks != Looks::default()
+    }
+}
+
 /// What the next plan has to look at.
 #[derive(Debug, Default)]
 struct Pending {

@@ -5,8 +5,9 @@
 //! call that sends it, so what is small blocks its sender for no longer than sending a few
 //! datagrams would.
 
-use super::Task;
-use crate::kernel::desired::{Change, Key, Object, Revision};
+use super::{Aftermath, Task};
+use crate::kernel::desired::{Change, Object, Revision};
+use crate::kernel::writer::carry_out;
 use std::time::Instant;
 
 /// More than a tunnel of a dozen selectors needs, and half a millisecond where a request takes ten
@@ -14,8 +15,8 @@ use std::time::Instant;
 const FEW: usize = 48;
 
 impl Task {
-    /// Carries it out, where it is small and nothing stands before it. What there is to say of it is
-    /// in the outbox then, and events of it wait for the thread.
+    /// Carries it out, where it is small and nothing stands before it but events that nobody has read yet. What
+    /// there is to say of it is in the outbox then, and events of it wait for the thread.
     ///
     /// # Errors
     /// Gives it back to be queued.
@@ -24,19 +25,27 @@ impl Task {
         now: Instant,
         change: Change,
     ) -> Result<(), Change> {
-        if !self.has_nothing_to_do() || !is_small(&change) || self.sockets.has_events() {
+        if !is_small(&change) || !self.has_nothing_to_do() {
             return Err(change);
+        }
+        if self.sockets.has_events() {
+            self.listen();
+            // They may want something put right.
+            if !self.has_nothing_to_do() {
+                return Err(change);
+            }
         }
         self.merge(change);
         self.carry_out_pending(now);
-        // The thread is woken by the events of what was written.
-        self.aftermath = None;
+        // The thread is woken by the events of what was written, where those are all there is to look at.
+        self.aftermath = self.aftermath.take().filter(Aftermath::has_looks);
         Ok(())
     }
 
     /// Whether something is left that the thread would not come to by itself: events are not.
     pub(in crate::kernel::writer) fn needs_thread(&self) -> bool {
-        self.failed || !self.pending.is_empty() || !self.refused.is_empty()
+        let nothing_pends = self.pending.is_empty() && self.refused.is_empty();
+        self.failed || self.aftermath.is_some() || !nothing_pends
     }
 
     /// Without the thread's help a plan must begin from what the kernel holds, and neither wait nor
@@ -48,16 +57,13 @@ impl Task {
     }
 }
 
-/// Few objects, all of those kinds that are written in batches over one socket: others may run a
-/// program, or read and write files.
+/// Few objects, all of those kinds that are written in batches: others may run a program, or read and
+/// write files.
 fn is_small(change: &Change) -> bool {
     let few = change.put.len() + change.remove.len() + change.release.len() <= FEW;
-    let put = change.put.iter();
-    few && put
-        .clone()
-        .all(|object| matches!(object, Object::Sa(_) | Object::Policy(_)))
-        && change
-            .remove
-            .iter()
-            .all(|key| matches!(key, Key::Sa(_) | Key::Policy(_)))
+    let keys = || {
+        let put = change.put.iter().map(Object::key);
+        put.chain(change.remove.iter().copied())
+    };
+    few && keys().all(|key| carry_out::is_batched(&key))
 }
