@@ -16,7 +16,11 @@ const STAGGER: Duration = Duration::from_millis(200);
 
 /// What leaves right behind an outer request leaves once more after each of these: the home agent, which has no
 /// tunnel from here before, has made it by then, also one that is busy.
-const HEAD_STARTS: &[Duration] = &[Duration::from_millis(3), Duration::from_millis(10)];
+const HEAD_STARTS: &[Duration] = &[
+    Duration::from_millis(1),
+    Duration::from_millis(3),
+    Duration::from_millis(10),
+];
 
 /// A proof that was not renewed is asked for again after this.
 const RENEW_AGAIN: Duration = Duration::from_secs(4);
