@@ -47,8 +47,8 @@ start_streams() {
     local from=$1 to=$2 address=$3 rate=${4:-1000} octets=${5:-10000000} moving=$lab_folder/moving.py server
     server=$(addresses "$from" inet | head -n 1)
     rm -f "$mobility_trace/moves"
-    # When a network that it has moved to can be used.
-    start_process "$to" streams-routes ip -4 -ts -o monitor route
+    # When a network that it has moved to can be used; at once, and not when others have done what they make of it.
+    start_process "$to" streams-routes chrt --fifo 1 ip -4 -ts -o monitor route
     start_process "$to" streams-numbers python3 "$moving" receive 5004 "$mobility_trace/numbers"
     start_process "$from" streams-serve python3 "$moving" serve 5005 "$octets"
     eventually 40 streams_say numbers listening && eventually 40 streams_say serve listening || fail "the streams do not listen"

@@ -3,7 +3,8 @@
 
   moving.py send ADDRESS PORT RATE [FROM]      RATE numbered UDP packets a second, until SIGINT; prints when the first was
                                                due, the rate and how many were sent
-  moving.py receive PORT FILE                  until SIGINT; writes `NUMBER TIME` of each to FILE
+  moving.py receive PORT FILE                  until SIGINT; writes `NUMBER TIME` of each to FILE: when it came to the
+                                               machine, however long afterwards this program had its turn
   moving.py serve PORT OCTETS                  takes one TCP session and sends it OCTETS a second, until it ends
   moving.py take ADDRESS PORT FILE [FROM]      the other end: writes `OCTETS TIME` of what arrived, until SIGINT; prints
                                                `octets N`, or `broken WHY` when the session or the order of its octets broke
@@ -12,8 +13,9 @@
 
 MOVES has `TIME PLACE` a line, ROUTES what `ip -ts -o monitor route` said at the end that moves. A packet that was not heard
 of is lost by the last move before it was due. A gap is the longest time without an arrival from the arrival before the move
-until the next move. WAIT is the longest time of UDP without an arrival since the first default route after the move: no
-end can do better than the round trips that it needs from then on. It is -1 where there was no such route.
+until the next move. WAIT is how long after the first default route after the move the first UDP packet arrives behind which
+none is missing until the next move: no end can do better than the round trips that it needs from then on. It is -1 where
+there was no such route, or no such packet.
 """
 
 import signal
@@ -24,6 +26,9 @@ import time
 from datetime import datetime
 
 BLOCK = 8192
+# From <asm/socket.h>: a `struct timespec` beside each datagram.
+SO_TIMESTAMPNS = SCM_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@ll")
 
 
 def send(address, port, rate, source):
@@ -46,16 +51,19 @@ def send(address, port, rate, source):
 def receive(port, name):
     into = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    into.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     into.bind(("", port))
     into.settimeout(0.2)
     print("listening", flush=True)
     with open(name, "w") as log:
         while not ended:
             try:
-                number = struct.unpack("!I", into.recv(64)[:4])[0]
+                data, beside, *_ = into.recvmsg(64, socket.CMSG_SPACE(TIMESPEC.size))
             except TimeoutError:
                 continue
-            log.write(f"{number} {time.time():.6f}\n")
+            number = struct.unpack("!I", data[:4])[0]
+            seconds, nanoseconds = next(TIMESPEC.unpack(at) for _, kind, at in beside if kind == SCM_TIMESTAMPNS)
+            log.write(f"{number} {seconds}.{nanoseconds // 1000:06}\n")
 
 
 def block(number):
@@ -111,6 +119,16 @@ def longest_gap(times, begin, end):
     return max((later - earlier for earlier, later in zip(points, points[1:])), default=0.0)
 
 
+def restored(arrived, lost, came, end):
+    """When the first packet after `came` arrived behind which none was lost. Where nobody sends for a while, because others have
+    the processor, nothing arrives either, and nothing is interrupted. What was underway when the next move began is not counted:
+    nothing arrived behind that."""
+    there = {number: at for number, at in arrived.items() if came < at < end}
+    latest = max(there, default=-1)
+    behind = max((number for number in lost if number < latest), default=-1)
+    return min((at for number, at in there.items() if number > behind), default=None)
+
+
 def default_routes(name):
     """When each came, as the clock of the machine has it."""
     with open(name) as file:
@@ -130,17 +148,16 @@ def report(moves, sent, numbers, taken=None, routes=None):
         with open(taken) as file:
             streams.append(sorted(float(line.split()[1]) for line in file))
     there = default_routes(routes) if routes else []
-    missing = [start + number / rate for number in range(int(count)) if number not in arrived]
+    missing = {number: start + number / rate for number in range(int(count)) if number not in arrived}
     for index, (at, place) in enumerate(places):
         end = places[index + 1][0] if index + 1 < len(places) else float("inf")
-        lost = sum(at <= due < end for due in missing)
+        lost = [number for number, due in missing.items() if at <= due < end]
         gaps = [f"{longest_gap(stream, at, end) * 1000:.1f}" for stream in streams]
         if routes:
             came = next((route for route in there if at <= route < end), None)
-            since = [came, *(arrival for arrival in streams[0] if arrival > came)] if came else []
-            waited = longest_gap(since, came, end) if came else -0.001
-            gaps.append(f"{waited * 1000:.1f}")
-        print(place, lost, *gaps)
+            goes_on = restored(arrived, lost, came, end) if came else None
+            gaps.append(f"{(goes_on - came) * 1000:.1f}" if goes_on else "-1")
+        print(place, len(lost), *gaps)
 
 
 ended = []
