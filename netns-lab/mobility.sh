@@ -206,15 +206,19 @@ dissect() {
     report "tshark agrees: $(awk '{ printf "%s%s %s ×%s", (NR > 1 ? ", " : ""), $2, $3, $1 }' <<<"$table")"
 }
 
-# start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node; LINK is that of a
-# physical home network. With $encapsulation, packets may be wrapped so.
+# mobile_node HOME: its line in a configuration. HOME may be a NAI, whose home agent gives it an address.
+mobile_node() { if [[ $1 == *@* ]]; then echo "nai = \"$1\""; else echo "home = \"$1\""; fi; }
+
+# start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node, which may be a NAI and
+# is given an address of $pool then; LINK is that of a physical home network. With $encapsulation, packets may be wrapped so.
 start_own_agent() {
     {
         printf '[identity]\nid = "%s.example"\n\n[home-agent]\naddress = "%s"\nhome-network = "%s"\n' "$1" "$2" "$3"
         [[ -z ${encapsulation:-} ]] || printf 'encapsulations = "%s"\n' "$encapsulation"
         [[ -z ${6:-} ]] || printf 'trusted-networks = %s\n' "$(toml_list "$6")"
         [[ -z ${7:-} ]] || printf 'link = "%s"\n' "$7"
-        printf '\n[[mobile-node]]\nhome = "%s"\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$4" "$5"
+        [[ $4 != *@* ]] || printf 'pool = "%s"\n' "${pool:?}"
+        printf '\n[[mobile-node]]\n%s\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$(mobile_node "$4")" "$5"
     } | configure "$1"
     start_agent "$1"
 }
@@ -269,7 +273,8 @@ configure_dual() {
 }
 
 # configure_dual_client: 103 as a dual client with the VPN `enterprise` that standard input has, S in the network $1 or nowhere, the
-# lines $2 in [mobility], and T in the network $3 or nowhere. With $encapsulation, both systems ask for that.
+# lines $2 in [mobility], and T in the network $3 or nowhere. With $encapsulation, both systems ask for that. With $outer_name, that is
+# who is given T.
 configure_dual_client() {
     local network='' outer_network='' wrapped=''
     [[ -z ${encapsulation:-} ]] || wrapped="encapsulation = \"$encapsulation\""
@@ -299,7 +304,7 @@ ${2:-}
 
 [[mobility-site]]
 name = "enterprise"
-home = "$mobility"
+$(mobile_node "${outer_name:-$mobility}")
 home-agent = "$outer_agent"
 spi = 256
 algorithm = "hmac-sha256"
@@ -316,7 +321,7 @@ END
 start_dual_agents() {
     start_own_agent 102i "$inner_agent" 10.20.0.0/24 "$intranet" inner.key \
         "${1:-10.11.0.0/24,10.12.0.0/24},10.30.0.0/24" "${2:-}"
-    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "$mobility" outer.key '' "${3:-}"
+    start_own_agent 102o "$outer_agent" 198.51.100.0/24 "${outer_name:-$mobility}" outer.key '' "${3:-}"
 }
 
 # mobile NODE FILTER: what jq makes of `mobility --json`. at NODE PLACE: whether it is there.
