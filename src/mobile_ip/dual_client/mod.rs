@@ -69,6 +69,8 @@ pub struct DualClient {
     inner_again: Option<(Instant, &'static [Duration])>,
     slots: Slots,
     vpn: Supervisor,
+    /// The adapter that was in use last, and since when it has been where it is.
+    network: Option<(LinkId, Instant)>,
     /// Which site is used, once one has answered.
     site: Option<usize>,
     /// Measured round trips of outer registrations, by site.
@@ -113,6 +115,7 @@ impl DualClient {
             inner_again: None,
             slots: Slots::default(),
             vpn: Supervisor::new(patience),
+            network: None,
             site: None,
             by_hand: Override::None,
             arrangement,
@@ -124,6 +127,7 @@ impl DualClient {
     }
 
     pub fn handle(&mut self, now: Instant, input: Input) {
+        let mut command = None;
         match input {
             Input::Links(links) => self.links_are(now, links),
             Input::Advertisement(advertisement) => self.advertised(now, advertisement),
@@ -132,9 +136,9 @@ impl DualClient {
                 if matches!(state, VpnState::Failed(_)) && self.vpn.is_coming() {
                     self.leave_site(now);
                 }
-                if let Some(tell) = self.vpn.hear(now, state) {
-                    self.tell(tell);
-                }
+                let (rests, tell) = self.vpn.hear(now, state);
+                command = rests;
+                self.effects.extend(tell.map(Effect::Tell));
             }
             Input::Registration {
                 slot,
@@ -146,6 +150,7 @@ impl DualClient {
             Input::Override(by_hand) => self.by_hand = by_hand,
         }
         self.settle(now);
+        self.effects.extend(command.map(Effect::Vpn));
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -400,6 +405,7 @@ impl DualClient {
         self.slots.expire(now);
         let distrusted = self.distrust_vpn(now);
         self.pursue_registrations(now);
+        self.is_network_new(now);
         let goal = self.vpn_goal(now);
         // A warm VPN carries again the moment it is asked to, and the inner request leaves right behind
         // the outer one.
@@ -414,6 +420,16 @@ impl DualClient {
         }
         // S has left it by then.
         self.effects.extend(distrusted.or(command).map(Effect::Vpn));
+    }
+
+    /// What failed over another one may not fail here.
+    fn is_network_new(&mut self, now: Instant) {
+        let active = self.active();
+        let network = active.and_then(|link| Some((link, self.links.get(&link)?.began)));
+        if network.is_some() && network != self.network {
+            self.network = network;
+            self.vpn.hurry(now);
+        }
     }
 
     fn proof_is_over(&mut self, now: Instant, link: LinkId) {

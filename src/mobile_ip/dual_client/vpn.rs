@@ -8,6 +8,9 @@
 //!    │   └─ Waiting ←┘←──────────────────────┘                   │
 //!    └──────────────── Going ←── Down ───────────────────────────┘
 //! ```
+//!
+//! One that is to be warm is a spare: while it fails, it is asked for later and later, and nobody asks in between. When it
+//! is needed, and in another network, it is asked for at once.
 
 use super::effect::{Tell, VpnCommand, VpnState};
 use std::net::Ipv4Addr;
@@ -16,6 +19,9 @@ use std::time::{Duration, Instant};
 /// After the first failure; doubled with each.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
+
+/// The same of a spare: each time, the gateway is asked until there is no patience left.
+const SPARE_PAUSE_MOST: Duration = Duration::from_secs(1800);
 
 /// A `down` that hangs is not waited for longer.
 const GOING_MOST: Duration = Duration::from_secs(10);
@@ -65,11 +71,19 @@ impl Adapter {
     }
 }
 
+/// What it is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Carrying,
+    Spare,
+}
+
 #[derive(Debug)]
 pub struct Supervisor {
     patience: Duration,
     phase: VpnPhase,
     leg: Option<Leg>,
+    wanted_for: Use,
     failures: u32,
 }
 
@@ -79,6 +93,7 @@ impl Supervisor {
             patience,
             phase: VpnPhase::Off,
             leg: None,
+            wanted_for: Use::Carrying,
             failures: 0,
         }
     }
@@ -107,26 +122,40 @@ impl Supervisor {
 
     /// One step towards `goal`.
     pub fn pursue(&mut self, now: Instant, goal: &VpnGoal) -> Option<VpnCommand> {
-        let (leg, carrying) = match goal {
+        let (leg, wanted_for) = match goal {
             VpnGoal::AsIs => return None,
             VpnGoal::Off => return self.end(now),
-            VpnGoal::Up(leg) => (leg, true),
-            VpnGoal::Warm(leg) => (leg, false),
+            VpnGoal::Up(leg) => (leg, Use::Carrying),
+            VpnGoal::Warm(leg) => (leg, Use::Spare),
         };
+        let before = std::mem::replace(&mut self.wanted_for, wanted_for);
+        if (before, wanted_for) == (Use::Spare, Use::Carrying) {
+            self.hurry(now);
+        }
         match self.phase {
             VpnPhase::Off => Some(self.begin(now, leg)),
             VpnPhase::Waiting { until } if now >= until => Some(self.begin(now, leg)),
+            VpnPhase::Waiting { .. } if before != wanted_for => Some(VpnCommand::Down),
             VpnPhase::Waiting { .. } | VpnPhase::Going { .. } => None,
             _ if self.leg.as_ref() != Some(leg) => self.end(now),
-            VpnPhase::Up { address } if !carrying => {
+            VpnPhase::Up { address } if wanted_for == Use::Spare => {
                 self.phase = VpnPhase::Warm { address };
                 Some(VpnCommand::Warm)
             }
-            VpnPhase::Warm { address } if carrying => {
+            VpnPhase::Warm { address } if wanted_for == Use::Carrying => {
                 self.phase = VpnPhase::Up { address };
                 Some(up(leg))
             }
             VpnPhase::Coming { .. } | VpnPhase::Up { .. } | VpnPhase::Warm { .. } => None,
+        }
+    }
+
+    /// What failed may not fail any more: it is needed now, or the network is another one.
+    pub fn hurry(&mut self, now: Instant) {
+        self.failures = 0;
+        match &mut self.phase {
+            VpnPhase::Waiting { until: when } | VpnPhase::Coming { since: when, .. } => *when = now,
+            _ => {}
         }
     }
 
@@ -135,7 +164,15 @@ impl Supervisor {
         if self.is_alive() { self.end(now) } else { None }
     }
 
-    pub fn hear(&mut self, now: Instant, state: VpnState) -> Option<Tell> {
+    pub fn hear(&mut self, now: Instant, state: VpnState) -> (Option<VpnCommand>, Option<Tell>) {
+        let failures = self.failures;
+        let tell = self.follow(now, state);
+        // Whoever makes it would try again by itself.
+        let is_to_rest = self.failures > failures && self.wanted_for == Use::Spare;
+        (is_to_rest.then_some(VpnCommand::Down), tell)
+    }
+
+    fn follow(&mut self, now: Instant, state: VpnState) -> Option<Tell> {
         match (state, self.phase) {
             (VpnState::Up { .. }, VpnPhase::Going { .. } | VpnPhase::Off) => None,
             (VpnState::Up { address }, VpnPhase::Warm { .. }) => {
@@ -234,7 +271,7 @@ impl Supervisor {
             VpnPhase::Off | VpnPhase::Going { .. } => None,
             VpnPhase::Waiting { .. } => {
                 self.phase = VpnPhase::Off;
-                None
+                Some(VpnCommand::Down)
             }
             _ => {
                 self.phase = VpnPhase::Going { since: now };
@@ -244,9 +281,11 @@ impl Supervisor {
     }
 
     fn pause(&mut self, now: Instant) {
-        let pause = PAUSE
-            .saturating_mul(1 << self.failures.min(8))
-            .min(PAUSE_MOST);
+        let most = match self.wanted_for {
+            Use::Carrying => PAUSE_MOST,
+            Use::Spare => SPARE_PAUSE_MOST,
+        };
+        let pause = PAUSE.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);
         self.phase = VpnPhase::Waiting { until: now + pause };
     }
@@ -364,5 +403,94 @@ mod tests {
         let late = vpn.poll_timeout().unwrap();
         assert_eq!(vpn.handle_timeout(late).1, Some(Tell::VpnStaysUp));
         assert_eq!(vpn.phase(), VpnPhase::Off);
+    }
+
+    fn refused() -> VpnState {
+        VpnState::Failed("no proposal chosen".to_owned())
+    }
+
+    /// It is asked for and refused again and again; the pauses between.
+    fn is_refused(vpn: &mut Supervisor, now: &mut Instant, times: usize) -> Vec<Duration> {
+        let mut pauses = Vec::new();
+        for _ in 0..times {
+            let command = vpn.pursue(*now, &VpnGoal::Warm(leg()));
+            assert!(
+                matches!(command, Some(VpnCommand::Up { .. })),
+                "{command:?}"
+            );
+            vpn.hear(*now, VpnState::Connecting);
+            // Whoever makes it does not go on by itself.
+            assert_eq!(vpn.hear(*now, refused()).0, Some(VpnCommand::Down));
+            assert_eq!(vpn.hear(*now, VpnState::Down), (None, None));
+            assert_eq!(vpn.pursue(*now, &VpnGoal::Warm(leg())), None);
+            let until = vpn.poll_timeout().unwrap();
+            pauses.push(until - *now);
+            *now = until;
+        }
+        pauses
+    }
+
+    #[test]
+    fn a_spare_is_tried_later_and_later_and_rests_in_between() {
+        let mut now = Instant::now();
+        let mut vpn = Supervisor::new(PATIENCE);
+        let pauses = is_refused(&mut vpn, &mut now, 20);
+        assert!(pauses.is_sorted() && pauses[0] == PAUSE);
+        assert_eq!(pauses[11..], [SPARE_PAUSE_MOST; 9]);
+    }
+
+    #[test]
+    fn a_spare_that_is_needed_is_tried_at_once_and_soon_again() {
+        let mut now = Instant::now();
+        let mut vpn = Supervisor::new(PATIENCE);
+        is_refused(&mut vpn, &mut now, 19);
+        is_refused(&mut vpn, &mut now.clone(), 1);
+        now += SPARE_PAUSE_MOST / 2;
+        let goal = VpnGoal::Up(leg());
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert!(matches!(
+                vpn.pursue(now, &goal),
+                Some(VpnCommand::Up { .. })
+            ));
+            assert_eq!(vpn.hear(now, refused()).0, None);
+            let until = vpn.poll_timeout().unwrap();
+            pauses.push(until - now);
+            now = until;
+        }
+        assert_eq!((pauses[0], pauses[8]), (PAUSE, PAUSE_MOST));
+    }
+
+    #[test]
+    fn a_try_that_is_under_way_when_it_is_needed_has_all_the_patience() {
+        let now = Instant::now();
+        let mut vpn = Supervisor::new(PATIENCE);
+        vpn.pursue(now, &VpnGoal::Warm(leg()));
+        let later = now + PATIENCE / 2;
+        assert_eq!(vpn.pursue(later, &VpnGoal::Up(leg())), None);
+        assert_eq!(vpn.poll_timeout(), Some(later + PATIENCE));
+    }
+
+    #[test]
+    fn in_another_network_a_spare_is_tried_at_once() {
+        let mut now = Instant::now();
+        let mut vpn = Supervisor::new(PATIENCE);
+        is_refused(&mut vpn, &mut now, 19);
+        is_refused(&mut vpn, &mut now.clone(), 1);
+        now += SPARE_PAUSE_MOST / 2;
+        vpn.hurry(now);
+        assert_eq!(is_refused(&mut vpn, &mut now, 1), [PAUSE]);
+    }
+
+    #[test]
+    fn one_that_is_waited_for_rests_when_it_is_needed_no_more() {
+        for goal in [VpnGoal::Off, VpnGoal::Warm(leg())] {
+            let now = Instant::now();
+            let mut vpn = Supervisor::new(PATIENCE);
+            vpn.pursue(now, &VpnGoal::Up(leg()));
+            assert_eq!(vpn.hear(now, refused()).0, None, "it may try by itself");
+            assert_eq!(vpn.pursue(now, &goal), Some(VpnCommand::Down));
+            assert_eq!(vpn.pursue(now, &goal), None);
+        }
     }
 }

@@ -5,4 +5,5 @@ mod histories;
 mod hostile;
 mod networks;
 mod sites;
+mod spare;
 mod world;
