@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use xfrm_agent::kernel::adapters::{DefaultRoute, Gateway, Look};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
-    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Key, Link, LinkKind,
-    LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU,
-    Way,
+    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, GRE_TUNNEL_MTU, Key, Link,
+    LinkKind, LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl,
+    TUNNEL_MTU, Way,
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::monitor::Monitor;
@@ -44,6 +44,7 @@ fn tun(name: LinkName) -> Object {
 struct Wrapping {
     link: LinkName,
     kind: LinkKind,
+    mtu: u32,
     protocol: u8,
     /// Between the two headers.
     between: &'static [u8],
@@ -52,12 +53,14 @@ struct Wrapping {
 const IP_IN_IP: Wrapping = Wrapping {
     link: TUNNEL,
     kind: LinkKind::IpInIp,
+    mtu: TUNNEL_MTU,
     protocol: 4,
     between: &[],
 };
 const GRE: Wrapping = Wrapping {
     link: LinkName::literal("xa-gre"),
     kind: LinkKind::Gre,
+    mtu: GRE_TUNNEL_MTU,
     protocol: 47,
     between: &[0, 0, 8, 0],
 };
@@ -67,7 +70,7 @@ impl Wrapping {
         Object::Link(Link {
             name: self.link,
             kind: self.kind,
-            mtu: TUNNEL_MTU,
+            mtu: self.mtu,
         })
     }
 }
@@ -738,6 +741,7 @@ fn what_fits_through_a_tunnel_is_written_down_for_no_destination() {
     for (wrapping, fragmenting) in [
         (IP_IN_IP, Fragmenting::Forbidden),
         (IP_IN_IP, Fragmenting::Allowed),
+        (GRE, Fragmenting::Forbidden),
         (GRE, Fragmenting::Allowed),
     ] {
         in_namespace(|| {
@@ -760,6 +764,37 @@ fn what_fits_through_a_tunnel_is_written_down_for_no_destination() {
             let known = run("ip", "route get 10.10.0.101 from 10.20.0.5");
             assert!(known.contains("encap ip"), "{known}");
             assert!(!known.contains("expires"), "{fragmenting:?}: {known}");
+            kernel.stop(Stop::Remove);
+        });
+    }
+}
+
+/// Less than its device takes: whoever sends into the tunnel is told.
+#[test]
+#[ignore = "needs ESP"]
+fn what_fits_through_a_narrower_path_is_found_out() {
+    for wrapping in [IP_IN_IP, GRE] {
+        in_namespace(|| {
+            wan();
+            run("ip", "route add 203.0.113.1 dev wan mtu 1400");
+            let mut kernel = Kernel::open();
+            kernel.put(vec![
+                tun(ANCHOR),
+                wrapping.device(),
+                address(ANCHOR, "10.20.0.5/32"),
+                end(),
+                from("10.20.0.5/32"),
+                route(
+                    "0.0.0.0/0",
+                    0,
+                    tunnel("203.0.113.10", "203.0.113.1").over(wrapping.link),
+                ),
+            ]);
+            let socket = UdpSocket::bind("10.20.0.5:0").unwrap();
+            socket.send_to(b"x", "10.10.0.101:9").unwrap();
+            let known = run("ip", "route get 10.10.0.101 from 10.20.0.5");
+            let fits = format!(" mtu {}", 1400 - 20 - wrapping.between.len());
+            assert!(known.contains(&fits), "{known}");
             kernel.stop(Stop::Remove);
         });
     }

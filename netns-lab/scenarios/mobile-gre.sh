@@ -27,7 +27,7 @@ capture 102i to-105 "$mobility_trace/inside.pcap" ip
 move 103 105a
 eventually 15 dwells 103 inside 105a || fail "not inside: $(state)"
 wrapped 102i gre || fail "not in GRE: $(state)"
-fits 1476
+fits 1472
 start_streams 101 103 "$intranet" 100 100000
 came x1 "outside, with a VPN adapter"
 for node in 102o 102i; do wrapped "$node" gre || fail "not in GRE: $(state)"; done
@@ -37,6 +37,11 @@ seen=$(headers "$mobility_trace/x1.pcap" 103)
 for nesting in 'X>T_HA (47) T>T_gw (50) V>S_HA (47) S>CN' 'T_HA>X (47) T_gw>T (50) S_HA>V (47) CN>S'; do
     [[ $seen == *"$nesting"* ]] || fail "no $nesting: $seen"
 done
+# What fits through a narrower path is found out at each level, with a packet lost at it.
+on isp ip route replace 192.0.2.0/24 dev to-106 mtu lock 1300
+on 103 ping -c 6 -i 0.2 -W 1 -M 'do' -s 1362 "$correspondent" >/dev/null 2>&1 || true
+fits 1198
+on isp ip route replace 192.0.2.0/24 dev to-106
 came x2 "outside, with a VPN adapter"
 wrapped 102o "ipip in UDP" || fail "not in UDP: $(state)"
 end_streams

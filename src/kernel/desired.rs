@@ -13,8 +13,8 @@ mod sysctl;
 pub use all::{Desired, Wanted};
 pub use decapsulation::DecapsulationEntry;
 pub use link::{
-    AddressKey, GRE_HEADER, InvalidLinkName, Link, LinkKind, LinkName, Neighbour, NeighbourKey,
-    Offload, ProxyKey, TUNNEL_MTU,
+    AddressKey, GRE_HEADER, GRE_TUNNEL_MTU, InvalidLinkName, Link, LinkKind, LinkName, Neighbour,
+    NeighbourKey, Offload, ProxyKey, TUNNEL_MTU,
 };
 pub use route::{Encapsulation, Fragmenting, Route, RouteKey, RuleKey, Way};
 pub use sysctl::{LinkSetting, Sysctl};

@@ -24,8 +24,9 @@ use super::settings::MobilitySettings;
 use super::turns::{Turn, Turns};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, GRE_HEADER, Key, Link, LinkKind, LinkName, LinkSetting,
-    Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
+    AddressKey, DecapsulationEntry, GRE_HEADER, GRE_TUNNEL_MTU, Key, Link, LinkKind, LinkName,
+    LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl,
+    TUNNEL_MTU, Way,
 };
 use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Via};
@@ -226,7 +227,8 @@ impl Layout<'_> {
         let mtu = match kind {
             LinkKind::IpInIpBetween { .. } | LinkKind::GreBetween { .. } => NESTED_MTU,
             // What is less on the way is found out (RFC 1191): the outer header forbids fragments.
-            LinkKind::IpInIp | LinkKind::Gre | LinkKind::Tun(_) => TUNNEL_MTU,
+            LinkKind::Gre => GRE_TUNNEL_MTU,
+            LinkKind::IpInIp | LinkKind::Tun(_) => TUNNEL_MTU,
         };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.

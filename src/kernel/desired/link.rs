@@ -94,6 +94,8 @@ pub struct Link {
 /// destination, in a table of 16 KiB for each route, and loses packets that are between finding a route and leaving
 /// while another one of the same destination finds it anew, which all do after each change of routes.
 pub const TUNNEL_MTU: u32 = 1500 - 20 - GRE_HEADER as u32;
+/// The same of a tunnel of GRE that finds out what fits.
+pub const GRE_TUNNEL_MTU: u32 = TUNNEL_MTU - 4;
 
 /// Octets.
 pub const GRE_HEADER: u16 = 4;

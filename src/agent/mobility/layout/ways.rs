@@ -93,10 +93,9 @@ impl Layout<'_> {
                         return self.default_route(slot, way);
                     }
                 }
-                let (link, fragmenting) = match encapsulation {
-                    // Its device finds out nothing of the path.
-                    Encapsulation::Gre => (GRE_TUNNELS, Fragmenting::Allowed),
-                    _ => (TUNNELS, Fragmenting::Forbidden),
+                let link = match encapsulation {
+                    Encapsulation::Gre => GRE_TUNNELS,
+                    _ => TUNNELS,
                 };
                 let way = Way::Encapsulated {
                     link,
@@ -104,7 +103,7 @@ impl Layout<'_> {
                         src: local,
                         dst: remote,
                         ttl: HOPS,
-                        fragmenting,
+                        fragmenting: Fragmenting::Forbidden,
                     },
                     source: slot.source.map(IpAddr::V4),
                 };
