@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # FIG. 4: our mobile node registers with our proxy agent in the DMZ, and that in its name with our home agent inside. Packets go both
-# ways through two tunnels, as captures on each side show, behind a NAT in UDP; a move outside is answered without a word to the inside;
-# a mobile node that shares nothing with us registers in UDP; a forged request changes nothing; and nothing is left behind.
+# ways through two tunnels, as captures on each side show, in GRE, and behind a NAT in UDP; a move outside is answered without a word
+# to the inside; a mobile node that shares nothing with us registers in UDP; a forged request changes nothing; and nothing is left
+# behind.
 #
 # topology: mip-fig4
 # needs: esp agent
@@ -39,6 +40,7 @@ id = "proxy.example"
 [proxy-agent]
 address = "$outer_agent"
 home-agent = "$inner_agent"
+encapsulations = "gre"
 [[surrogate]]
 home = "$intranet"
 spi = 256
@@ -71,6 +73,7 @@ start_agent 108
 start_agent 103
 
 state() { agent 103 mobility; agent 108 status; agent 102i bindings; tail -n 20 "$(agent_log 108)"; refusals 108; }
+wraps() { [[ $(bindings 108) == "[[\"$intranet\",\"203.0.113.10\",\"$1\",true]]" ]]; }
 bindings() { agent "$1" bindings --json | jq -c '[.[] | [.home, .care_of, .encapsulation, .reverse]]'; }
 for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done
 capture 102i to-105 "$mobility_trace/inside.pcap" ip
@@ -120,8 +123,16 @@ table ip lab-nat-106 {
     }
 }
 NFT
+# And in GRE where there is none, which the home agent does not hear of.
+stop_agent 103 KILL || true
+echo 'encapsulation = "gre"' >>"$(agent_folder 103)/agent.toml"
+start_agent 103
 move 103 x1
 eventually 15 dwells 103 "without VPN" x1 || fail "not registered: $(state)"
+eventually 5 wraps gre || fail "108 has $(bindings 108)"
+for answers in "$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent")" "$(on 101 ping -c 5 -i 0.1 -W 5 -s 1400 "$intranet")"; do
+    [[ $(received "$answers") == 5 ]] || fail "$answers $(state)"
+done
 move 103 x2
 eventually 15 dwells 103 "without VPN" x2 || fail "not registered: $(state)"
 [[ $(bindings 108) == "[[\"$intranet\",\"192.0.2.254\",\"ipip in UDP\",true]]" ]] || fail "108 has $(bindings 108)"
@@ -140,9 +151,10 @@ shows() {
 }
 for network in x1 x2; do
     shows "$network" 'X>T_HA (4) S>CN' 'T_HA>X (4) CN>S'
-    clear=$(clear_outside "$mobility_trace/$network.pcap" "ip.proto == 4 || mip")
+    clear=$(clear_outside "$mobility_trace/$network.pcap" "ip.proto == 4 || gre || mip")
     [[ -z $clear ]] || fail "without a tunnel in $network: $clear"
 done
+shows x1 'X>T_HA (47) S>CN' 'T_HA>X (47) CN>S'
 shows x2 'X>T_HA (17 4) S>CN' 'T_HA>X (17 4) CN>S'
 # 102 is what the letters call the proxy agent, too.
 shows inside 'T_HA>S_HA (4) S>CN' 'S_HA>T_HA (4) CN>S'
@@ -152,5 +164,5 @@ asked=$(tshark -n -r "$mobility_trace/inside.pcap" -Y "mip.type == 1 && mip.home
 
 stop_agent 103 || fail "the mobile node did not end well"
 stop_agent 108 || fail "the proxy agent did not end well"
-left=$(on 108 ip route show table all proto 88; on 108 ip -oneline link show | grep -o 'xa-ipip\|xa-udp'; on 108 nft list tables | grep xfrm-agent) || true
+left=$(on 108 ip route show table all proto 88; on 108 ip -oneline link show | grep -o 'xa-ipip\|xa-gre\|xa-udp'; on 108 nft list tables | grep xfrm-agent) || true
 [[ -z $left ]] || fail "left behind: $left"

@@ -297,6 +297,7 @@ pub const PROXY_AGENT: Keys = Keys {
         "address",
         "inside-address",
         "home-agent",
+        "encapsulations",
         "inside-networks",
         "lifetime",
         "table",

@@ -1,6 +1,6 @@
 //! `[proxy-agent]` and `[[surrogate]]`: for whom we stand between the outside and an inner home agent.
 
-use super::association::{Names, association, association_of};
+use super::association::{Names, association, association_of, encapsulations};
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
@@ -65,6 +65,7 @@ fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<P
     let inside = section
         .list("inside-networks", values::v4_net)
         .unwrap_or_default();
+    let encapsulations = encapsulations(section);
     let mut lifetime = LIFETIME;
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, SHORTEST..=LONGEST)
@@ -92,6 +93,7 @@ fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<P
             inner,
             port: PORT,
             home_agent,
+            encapsulations,
             inside: inside.into_iter().map(|(net, _)| net).collect(),
             lifetime: u16::try_from(lifetime.as_secs()).unwrap_or(u16::MAX - 1),
             keepalive: NatTraversal::default().keepalive,

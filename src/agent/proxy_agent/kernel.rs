@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  mobile node ─→ IP in IP ─→ let through: (CARE-OF, OUTER, from S) ─→ xa-ipip ─╮
+//!              ─→ in GRE ──→ the same ──────────────────────────────→ xa-gre ──┤
 //!              ─→ in UDP ──→ carrier, in user space ───────────────→ xa-udp ──┤
 //!  home agent ──→ IP in IP ─→ let through: (HOME AGENT, INNER, to S) ─→ xa-ipip ─┤
 //!                                                                             ↓
@@ -18,23 +19,29 @@ use crate::kernel::desired::{
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::proxy_agent::{End, Stitch};
+use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Family, host};
 use crate::tun::tunnels::{self, Binding, Congestion, Side};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// All tunnels of IP in IP.
 const TUNNELS: LinkName = LinkName::literal("xa-ipip");
+/// All tunnels of GRE: mobile nodes have them, and the home agent has none.
+const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// All tunnels in UDP: what is routed there, user space sends.
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// RFC 5944 §1.8, RFC 3519 §3.2: of registrations, and of tunnels in UDP.
 const PORT: u16 = 434;
+/// Of outer headers of GRE; those of IP in IP have what the inner ones say.
+const HOPS: u8 = 64;
 
 /// As long as there is a proxy agent.
 pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
     let protocol = &settings.protocol;
     let table = settings.tables.table;
+    let offers_gre = protocol.encapsulations.contains(&TunnelKind::Gre);
     let mut objects = vec![
         Object::Link(Link {
             name: TUNNELS,
@@ -53,14 +60,25 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
                 dst: Family::V4.any(),
                 metric: 0,
             },
-            way: into(protocol.inner, protocol.home_agent),
+            way: into(TUNNELS, protocol.inner, protocol.home_agent),
         }),
         Object::Route(Route {
             key: RouteKey::end_of(table, Family::V4),
             way: Way::Unreachable,
         }),
     ];
-    for link in [TUNNELS, UDP_TUNNELS] {
+    let gre = offers_gre.then_some(GRE_TUNNELS);
+    if let Some(name) = gre {
+        objects.extend([
+            Object::Link(Link {
+                name,
+                kind: LinkKind::Gre,
+                mtu: TUNNEL_MTU,
+            }),
+            Object::DecapsulationEntry(DecapsulationEntry::GreEnd(protocol.outer)),
+        ]);
+    }
+    for link in [TUNNELS, UDP_TUNNELS].into_iter().chain(gre) {
         let setting =
             |setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
         objects.extend([
@@ -89,7 +107,8 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
 pub(super) fn of_stitch(settings: &ProxyAgentSettings, stitch: &Stitch) -> Vec<Object> {
     let inner = stitch.home;
     let way = match stitch.outer_remote {
-        End::IpIp(care_of) => into(stitch.outer_local, care_of),
+        End::IpIp(care_of) => into(TUNNELS, stitch.outer_local, care_of),
+        End::Gre(care_of) => into(GRE_TUNNELS, stitch.outer_local, care_of),
         End::Udp(_) => Way::Link {
             link: UDP_TUNNELS,
             gateway: None,
@@ -108,7 +127,7 @@ pub(super) fn of_stitch(settings: &ProxyAgentSettings, stitch: &Stitch) -> Vec<O
         }),
         Object::DecapsulationEntry(from_home_agent),
     ];
-    if let (End::IpIp(src), true) = (stitch.outer_remote, stitch.reverse) {
+    if let (End::IpIp(src) | End::Gre(src), true) = (stitch.outer_remote, stitch.reverse) {
         let dst = stitch.outer_local;
         let entry = DecapsulationEntry::Binding { src, dst, inner };
         objects.push(Object::DecapsulationEntry(entry));
@@ -137,13 +156,13 @@ pub(super) fn carried(stitch: &Stitch) -> Option<Binding> {
     })
 }
 
-fn into(src: Ipv4Addr, dst: Ipv4Addr) -> Way {
+fn into(link: LinkName, src: Ipv4Addr, dst: Ipv4Addr) -> Way {
     Way::Encapsulated {
-        link: TUNNELS,
+        link,
         encapsulation: Encapsulation {
             src,
             dst,
-            ttl: 0,
+            ttl: if link == GRE_TUNNELS { HOPS } else { 0 },
             fragmenting: Fragmenting::Allowed,
         },
         source: None,

@@ -156,6 +156,7 @@ impl Agent {
                 self.effects.extend(carry);
                 let at = match stitch.outer_remote {
                     End::IpIp(care_of) => care_of.to_string(),
+                    End::Gre(care_of) => format!("{care_of} in GRE"),
                     End::Udp(end) => format!("{end} in UDP"),
                 };
                 let detail = format!("{} at {at}", stitch.home);

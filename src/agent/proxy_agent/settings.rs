@@ -32,6 +32,7 @@ impl ProxyAgentSettings {
             let p = &settings.protocol;
             (
                 (p.outer, p.inner, p.home_agent, p.inside.clone()),
+                p.encapsulations.clone(),
                 (p.port, p.lifetime, p.keepalive),
                 settings.tables,
             )

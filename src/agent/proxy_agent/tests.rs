@@ -13,7 +13,7 @@ use crate::mobile_ip::proxy_agent::{self, Node};
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, Identification, Message,
-    RegistrationReply, RegistrationRequest, Timestamp as Stamp, UdpTunnelRequest,
+    RegistrationReply, RegistrationRequest, Timestamp as Stamp, TunnelKind, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::{Family, Secret};
@@ -55,6 +55,7 @@ fn settings() -> Settings {
                 inner: INNER,
                 port: 434,
                 home_agent: HOME_AGENT,
+                encapsulations: vec![TunnelKind::Gre],
                 inside: Vec::new(),
                 lifetime: 300,
                 keepalive: 20,
@@ -75,6 +76,8 @@ struct Scene {
     start: Instant,
     now: Instant,
     asked: u64,
+    /// What else the mobile node asks for.
+    flags: Flags,
     kernel: Kernel,
     /// What has left by port 434.
     sent: Vec<Datagram>,
@@ -91,6 +94,7 @@ impl Scene {
             start: now,
             now,
             asked: 0,
+            flags: Flags::NONE,
             kernel: Kernel::default(),
             sent: Vec::new(),
             carrying: Vec::new(),
@@ -161,7 +165,7 @@ impl Scene {
         let since = Duration::from_secs(UNIX) + self.now.duration_since(self.start);
         let stamp = Stamp::from_unix(since + Duration::from_millis(self.asked));
         let request = RegistrationRequest {
-            flags: Flags::DECAPSULATION | Flags::REVERSE_TUNNEL,
+            flags: Flags::DECAPSULATION | Flags::REVERSE_TUNNEL | self.flags,
             lifetime,
             home: HOME,
             home_agent: OUTER,
@@ -268,7 +272,9 @@ fn before_anybody_is_registered_both_ends_are_judged_and_tunnels_lead_to_the_hom
     for end in [OUTER, INNER] {
         assert!(scene.lets_through(DecapsulationEntry::End(end)), "{end}");
     }
-    for link in ["xa-ipip", "xa-udp"] {
+    assert!(scene.lets_through(DecapsulationEntry::GreEnd(OUTER)));
+    assert!(!scene.lets_through(DecapsulationEntry::GreEnd(INNER)));
+    for link in ["xa-ipip", "xa-udp", "xa-gre"] {
         let rule = RuleKey {
             iif: Some(LinkName::literal(link)),
             ..RuleKey::new(Family::V4, 7600, TABLE)
@@ -331,6 +337,39 @@ fn behind_a_nat_user_space_carries_the_outer_tunnel_until_it_is_none_of_udp() {
 }
 
 #[test]
+fn a_node_with_gre_has_its_way_over_that_device_and_the_home_agent_none() {
+    let mut scene = Scene::new().clock_is_known();
+    scene.flags = Flags::GRE;
+    scene.ask_from(CARE_OF);
+    assert_eq!(
+        scene.requests_inside()[0].flags.encapsulation(),
+        TunnelKind::IpIp
+    );
+    scene.answer(Code::ACCEPTED);
+    scene.kernel_is_ready();
+    assert_eq!(scene.codes(CARE_OF), [Code::ACCEPTED]);
+    let Some(Way::Encapsulated {
+        link,
+        encapsulation,
+        ..
+    }) = scene.way()
+    else {
+        panic!("{:?}", scene.way());
+    };
+    assert_eq!((link.as_str(), encapsulation.dst), ("xa-gre", CARE_OF));
+    assert_ne!(encapsulation.ttl, 0);
+    assert!(scene.lets_through(from_node(CARE_OF)));
+    // Without it, at the same place.
+    scene.flags = Flags::NONE;
+    scene.ask_from(CARE_OF);
+    scene.kernel_is_ready();
+    assert!(
+        matches!(scene.way(), Some(Way::Encapsulated { link, .. }) if link.as_str() == "xa-ipip")
+    );
+    assert!(scene.lets_through(from_node(CARE_OF)));
+}
+
+#[test]
 fn a_node_that_takes_its_binding_back_or_falls_silent_leaves_nothing() {
     for is_silent in [false, true] {
         let mut scene = Scene::new().clock_is_known();
@@ -358,6 +397,23 @@ fn what_the_home_agent_denies_opens_nothing() {
     scene.answer(Code::HA_PROHIBITED);
     assert_eq!(scene.codes(CARE_OF), [Code::HA_PROHIBITED]);
     assert_eq!(scene.way(), None);
+}
+
+#[test]
+fn what_is_not_offered_is_denied_and_the_home_agent_not_asked() {
+    let mut scene = Scene::new().clock_is_known();
+    scene.flags = Flags::MINIMAL;
+    scene.ask_from(CARE_OF);
+    assert_eq!(scene.codes(CARE_OF), [Code::HA_ENCAPSULATION]);
+    // Within UDP it would be GRE as well.
+    scene.flags = Flags::GRE;
+    scene.ask(
+        Ipv4Addr::new(192, 168, 7, 9),
+        SocketAddrV4::new(ELSEWHERE, 61000),
+        300,
+    );
+    assert_eq!(scene.codes(ELSEWHERE), [Code::HA_UDP_ENCAPSULATION]);
+    assert_eq!(scene.requests_inside(), []);
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl OwnProxyAgent {
 fn binding(now: Instant, stitch: &Stitch, until: Option<Instant>) -> BindingView {
     let (care_of, encapsulation) = match stitch.outer_remote {
         End::IpIp(care_of) => (care_of, "ipip"),
+        End::Gre(care_of) => (care_of, "gre"),
         End::Udp(end) => (*end.ip(), "ipip in UDP"),
     };
     BindingView {

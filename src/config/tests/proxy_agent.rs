@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mobile_ip::security::Algorithm;
+use crate::mobile_ip::wire::TunnelKind;
 
 const AGENT: &str = "[proxy-agent]\naddress = \"192.0.2.8\"\nhome-agent = \"10.10.0.2\"\n";
 const SURROGATE: &str = "[[surrogate]]\nhome = \"10.20.0.5\"\nspi = 256\nkey-file = \"bob.psk\"\ninside-spi = 300\ninside-key-file = \"psk\"\n";
@@ -16,6 +17,7 @@ fn a_proxy_agent_has_two_sides_and_each_surrogate_two_keys() {
         "inside-address = \"10.10.0.8\"
         inside-networks = [\"10.11.0.0/24\", \"10.12.0.0/24\"]
         lifetime = \"5m\"
+        encapsulations = \"gre\"
         {SURROGATE}
         inside-algorithm = \"hmac-sha256\"
         "
@@ -26,6 +28,7 @@ fn a_proxy_agent_has_two_sides_and_each_surrogate_two_keys() {
     assert_eq!(protocol.outer.to_string(), "192.0.2.8");
     assert_eq!(protocol.inner.to_string(), "10.10.0.8");
     assert_eq!((protocol.lifetime, protocol.inside.len()), (300, 2));
+    assert_eq!(protocol.encapsulations, [TunnelKind::Gre]);
     let [node] = &protocol.nodes[..] else {
         panic!("{:?}", protocol.nodes)
     };
@@ -60,6 +63,10 @@ fn what_cannot_work_is_refused() {
         (
             standing(&SURROGATE.replace("10.20.0.5", "10.10.0.2")),
             "home: 10.10.0.2 is the address of an agent",
+        ),
+        (
+            standing("encapsulations = \"minimal\"\n"),
+            "encapsulations: \"minimal\" is not \"ipip\" or \"gre\"",
         ),
         (
             standing("inside-address = \"10.10.0.2\"\n"),

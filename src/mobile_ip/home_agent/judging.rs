@@ -56,7 +56,7 @@ pub(super) fn judge(
     let asked = udp_request(request, signed_at).map_or(0, |(asked, _)| asked.encapsulation);
     let kind = match (udp, asked) {
         (Udp::Tunnel { .. }, 1..) => TunnelKind::of_protocol(asked),
-        _ => Some(of_flags(flags)),
+        _ => Some(flags.encapsulation()),
     };
     let kind = match (udp, kind) {
         // RFC 3519 §4.1: everybody can that, and nothing else is offered in UDP.
@@ -84,16 +84,6 @@ pub(super) fn judge(
         udp,
         lifetime,
     })
-}
-
-fn of_flags(flags: Flags) -> TunnelKind {
-    if flags.contains(Flags::GRE) {
-        TunnelKind::Gre
-    } else if flags.contains(Flags::MINIMAL) {
-        TunnelKind::Minimal
-    } else {
-        TunnelKind::IpIp
-    }
 }
 
 pub(super) fn offers(settings: &Settings, kind: TunnelKind) -> bool {

@@ -6,7 +6,7 @@ use crate::mobile_ip::Datagram;
 use crate::mobile_ip::replay::{Clock, Guard};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification,
-    RegistrationReply, RegistrationRequest, UdpTunnelReply,
+    RegistrationReply, RegistrationRequest, TunnelKind, UdpTunnelReply,
 };
 use crate::net::Random;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -29,6 +29,7 @@ pub struct Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     IpIp(Ipv4Addr),
+    Gre(Ipv4Addr),
     /// Behind a NAT: as the request was seen to come (RFC 3519).
     Udp(SocketAddrV4),
 }
@@ -40,7 +41,7 @@ impl End {
     /// The longest registration, in seconds.
     pub fn longest(self) -> u16 {
         match self {
-            Self::IpIp(_) => INFINITE,
+            Self::IpIp(_) | Self::Gre(_) => INFINITE,
             Self::Udp(_) => LONGEST_IN_UDP,
         }
     }
@@ -113,10 +114,6 @@ impl Door<'_> {
         if request.flags.intersects(Flags::RESERVED) {
             return refuse(Code::HA_POORLY_FORMED, identification, settings.outer);
         }
-        // Only IP-in-IP, which everybody can (RFC 5944 §4.1).
-        if request.flags.intersects(Flags::MINIMAL | Flags::GRE) {
-            return refuse(Code::HA_ENCAPSULATION, identification, settings.outer);
-        }
         let udp = request
             .extensions
             .iter()
@@ -131,12 +128,25 @@ impl Door<'_> {
                 return refuse(Code::HA_POORLY_FORMED, identification, settings.outer);
             }
             Some(udp) if udp.force || translated => {
-                if !matches!(udp.encapsulation, 0 | 4) {
+                let kind = match udp.encapsulation {
+                    0 => Some(request.flags.encapsulation()),
+                    protocol => TunnelKind::of_protocol(protocol),
+                };
+                if kind != Some(TunnelKind::IpIp) {
                     return refuse(Code::HA_UDP_ENCAPSULATION, identification, settings.outer);
                 }
                 (End::Udp(from.remote), !translated)
             }
-            _ => (End::IpIp(request.care_of), false),
+            _ => match request.flags.encapsulation() {
+                // Everybody can that (RFC 5944 §4.1).
+                TunnelKind::IpIp => (End::IpIp(request.care_of), false),
+                TunnelKind::Gre if settings.encapsulations.contains(&TunnelKind::Gre) => {
+                    (End::Gre(request.care_of), false)
+                }
+                TunnelKind::Gre | TunnelKind::Minimal => {
+                    return refuse(Code::HA_ENCAPSULATION, identification, settings.outer);
+                }
+            },
         };
         Ok(Visit {
             from: from.clone(),

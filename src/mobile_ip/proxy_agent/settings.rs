@@ -1,6 +1,7 @@
 //! What a proxy agent stands between.
 
 use crate::mobile_ip::security::SecurityAssociation;
+use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub home_agent: Ipv4Addr,
     /// From there nodes are sent to the inner home agent itself.
     pub inside: Vec<Ipv4Net>,
+    /// How mobile nodes may wrap packets besides IP in IP.
+    pub encapsulations: Vec<TunnelKind>,
     /// Seconds, the longest registration on both sides.
     pub lifetime: u16,
     /// Seconds between keep-alives of UDP tunnels (RFC 3519 §3.2); zero leaves it to the nodes.

@@ -39,6 +39,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(Vec::new(), TunnelKind::IpIp)
+    }
+
+    /// What the proxy agent offers, and what the mobile node asks for.
+    fn with(encapsulations: Vec<TunnelKind>, encapsulation: TunnelKind) -> Self {
         let now = Instant::now();
         let clock = Clock::new(now, UNIX);
         let settings = Settings {
@@ -46,6 +51,7 @@ impl Stage {
             inner: INNER,
             port: 434,
             home_agent: HOME_AGENT,
+            encapsulations,
             inside: vec!["10.0.0.0/8".parse().expect("a prefix")],
             lifetime: 300,
             keepalive: 20,
@@ -58,6 +64,7 @@ impl Stage {
         let node = client::Settings {
             home: Some(HOME),
             home_agent: HomeAgent::Known(OUTER),
+            encapsulation,
             udp: UdpTunnel::WhereTranslated,
             port: 40434,
             lifetime: 600,
@@ -262,6 +269,40 @@ fn behind_a_nat_the_outer_tunnel_is_over_udp() {
     assert!(matches!(registered.tunnel, client::Tunnel::Udp { .. }));
     // Nobody vouches for the address that the NAT shows.
     assert_eq!(registered.lifetime, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_node_that_asks_for_gre_has_it_where_it_is_offered_and_no_nat_is_there() {
+    let gre = TunnelKind::Gre;
+    let mut stage = Stage::with(vec![gre], gre);
+    stage.attach(CARE_OF);
+    assert_eq!(stage.stitched().unwrap().outer_remote, End::Gre(CARE_OF));
+    let [Outcome::Registered(registered)] = &stage.outcomes[..] else {
+        panic!("{:?}", stage.outcomes);
+    };
+    assert!(
+        matches!(registered.tunnel, client::Tunnel::Gre),
+        "{registered:?}"
+    );
+
+    let mut stage = Stage::with(vec![gre], gre);
+    stage.translated = true;
+    stage.attach(CARE_OF);
+    let end = stage.stitched().map(|stitch| stitch.outer_remote);
+    assert!(matches!(end, Some(End::Udp(_))), "{end:?}");
+}
+
+#[test]
+fn a_node_that_is_denied_what_it_asks_for_has_ip_in_ip() {
+    for (offered, asked) in [
+        (vec![], TunnelKind::Gre),
+        (vec![TunnelKind::Gre], TunnelKind::Minimal),
+    ] {
+        let mut stage = Stage::with(offered, asked);
+        stage.attach(CARE_OF);
+        assert_eq!(stage.stitched().unwrap().outer_remote, End::IpIp(CARE_OF));
+        assert_eq!(stage.asked_inside, 1, "of what was denied nobody hears");
+    }
 }
 
 #[test]

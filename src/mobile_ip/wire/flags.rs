@@ -1,5 +1,6 @@
 //! The flags of a registration request.
 
+use super::TunnelKind;
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
@@ -32,6 +33,17 @@ impl Flags {
     /// Whether any of `other` is set.
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// How the tunnel is to be, outside of UDP.
+    pub fn encapsulation(self) -> TunnelKind {
+        if self.contains(Self::GRE) {
+            TunnelKind::Gre
+        } else if self.contains(Self::MINIMAL) {
+            TunnelKind::Minimal
+        } else {
+            TunnelKind::IpIp
+        }
     }
 
     #[must_use]
