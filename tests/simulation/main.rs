@@ -14,6 +14,7 @@ mod kernel;
 mod network;
 mod node;
 mod obstacles;
+mod proxied;
 mod refusing;
 mod restarting;
 mod roaming;

@@ -18,3 +18,8 @@ mod sites;
 mod visited;
 mod vpn;
 mod world;
+
+pub use agreed::UNIX;
+pub use home::Home;
+pub use places::Network;
+pub use world::Weather;

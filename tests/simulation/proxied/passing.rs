@@ -1,0 +1,105 @@
+//! How datagrams pass between the mobile nodes, the proxy agent and the home agent.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::agreed::{HOME_AGENT, PROXY};
+use super::world::{Happening, World};
+use xfrm_agent::mobile_ip::dual_client::station::Input;
+use xfrm_agent::mobile_ip::proxy_agent::Input as ProxyInput;
+use xfrm_agent::mobile_ip::{Datagram, LinkId, Via};
+use xfrm_agent::net::Random;
+
+impl World {
+    /// From a mobile node.
+    pub(super) fn leaves(&mut self, at: usize, datagram: Datagram) {
+        self.count();
+        assert_eq!(*datagram.remote.ip(), PROXY, "{}", self.told());
+        let Via::Link(link) = datagram.via else {
+            panic!("there is no other way: {}", self.told());
+        };
+        if let Some(source) = self.nodes[at].seen(link, datagram.local) {
+            self.send(&Happening::Proxy(turned(datagram, source)));
+        }
+    }
+
+    pub(super) fn at_proxy(&mut self, datagram: Datagram) {
+        if self.now >= self.proxy.silent_until {
+            self.overheard.hear(&datagram);
+            self.proxy
+                .room
+                .handle(self.now, ProxyInput::Datagram(datagram));
+            self.proxy_says();
+        }
+    }
+
+    pub(super) fn proxy_says(&mut self) {
+        for datagram in self.proxy.carry_out() {
+            self.count();
+            if *datagram.remote.ip() == HOME_AGENT {
+                let source = datagram.local;
+                assert_eq!(*source.ip(), self.setup.care_of, "{}", self.told());
+                self.send(&Happening::HomeAgent(turned(datagram, source)));
+            } else {
+                assert_eq!(*datagram.local.ip(), PROXY, "{}", self.told());
+                self.overheard.answered(&datagram);
+                self.send(&Happening::Nodes(datagram));
+            }
+        }
+        self.check();
+    }
+
+    pub(super) fn at_home_agent(&mut self, datagram: Datagram) {
+        let replies = self.home_agent.hear(self.now, datagram);
+        self.home_agent_says(replies);
+    }
+
+    pub(super) fn home_agent_says(&mut self, replies: Vec<Datagram>) {
+        for reply in replies {
+            assert_eq!(*reply.remote.ip(), self.setup.care_of, "{}", self.told());
+            let source = reply.local;
+            self.send(&Happening::Proxy(turned(reply, source)));
+        }
+        self.check();
+    }
+
+    /// Whoever has that address now.
+    pub(super) fn at_nodes(&mut self, datagram: &Datagram) {
+        for at in 0..self.nodes.len() {
+            if let Some((link, local)) = self.nodes[at].receiver(datagram.remote) {
+                let arrived = Datagram {
+                    via: Via::Link(link),
+                    local,
+                    remote: datagram.local,
+                    payload: datagram.payload.clone(),
+                };
+                self.input(at, Input::Datagram(arrived));
+            }
+        }
+    }
+
+    /// One way, through the weather.
+    fn send(&mut self, happening: &Happening) {
+        let copies = 1 + u32::from(self.percent(self.weather.copies));
+        for _ in 0..copies {
+            if self.percent(self.weather.loss) {
+                continue;
+            }
+            let mut delay = 5 + u64::from(self.random.u32() % 20);
+            if self.percent(self.weather.late) {
+                delay += u64::from(self.random.u32() % 3_000);
+            }
+            self.later(Duration::from_millis(delay), happening.clone());
+        }
+    }
+}
+
+/// As the other end has it.
+fn turned(datagram: Datagram, source: SocketAddrV4) -> Datagram {
+    Datagram {
+        via: Via::Link(LinkId(1)),
+        local: datagram.remote,
+        remote: source,
+        payload: datagram.payload,
+    }
+}
