@@ -421,8 +421,15 @@ impl ProxyAgent {
             Outcome::Denied { code, .. } => {
                 surrogate.granted = Granted::Nothing;
                 if let Some(visit) = surrogate.waiting.take() {
-                    let reply = visit.reply(*code, 0, &surrogate.node, &self.settings);
+                    let code = passed_on(*code);
+                    let reply = visit.reply(code, 0, &surrogate.node, &self.settings);
                     self.effects.push_back(Effect::Send(reply));
+                }
+                // Nobody is there to be asked for again: whoever comes asks itself.
+                if surrogate.outer.is_none() {
+                    self.inner(now, home, |client| {
+                        client.handle(now, client::Input::Detach);
+                    });
                 }
             }
             Outcome::Lost { .. } => {
@@ -444,6 +451,14 @@ impl Surrogate {
             Granted::Until(until) => Some(until.saturating_duration_since(now)),
             Granted::ForEver => Some(Duration::MAX),
         }
+    }
+}
+
+/// What is wrong with a request of ours is nothing that the mobile node could mend in its own.
+fn passed_on(denied: Code) -> Code {
+    match denied {
+        Code::HA_PROHIBITED | Code::HA_RESOURCES => denied,
+        _ => Code::HA_UNSPECIFIED,
     }
 }
 

@@ -394,6 +394,39 @@ fn what_the_inner_home_agent_denies_is_denied_outside() {
 }
 
 #[test]
+fn a_mobile_node_changes_nothing_of_its_own_for_what_is_wrong_inside() {
+    let mut stage = Stage::new();
+    stage.inside = Some(Code::HA_REVERSE_TUNNEL);
+    stage.attach(CARE_OF);
+    assert!(matches!(
+        stage.outcomes[..],
+        [Outcome::Denied {
+            code: Code::HA_UNSPECIFIED,
+            authenticated: true,
+            ..
+        }]
+    ));
+    stage.inside = Some(Code::ACCEPTED);
+    stage.wait(Duration::from_secs(120));
+    assert!(stage.stitched().is_some_and(|stitch| stitch.reverse));
+}
+
+#[test]
+fn nobody_is_asked_for_again_who_was_denied_and_has_gone() {
+    let mut stage = Stage::new();
+    stage.inside = Some(Code::HA_PROHIBITED);
+    stage.attach(CARE_OF);
+    stage.node(client::Input::Detach);
+    stage.inside = Some(Code::ACCEPTED);
+    stage.wait(Duration::from_secs(600));
+    assert_eq!((stage.asked_inside, stage.proxy.poll_timeout()), (1, None));
+    // And who comes back is asked for at once.
+    stage.attach(NAT);
+    assert_eq!(stage.asked_inside, 2);
+    assert!(stage.stitched().is_some());
+}
+
+#[test]
 fn while_the_inner_home_agent_is_silent_so_is_the_proxy_and_the_newest_request_counts() {
     let mut stage = Stage::new();
     stage.inside = None;
