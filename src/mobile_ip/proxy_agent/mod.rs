@@ -291,9 +291,15 @@ impl ProxyAgent {
         let Some(surrogate) = self.surrogates.get_mut(&home) else {
             return;
         };
+        let asked_for = visit.request.lifetime.min(self.settings.lifetime);
         surrogate.waiting = Some(visit);
         if surrogate.left(now).is_some_and(|left| left >= LEAST_LEFT) {
             return self.grant(now, home);
+        }
+        // Who waits may go without a word, too.
+        if surrogate.outer.is_none() {
+            let until = now + Duration::from_secs(asked_for.into());
+            self.timers.set(Timer::Outer(home), until);
         }
         let attached = matches!(surrogate.client.view().doing, client::Doing::Registering(_));
         if !attached {
@@ -353,10 +359,16 @@ impl ProxyAgent {
         };
         let reply = visit.reply(Code::ACCEPTED, 0, &surrogate.node, &self.settings);
         self.effects.push_back(Effect::Send(reply));
-        let bound = surrogate.outer.as_ref().map(|outer| outer.request.care_of);
-        // Of another care-of address than the one that holds nothing is left (RFC 5944 §3.8.2.2).
-        if request.care_of == request.home || bound == Some(request.care_of) {
-            self.leave(now, request.home);
+        // Of another care-of address than those it has asked for nothing is left (RFC 5944 §3.8.2.2).
+        let goes = |visit: &mut Visit| {
+            request.care_of == request.home || request.care_of == visit.request.care_of
+        };
+        surrogate.waiting.take_if(goes);
+        surrogate.outer.take_if(goes);
+        match (surrogate.waiting.is_some(), surrogate.outer.is_some()) {
+            (false, false) => self.leave(now, request.home),
+            (true, false) => self.unstitch(request.home),
+            (_, true) => {}
         }
     }
 
@@ -366,11 +378,11 @@ impl ProxyAgent {
             return;
         };
         surrogate.waiting = None;
+        surrogate.outer = None;
         surrogate.granted = Granted::Nothing;
-        if surrogate.outer.take().is_some() {
-            let leaving = client::Input::Deregister(attachment(&self.settings));
-            self.inner(now, home, |client| client.handle(now, leaving));
-        }
+        // Whatever we know: we may have been restarted since.
+        let leaving = client::Input::Deregister(attachment(&self.settings));
+        self.inner(now, home, |client| client.handle(now, leaving));
         self.unstitch(home);
     }
 
@@ -427,6 +439,7 @@ impl ProxyAgent {
                 }
                 // Nobody is there to be asked for again: whoever comes asks itself.
                 if surrogate.outer.is_none() {
+                    self.timers.stop(&Timer::Outer(home));
                     self.inner(now, home, |client| {
                         client.handle(now, client::Input::Detach);
                     });

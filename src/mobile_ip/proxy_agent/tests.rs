@@ -375,6 +375,62 @@ fn a_node_that_takes_its_binding_back_is_taken_back_inside_too() {
 }
 
 #[test]
+fn a_binding_of_before_a_restart_can_be_taken_back() {
+    let mut stage = Stage::new();
+    stage.attach(CARE_OF);
+    let clock = Clock::new(stage.now, UNIX);
+    let settings = stage.proxy.settings.clone();
+    stage.proxy = ProxyAgent::new(stage.now, settings, clock, || Box::new(Seeded(4)));
+    stage.node(client::Input::Deregister(Attachment {
+        epoch: 2,
+        via: Via::Link(LinkId(2)),
+        care_of: CareOf::CoLocated { address: CARE_OF },
+        keep_others: false,
+    }));
+    assert_eq!(stage.said.len(), 1, "{:?}", stage.said);
+    assert_eq!((stage.asked_inside, stage.proxy.poll_timeout()), (2, None));
+}
+
+#[test]
+fn what_is_taken_back_before_it_is_granted_is_not_granted_any_more() {
+    for care_of in [CARE_OF, HOME] {
+        let mut stage = Stage::new();
+        stage.inside = None;
+        stage.attach(CARE_OF);
+        stage.node(if care_of == HOME {
+            client::Input::Home {
+                epoch: 2,
+                via: Via::Link(LinkId(2)),
+                local: HOME,
+            }
+        } else {
+            client::Input::Deregister(Attachment {
+                epoch: 2,
+                via: Via::Link(LinkId(2)),
+                care_of: CareOf::CoLocated { address: care_of },
+                keep_others: false,
+            })
+        });
+        stage.inside = Some(Code::ACCEPTED);
+        stage.wait(Duration::from_secs(60));
+        assert_eq!((stage.said, stage.proxy.poll_timeout()), (vec![], None));
+    }
+}
+
+#[test]
+fn who_waits_for_the_inner_home_agent_waits_no_longer_than_it_has_asked_for() {
+    let mut stage = Stage::new();
+    stage.inside = None;
+    stage.attach(CARE_OF);
+    stage.node(client::Input::Detach);
+    stage.wait(Duration::from_secs(299));
+    assert!(stage.proxy.poll_timeout().is_some());
+    // Some farewells later.
+    stage.wait(Duration::from_secs(61));
+    assert_eq!(stage.proxy.poll_timeout(), None);
+}
+
+#[test]
 fn what_the_inner_home_agent_denies_is_denied_outside() {
     let mut stage = Stage::new();
     stage.inside = Some(Code::HA_PROHIBITED);
