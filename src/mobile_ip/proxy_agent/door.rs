@@ -100,8 +100,10 @@ impl Door<'_> {
         }
         let identification = guard.accept(id, random);
         let source = *from.remote.ip();
-        if settings.inside.iter().any(|net| net.contains(&source)) {
-            // Who is inside has no need of us: the document has it go to the inner home agent.
+        let is_inside = settings.inside.iter().any(|net| net.contains(&source));
+        if is_inside && !request.is_deregistration() {
+            // Who is inside has no need of us: the document has it go to the inner home agent. What it had outside it
+            // takes back from there.
             return refuse(
                 Code::HA_UNKNOWN_HOME_AGENT,
                 identification,

@@ -375,6 +375,26 @@ fn a_node_that_takes_its_binding_back_is_taken_back_inside_too() {
 }
 
 #[test]
+fn a_node_that_has_come_home_takes_its_binding_back_from_inside() {
+    let mut stage = Stage::new();
+    stage.attach(CARE_OF);
+    stage.node(client::Input::Home {
+        epoch: 2,
+        via: Via::Link(LinkId(2)),
+        local: HOME,
+    });
+    assert!(matches!(
+        stage.outcomes.last(),
+        Some(Outcome::Deregistered {
+            epoch: 2,
+            answer: Some(_)
+        })
+    ));
+    assert_eq!(stage.said.last(), Some(&Effect::Unstitch { home: HOME }));
+    assert_eq!((stage.asked_inside, stage.proxy.poll_timeout()), (2, None));
+}
+
+#[test]
 fn a_binding_of_before_a_restart_can_be_taken_back() {
     let mut stage = Stage::new();
     stage.attach(CARE_OF);
