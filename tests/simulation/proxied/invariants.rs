@@ -3,6 +3,7 @@
 use super::agreed::{HOME_AGENT, NODES, PROXY};
 use super::node::Node;
 use super::world::World;
+use crate::roaming::Network;
 use std::net::SocketAddrV4;
 use xfrm_agent::mobile_ip::client::Doing;
 use xfrm_agent::mobile_ip::dual_client::Override;
@@ -17,6 +18,13 @@ impl World {
         let views = self.proxy.room.view();
         assert_eq!(views.len(), NODES);
         for view in views {
+            // Nobody is asked for inside who may have gone long ago.
+            let asks = matches!(view.inner.doing, Doing::Registering(_));
+            assert!(
+                !asks || view.until.is_some(),
+                "without end: {}",
+                self.told()
+            );
             self.check_stitch(&view);
             if let Some(tunnels) = self.home_agent.bound.get(&view.home) {
                 self.check_inside(tunnels);
@@ -37,7 +45,10 @@ impl World {
             "{}",
             told()
         );
-        assert!(view.until.is_some(), "it never ends: {}", told());
+        if let (Some(left), End::IpIp(care_of)) = (self.left.get(&view.home), stitch.outer_remote) {
+            assert_ne!(*left, care_of, "it was taken back: {}", told());
+            assert_ne!(*left, view.home, "all was taken back: {}", told());
+        }
         assert!(view.inner.registered.is_some(), "{}", told());
         let is_bound = self.home_agent.bound.contains_key(&view.home);
         let is_taken_back = self.revoked.contains(&view.home);
@@ -57,6 +68,18 @@ impl World {
 
     pub(super) fn check_end(&self) {
         for (node, view) in self.nodes.iter().zip(self.proxy.room.view()) {
+            if self.is_denied && is_away(node) {
+                assert_eq!(view.stitched, None, "{}", self.told());
+                assert!(!self.home_agent.bound.contains_key(&view.home));
+                continue;
+            }
+            let path = node.arrangement.as_ref().map(|now| &now.inner.path);
+            if let Some(Path::Native { link, .. }) = path {
+                let network = node.plugged[link];
+                assert_eq!(network, Network::InsideHome, "{}", self.told());
+                self.check_nothing_is_left(&view);
+                continue;
+            }
             match node.best() {
                 Some((link, network)) if !network.is_inside() && is_away(node) => {
                     self.check_figure_4(node, &view, link);

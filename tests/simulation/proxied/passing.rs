@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::agreed::{HOME_AGENT, PROXY};
+use super::strangers::request;
 use super::world::{Happening, World};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::proxy_agent::Input as ProxyInput;
@@ -26,6 +27,7 @@ impl World {
     pub(super) fn at_proxy(&mut self, datagram: Datagram) {
         if self.now >= self.proxy.silent_until {
             self.overheard.hear(&datagram);
+            self.asks_again(&datagram);
             self.proxy
                 .room
                 .handle(self.now, ProxyInput::Datagram(datagram));
@@ -42,7 +44,7 @@ impl World {
                 self.send(&Happening::HomeAgent(turned(datagram, source)));
             } else {
                 assert_eq!(*datagram.local.ip(), PROXY, "{}", self.told());
-                self.overheard.answered(&datagram);
+                self.answers(&datagram);
                 self.send(&Happening::Nodes(datagram));
             }
         }
@@ -61,6 +63,24 @@ impl World {
             self.send(&Happening::Proxy(turned(reply, source)));
         }
         self.check();
+    }
+
+    fn asks_again(&mut self, datagram: &Datagram) {
+        let Some(request) = request(datagram).filter(|asked| !asked.is_deregistration()) else {
+            return;
+        };
+        let left = self.left.get(&request.home);
+        if left.is_some_and(|left| [request.care_of, request.home].contains(left)) {
+            self.left.remove(&request.home);
+        }
+    }
+
+    fn answers(&mut self, answer: &Datagram) {
+        if let Some(asked) = self.overheard.answered(answer)
+            && asked.is_deregistration()
+        {
+            self.left.insert(asked.home, asked.care_of);
+        }
     }
 
     /// Whoever has that address now.

@@ -11,6 +11,7 @@ use super::strangers::Overheard;
 use crate::roaming::{Home, UNIX, Weather};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::Datagram;
+use xfrm_agent::mobile_ip::home_agent::settings::ReverseTunnel;
 use xfrm_agent::net::Random;
 use xfrm_agent::net::random::Seeded;
 
@@ -33,8 +34,11 @@ pub struct World {
     /// Of the proxy agent's clock, before that of the nodes.
     ahead: Duration,
     pub home_agent: Home,
+    pub is_denied: bool,
     /// Taken back by the home agent, and not given again so far.
     pub revoked: BTreeSet<Ipv4Addr>,
+    /// The care-of addresses that nodes have taken back, and not asked for since.
+    pub left: BTreeMap<Ipv4Addr, Ipv4Addr>,
     pub overheard: Overheard,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
@@ -66,7 +70,9 @@ impl World {
             proxy: Proxy::new(start, UNIX + ahead, setup, 0),
             ahead,
             home_agent,
+            is_denied: false,
             revoked: BTreeSet::new(),
+            left: BTreeMap::new(),
             overheard: Overheard::default(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -89,6 +95,7 @@ impl World {
         self.proxy = Proxy::new(self.now, self.proxy_time(), self.setup, life);
         self.proxy.silent_until = self.now + after;
         self.overheard = Overheard::default();
+        self.left.clear();
     }
 
     pub fn set_proxy_clock(&mut self, ahead: Duration) {
@@ -110,6 +117,19 @@ impl World {
         self.home_agent.restart(self.now);
     }
 
+    /// Nobody is granted a reverse tunnel, and surrogates need one; or everybody is again.
+    pub fn deny_inside(&mut self, denies: bool) {
+        self.tell(&format_args!("the home agent denies: {denies}"));
+        self.is_denied = denies;
+        self.home_agent.reconfigure(self.now, |settings| {
+            settings.reverse_tunnel = if denies {
+                ReverseTunnel::Refused
+            } else {
+                ReverseTunnel::Allowed
+            };
+        });
+    }
+
     pub fn silence_home_agent(&mut self, span: Duration) {
         self.tell(&format_args!("the home agent is silent for {span:?}"));
         self.home_agent.silent_until = self.now + span;
@@ -127,7 +147,9 @@ impl World {
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(next) = self.next().filter(|at| *at <= end) {
-            self.now = self.now.max(next);
+            // No timer comes at its nanosecond: what is made of the time of day is never made twice.
+            let late = Duration::from_nanos(u64::from(self.random.u32() % 1_000_000));
+            self.now = (self.now.max(next) + late).min(end);
             self.count();
             self.step();
         }

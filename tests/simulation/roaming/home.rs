@@ -53,6 +53,12 @@ impl Home {
         assert!(sent.is_empty(), "a restart answers nobody");
     }
 
+    /// Its administrator changes its mind: a restart.
+    pub fn reconfigure(&mut self, now: Instant, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.restart(now);
+    }
+
     /// What it sends in answer.
     pub fn hear(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
         if !self.answers(now) {
