@@ -38,7 +38,7 @@ pub enum Consequence {
     HomeAgentFound,
     /// Ask again with the challenge of the reply, or of a new advertisement (RFC 4721 §3.5).
     Challenge,
-    /// Somebody on the way got no answer either: ask again when it is time.
+    /// Somebody on the way got no answer either, or challenges again: ask again when it is time.
     Wait,
     /// Nothing that we may change would help.
     GiveUp,
@@ -61,7 +61,11 @@ pub fn of(
 ) -> Consequence {
     use Consequence as C;
     let repaired = match code {
-        code if code.is_accepted() => return C::Accepted,
+        code if code.is_accepted() => {
+            // Whatever was advertised meanwhile, the next one may be challenged again.
+            repairs.challenged = false;
+            return C::Accepted;
+        }
         Code::HA_IDENTIFICATION => return C::Resynchronise,
         // Only who asks for an unknown home agent is told another one's address.
         Code::HA_UNKNOWN_HOME_AGENT if asked.discovering => return C::HomeAgentFound,
@@ -73,7 +77,8 @@ pub fn of(
         Code::FA_UNKNOWN_CHALLENGE | Code::FA_MISSING_CHALLENGE | Code::FA_STALE_CHALLENGE => {
             let first = !repairs.challenged;
             repairs.challenged = true;
-            return if first { C::Challenge } else { C::GiveUp };
+            // One that went with a request that was lost is used up: the repetition has the one of the reply.
+            return if first { C::Challenge } else { C::Wait };
         }
         // RFC 5944 §3.6.2.3: no more than the reply says.
         Code::FA_LIFETIME => {

@@ -462,3 +462,46 @@ fn a_missing_challenge_is_solicited() {
     node.hear(denial(&node, Code::FA_UNKNOWN_CHALLENGE, 0).encode());
     assert_eq!(node.solicited, 1);
 }
+
+fn challenges(node: &mut Node, code: Code, challenge: &[u8]) {
+    let denial = RegistrationReply {
+        extensions: vec![Extension::Challenge(challenge.to_vec())],
+        ..denial(node, code, 0)
+    };
+    node.hear(denial.encode());
+}
+
+fn is_answered(node: &Node, challenge: &[u8]) -> bool {
+    let answered = Extension::Challenge(challenge.to_vec());
+    node.asked().extensions.contains(&answered)
+}
+
+#[test]
+fn a_challenge_that_is_too_old_at_a_renewal_is_replaced_each_time() {
+    let (mut node, mut home) = node_and_home(settings());
+    node.input(Input::Attach(visiting(1)));
+    answer(&mut node, &mut home, Code::ACCEPTED);
+    for round in 1..4 {
+        let renewal = node.client.poll_timeout().expect("it is renewed");
+        node.wait_until((renewal - node.start).as_secs_f64() + 0.1);
+        challenges(&mut node, Code::FA_UNKNOWN_CHALLENGE, &[round; 4]);
+        assert!(is_answered(&node, &[round; 4]), "{:?}", node.outcomes);
+        answer(&mut node, &mut home, Code::ACCEPTED);
+        node.registered();
+    }
+}
+
+#[test]
+fn a_challenge_that_was_used_up_by_a_request_that_was_lost_is_replaced_with_the_repetition() {
+    let (mut node, mut home) = node_and_home(settings());
+    node.input(Input::Attach(visiting(1)));
+    challenges(&mut node, Code::FA_STALE_CHALLENGE, &[9; 4]);
+    assert!(is_answered(&node, &[9; 4]));
+    node.wait_until(1.1);
+    challenges(&mut node, Code::FA_STALE_CHALLENGE, &[8; 4]);
+    assert_eq!((node.sent.len(), &node.outcomes[..]), (3, &[][..]));
+    node.wait_until(3.1);
+    assert!(is_answered(&node, &[8; 4]));
+    answer(&mut node, &mut home, Code::ACCEPTED);
+    node.registered();
+}
