@@ -31,6 +31,10 @@ pub const UNIX: Duration = Duration::from_secs(1_700_000_000);
 pub const LIFETIME: Duration = Duration::from_secs(60);
 
 /// How the client and its VPN are set up.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one choice, independent of the others"
+)]
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub seed: u64,
@@ -40,6 +44,8 @@ pub struct Setup {
     pub algorithm: Algorithm,
     pub replay: ReplayProtection,
     pub sites: usize,
+    /// Foreign agents want their challenges answered (RFC 4721).
+    pub challenges: bool,
     /// The second and third site are near to networks outside.
     pub are_near: bool,
 }
@@ -60,6 +66,7 @@ impl Setup {
             } else {
                 ReplayProtection::default()
             },
+            challenges: (seed / 2).is_multiple_of(2),
             sites: 1 + (seed as usize / 12) % sites::MOST,
             are_near: (seed / 36).is_multiple_of(2),
         }
@@ -124,7 +131,7 @@ impl Setup {
             traffic: CommonTraffic::Routed,
             reverse: foreign_agent::ReverseTunnels::Available,
             tunnels: Vec::new(),
-            challenge: false,
+            challenge: self.challenges,
             mobile_nodes: homes.map(|home| (home, key())).collect(),
             home_agents: home_agents.map(|agent| (agent, key())).collect(),
             most_visitors: 8,
