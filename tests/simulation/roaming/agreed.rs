@@ -24,8 +24,6 @@ use xfrm_agent::net::random::Seeded;
 
 pub const S: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 5);
 pub const S_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
-/// Of the VPN's adapter.
-pub const V: Ipv4Addr = Ipv4Addr::new(10, 30, 0, 5);
 pub const UNIX: Duration = Duration::from_secs(1_700_000_000);
 /// What is asked for of both home agents.
 pub const LIFETIME: Duration = Duration::from_secs(60);
@@ -48,6 +46,8 @@ pub struct Setup {
     pub challenges: bool,
     /// The second and third site are near to networks outside.
     pub are_near: bool,
+    /// Each gateway gives another V.
+    pub has_v_each: bool,
 }
 
 impl Setup {
@@ -69,7 +69,14 @@ impl Setup {
             challenges: (seed / 2).is_multiple_of(2),
             sites: 1 + (seed as usize / 12) % sites::MOST,
             are_near: (seed / 36).is_multiple_of(2),
+            has_v_each: (seed / 3).is_multiple_of(2),
         }
+    }
+
+    /// Of the VPN's adapter, as the gateway of this site gives it.
+    pub fn v(self, site: usize) -> Ipv4Addr {
+        let site = if self.has_v_each { site } else { 0 };
+        Ipv4Addr::new(10, 30, sites::number(site), 5)
     }
 
     pub fn association(self, key: &[u8]) -> SecurityAssociation {
@@ -177,12 +184,14 @@ impl Setup {
 
     pub fn inner_agent(self) -> home_agent::Settings {
         // What comes out of the VPN is let in too; the client takes no proof from it.
-        let over_vpn: Vec<_> = if self.has_adapter {
-            vec![V]
-        } else {
-            (0..self.sites).map(sites::home).collect()
-        };
-        let over_vpn = over_vpn.into_iter().map(|own| format!("{own}/32"));
+        let over_vpn = (0..self.sites).map(|site| {
+            if self.has_adapter {
+                self.v(site)
+            } else {
+                sites::home(site)
+            }
+        });
+        let over_vpn = over_vpn.map(|own| format!("{own}/32"));
         let trusted = over_vpn.chain(["10.10.0.0/16".into()]);
         let trusted = trusted.map(|net| net.parse().unwrap()).collect();
         home_agent::Settings {

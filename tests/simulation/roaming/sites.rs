@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use super::agreed::V;
 use super::home::Home;
 use super::world::World;
 use xfrm_agent::mobile_ip::{Arrangement, Path};
@@ -40,9 +39,12 @@ pub fn of_agent(address: Ipv4Addr) -> Option<usize> {
     (0..MOST).find(|site| agent(*site) == address)
 }
 
+pub fn number(site: usize) -> u8 {
+    u8::try_from(site).expect("there are few sites")
+}
+
 fn host(site: usize, last: u8) -> Ipv4Addr {
-    let third = u8::try_from(100 + site).expect("there are few sites");
-    Ipv4Addr::new(198, 51, third, last)
+    Ipv4Addr::new(198, 51, 100 + number(site), last)
 }
 
 impl World {
@@ -54,7 +56,7 @@ impl World {
     /// What the inner system registers outside: V, or T where the VPN has no adapter.
     pub(super) fn over_the_vpn(&self) -> Ipv4Addr {
         if self.setup.has_adapter {
-            V
+            self.setup.v(self.vpn_site)
         } else {
             home(self.vpn_site)
         }

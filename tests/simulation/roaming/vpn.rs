@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::agreed::V;
 use super::places::Network;
 use super::sites;
 use super::world::{Happening, World};
@@ -64,7 +63,8 @@ impl World {
         }
         if self.gateway_is_reached() && !self.percent(self.weather.loss) {
             self.vpn_is_up = true;
-            let address = self.setup.has_adapter.then_some(V);
+            let has_adapter = self.setup.has_adapter;
+            let address = has_adapter.then(|| self.setup.v(self.vpn_site));
             self.vpn_says(VpnState::Up { address });
         } else {
             self.later(Duration::from_secs(1), Happening::VpnIsUp { turn });
