@@ -28,11 +28,17 @@ pub struct Life {
 }
 
 impl World {
-    /// Our own VPN goes with it; of other software's, the next start runs `up` again.
+    /// Our own VPN goes with it. One of other software stays as it is, with its V, and the next start runs `up` again.
     pub fn kill_client(&mut self) {
-        self.tell(&"the client is killed");
         self.life.is_over = true;
-        (self.vpn_is_up, self.vpn_carries) = (false, false);
+        let stays = self.vpn_is_up && self.percent(50);
+        self.tell(&format_args!(
+            "the client is killed, its VPN stays: {stays}"
+        ));
+        self.vpn_is_left = stays;
+        if !stays {
+            (self.vpn_is_up, self.vpn_carries) = (false, false);
+        }
         self.vpn_turn += 1;
         self.arrangement = None;
     }

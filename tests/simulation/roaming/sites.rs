@@ -70,7 +70,7 @@ impl World {
             if self.percent(50) {
                 self.vpn_falls();
             } else {
-                self.vpn_is_up = false;
+                (self.vpn_is_up, self.vpn_is_left) = (false, false);
             }
         }
     }

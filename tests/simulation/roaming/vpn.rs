@@ -22,10 +22,13 @@ impl World {
                 };
                 let right = Some(sites::gateway(site));
                 assert_eq!(*gateway, right, "{}", self.told());
+                // One to another gateway goes when this one comes. One that stands is found to do so.
+                let is_left = std::mem::take(&mut self.vpn_is_left);
+                self.vpn_is_up &= self.vpn_site == site;
                 self.vpn_site = site;
                 self.note_home();
                 self.vpn_carries = true;
-                if !self.vpn_is_up {
+                if is_left || !self.vpn_is_up {
                     self.vpn_turn += 1;
                     let turn = self.vpn_turn;
                     self.later(Duration::from_millis(100), Happening::VpnIsUp { turn });
@@ -38,6 +41,7 @@ impl World {
             VpnCommand::Down => {
                 self.doubted_home.extend(self.native_on);
                 self.check_that_nothing_needs_the_vpn();
+                self.vpn_is_left = false;
                 (self.vpn_is_up, self.vpn_carries) = (false, false);
                 self.vpn_turn += 1;
                 let turn = self.vpn_turn;
@@ -61,7 +65,8 @@ impl World {
         if turn != self.vpn_turn {
             return;
         }
-        if self.gateway_is_reached() && !self.percent(self.weather.loss) {
+        let comes_up = self.gateway_is_reached() && !self.percent(self.weather.loss);
+        if self.vpn_is_up || comes_up {
             self.vpn_is_up = true;
             let has_adapter = self.setup.has_adapter;
             let address = has_adapter.then(|| self.setup.v(self.vpn_site));
@@ -73,6 +78,7 @@ impl World {
 
     pub(super) fn vpn_falls(&mut self) {
         if self.vpn_is_up {
+            self.vpn_is_left = false;
             (self.vpn_is_up, self.vpn_carries) = (false, false);
             self.vpn_turn += 1;
             self.vpn_says(VpnState::Down);

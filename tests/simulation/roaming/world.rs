@@ -72,6 +72,8 @@ pub struct World {
     pub native_on: Option<LinkId>,
     pub arrangement: Option<Arrangement>,
     pub vpn_is_up: bool,
+    /// It has outlived the client that wanted it, and nobody has asked for it since.
+    pub vpn_is_left: bool,
     /// It carries: told `Up` last, not `Warm`.
     pub vpn_carries: bool,
     pub vpn_turn: u64,
@@ -123,6 +125,7 @@ impl World {
             native_on: None,
             arrangement: None,
             vpn_is_up: false,
+            vpn_is_left: false,
             vpn_carries: false,
             vpn_turn: 0,
             vpn_site: 0,
