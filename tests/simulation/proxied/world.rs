@@ -15,8 +15,8 @@ use xfrm_agent::mobile_ip::home_agent::settings::ReverseTunnel;
 use xfrm_agent::net::Random;
 use xfrm_agent::net::random::Seeded;
 
-#[derive(Clone, Debug)]
 /// A datagram arrives there.
+#[derive(Clone, Debug)]
 pub enum Happening {
     Proxy(Datagram),
     HomeAgent(Datagram),
