@@ -166,7 +166,9 @@ fn leads_out(link: &ObservedLink) -> bool {
         | ObservedKind::IpInIp
         | ObservedKind::IpInIpBetween { .. }
         | ObservedKind::Gre
-        | ObservedKind::GreBetween { .. } => false,
+        | ObservedKind::GreBetween { .. }
+        | ObservedKind::Ipv6InIp { .. }
+        | ObservedKind::Ipv6InIpBetween { .. } => false,
     };
     carries && !link.loopback && !link.enslaved && !link.is_ours()
 }

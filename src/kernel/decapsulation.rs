@@ -6,6 +6,7 @@
 //!                                     ├── those and the inner destination in `visitors` → accept
 //!                                     └── otherwise ──────────────────────→ counted and dropped
 //!        ── GRE, to one of `gre-ends`: the same, where it is IPv4 and nothing else (RFC 2784)
+//!        ── IPv6 in IPv4, to one of `ipv6-ends`: out of a tunnel, and the outer and inner source in `ipv6-prefixes`
 //! ```
 //!
 //! `nft` writes the table once; its elements are written without it, see [`super::netlink::nftables`].
@@ -18,7 +19,7 @@ use super::ownership::DECAPSULATION_TABLE;
 /// In one transaction; elements that are there stay.
 fn script() -> String {
     // The inner header is where a transport header would be, its source 12 octets into it and its
-    // destination 16; with GRE 4 octets later.
+    // destination 16; with GRE 4 octets later. That of IPv6 has its source 8 octets into it.
     format!(
         "table ip {DECAPSULATION_TABLE} {{
   set ends {{ type ipv4_addr; }}
@@ -26,12 +27,16 @@ fn script() -> String {
   set peers {{ type ipv4_addr . ipv4_addr; }}
   set bindings {{ typeof ip saddr . ip daddr . @th,96,32; }}
   set visitors {{ typeof ip saddr . ip daddr . @th,128,32; }}
+  set ipv6-ends {{ type ipv4_addr; }}
+  set ipv6-prefixes {{ typeof ip saddr . @th,64,128; flags interval; }}
   counter refused {{}}
   chain input {{ type filter hook input priority filter; policy accept; }}
   chain gre {{ }}
+  chain ipv6 {{ }}
 }}
 flush chain ip {DECAPSULATION_TABLE} input
 flush chain ip {DECAPSULATION_TABLE} gre
+flush chain ip {DECAPSULATION_TABLE} ipv6
 table ip {DECAPSULATION_TABLE} {{
   chain gre {{
     @th,0,32 != 0x00000800 counter name refused drop
@@ -40,7 +45,12 @@ table ip {DECAPSULATION_TABLE} {{
     ip saddr . ip daddr . @th,160,32 @visitors accept
     counter name refused drop
   }}
+  chain ipv6 {{
+    iifname {{ xa-ipip, xa-gre, xa-udp }} ip saddr . @th,64,128 @ipv6-prefixes accept
+    counter name refused drop
+  }}
   chain input {{
+    ip protocol 41 ip daddr @ipv6-ends goto ipv6
     ip protocol 47 ip daddr @gre-ends goto gre
     ip protocol != 4 accept
     ip daddr != @ends accept

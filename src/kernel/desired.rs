@@ -14,7 +14,7 @@ pub use all::{Desired, Wanted};
 pub use decapsulation::DecapsulationEntry;
 pub use link::{
     AddressKey, GRE_HEADER, GRE_TUNNEL_MTU, InvalidLinkName, Link, LinkKind, LinkName, Neighbour,
-    NeighbourKey, Offload, ProxyKey, TUNNEL_MTU,
+    NeighbourKey, Offload, ProxyKey, TUNNEL_MTU, embedded,
 };
 pub use route::{Encapsulation, Fragmenting, Route, RouteKey, RuleKey, Way};
 pub use sysctl::{LinkSetting, Sysctl};

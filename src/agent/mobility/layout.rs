@@ -228,7 +228,7 @@ impl Layout<'_> {
             LinkKind::IpInIpBetween { .. } | LinkKind::GreBetween { .. } => NESTED_MTU,
             // What is less on the way is found out (RFC 1191): the outer header forbids fragments.
             LinkKind::Gre => GRE_TUNNEL_MTU,
-            LinkKind::IpInIp | LinkKind::Tun(_) => TUNNEL_MTU,
+            _ => TUNNEL_MTU,
         };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.

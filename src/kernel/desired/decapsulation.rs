@@ -1,9 +1,10 @@
 //! What may come out of a tunnel.
 
+use crate::net::Ipv6Net;
 use std::net::Ipv4Addr;
 
-/// Judged are packets of IP in IP (protocol 4) and of GRE (protocol 47) to an end that is named for it; all
-/// others, those of other people's tunnels among them, are left alone.
+/// Judged are packets of IP in IP (protocol 4), of GRE (protocol 47) and of IPv6 in IPv4 (protocol 41) to an end that is
+/// named for it; all others, those of other people's tunnels among them, are left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DecapsulationEntry {
     /// An outer destination that is judged. Alone it refuses everything.
@@ -26,11 +27,15 @@ pub enum DecapsulationEntry {
         dst: Ipv4Addr,
         inner: Ipv4Addr,
     },
+    /// The same for IPv6 in IPv4, of which nothing is let through but what came out of a tunnel of ours.
+    Ipv6End(Ipv4Addr),
+    /// From that home address comes IPv6 of the prefix.
+    Ipv6Prefix { home: Ipv4Addr, prefix: Ipv6Net },
 }
 
 impl DecapsulationEntry {
     /// Whether it takes away and does not give.
     pub fn protects(&self) -> bool {
-        matches!(self, Self::End(_) | Self::GreEnd(_))
+        matches!(self, Self::End(_) | Self::GreEnd(_) | Self::Ipv6End(_))
     }
 }

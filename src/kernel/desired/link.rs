@@ -2,7 +2,7 @@
 
 use crate::net::IpNet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The name of a network interface.
@@ -97,6 +97,11 @@ pub const TUNNEL_MTU: u32 = 1500 - 20 - GRE_HEADER as u32;
 /// The same of a tunnel of GRE that finds out what fits.
 pub const GRE_TUNNEL_MTU: u32 = TUNNEL_MTU - 4;
 
+/// How a route over a [`LinkKind::Ipv6InIp`] names the other end: `::192.0.2.1`.
+pub fn embedded(end: Ipv4Addr) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(u128::from(end.to_bits())))
+}
+
 /// Octets.
 pub const GRE_HEADER: u16 = 4;
 
@@ -115,6 +120,11 @@ pub enum LinkKind {
     Gre,
     /// As [`Self::IpInIpBetween`].
     GreBetween { local: Ipv4Addr, remote: Ipv4Addr },
+    /// IPv6 in IPv4 (RFC 4213), to the address that the gateway of a route embeds ([`embedded`]). Takes what comes
+    /// from anywhere, so it needs entries that say what may.
+    Ipv6InIp { local: Ipv4Addr },
+    /// The same to one other end, and from it alone.
+    Ipv6InIpBetween { local: Ipv4Addr, remote: Ipv4Addr },
 }
 
 /// Whether a `struct virtio_net_hdr` stands before each packet, so that many segments are read and

@@ -147,6 +147,9 @@ pub struct RuleKey {
     pub iif: Option<LinkName>,
     /// The link that its socket is bound to.
     pub oif: Option<LinkName>,
+    /// Matches packets without a source too, if by the route in `table` they get one of `from`. IPv6 only; IPv4 has
+    /// 0.0.0.0 for `from` instead.
+    pub finds_source: bool,
     pub table: u32,
 }
 
@@ -161,6 +164,7 @@ impl RuleKey {
             mark: Mark::default(),
             iif: None,
             oif: None,
+            finds_source: false,
             table,
         }
     }

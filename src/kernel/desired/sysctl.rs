@@ -10,6 +10,9 @@ pub enum Sysctl {
     XfrmLarvalDrop,
     /// `net.core.xfrm_acq_expires`: seconds until the kernel asks again.
     XfrmAcqExpires,
+    /// `net.ipv6.conf.all.forwarding`: IPv6 has no such setting of one link. 1 makes this machine a router, which takes
+    /// no gateway from other routers' advertisements unless a link's `accept_ra` is 2.
+    Ipv6Forwarding,
     /// Of IPv4 on one link, or on [`Sysctl::EVERY_LINK`]. Given back where the link still exists.
     Link(LinkName, LinkSetting),
 }
@@ -34,7 +37,11 @@ impl Sysctl {
     pub const EVERY_LINK: LinkName = LinkName::literal("all");
 
     /// Those that are not of one link.
-    pub const OF_THE_HOST: [Self; 2] = [Self::XfrmLarvalDrop, Self::XfrmAcqExpires];
+    pub const OF_THE_HOST: [Self; 3] = [
+        Self::XfrmLarvalDrop,
+        Self::XfrmAcqExpires,
+        Self::Ipv6Forwarding,
+    ];
 }
 
 impl LinkSetting {
@@ -65,6 +72,7 @@ impl fmt::Display for Sysctl {
         match self {
             Self::XfrmLarvalDrop => f.write_str("net.core.xfrm_larval_drop"),
             Self::XfrmAcqExpires => f.write_str("net.core.xfrm_acq_expires"),
+            Self::Ipv6Forwarding => f.write_str("net.ipv6.conf.all.forwarding"),
             Self::Link(link, setting) => {
                 let link = link.as_str().replace('.', "/");
                 write!(f, "{OF_LINKS}{link}.{}", setting.name())

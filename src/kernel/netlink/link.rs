@@ -47,6 +47,11 @@ const GRE: Tunnel = Tunnel {
     ttl: 8,
     collect_metadata: 18,
 };
+/// `IFLA_IPTUN_…` as well.
+const IPV6_IN_IP: Tunnel = Tunnel {
+    name: "sit",
+    ..IP_IN_IP
+};
 /// Of outer headers whose addresses are the device's.
 const TTL: u8 = 64;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -63,6 +68,8 @@ pub fn add_tunnel(batch: &mut Batch, link: &Link) {
         LinkKind::IpInIpBetween { local, remote } => (IP_IN_IP, Some((local, remote))),
         LinkKind::Gre => (GRE, None),
         LinkKind::GreBetween { local, remote } => (GRE, Some((local, remote))),
+        LinkKind::Ipv6InIp { local } => (IPV6_IN_IP, Some((local, Ipv4Addr::UNSPECIFIED))),
+        LinkKind::Ipv6InIpBetween { local, remote } => (IPV6_IN_IP, Some((local, remote))),
     };
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.message(libc::RTM_NEWLINK, flags, |payload| {
@@ -202,9 +209,10 @@ fn kind(information: Option<&[u8]>) -> ObservedKind {
 
 /// `None` is one of another kind, or one that we would not make so.
 fn tunnel(name: &str, data: &Attributes<'_>) -> Option<ObservedKind> {
-    let kinds = [IP_IN_IP, GRE];
+    let kinds = [IP_IN_IP, GRE, IPV6_IN_IP];
     let kind = kinds.iter().find(|kind| kind.name == name)?;
     let is_gre = kind.name == GRE.name;
+    let is_ipv6 = kind.name == IPV6_IN_IP.name;
     if data.find(kind.collect_metadata).is_some() {
         return Some(if is_gre {
             ObservedKind::Gre
@@ -216,6 +224,10 @@ fn tunnel(name: &str, data: &Attributes<'_>) -> Option<ObservedKind> {
     let (local, remote) = (address(kind.local)?, address(kind.remote)?);
     Some(if is_gre {
         ObservedKind::GreBetween { local, remote }
+    } else if is_ipv6 && remote.is_unspecified() {
+        ObservedKind::Ipv6InIp { local }
+    } else if is_ipv6 {
+        ObservedKind::Ipv6InIpBetween { local, remote }
     } else {
         ObservedKind::IpInIpBetween { local, remote }
     })
@@ -240,6 +252,14 @@ mod tests {
             (
                 LinkKind::GreBetween { local, remote },
                 ObservedKind::GreBetween { local, remote },
+            ),
+            (
+                LinkKind::Ipv6InIp { local },
+                ObservedKind::Ipv6InIp { local },
+            ),
+            (
+                LinkKind::Ipv6InIpBetween { local, remote },
+                ObservedKind::Ipv6InIpBetween { local, remote },
             ),
         ] {
             let link = Link {

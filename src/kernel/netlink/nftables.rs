@@ -8,9 +8,10 @@ use super::message::{Attributes, Batch, Message, Payload, attributes_after, flag
 use super::socket::Requests;
 use crate::kernel::desired::DecapsulationEntry;
 use crate::kernel::ownership::{DECAPSULATION_TABLE, NFT_TABLE};
+use crate::net::Ipv6Net;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// `NFNLGRP_NFTABLES`.
 pub const CHANGES: u32 = 7;
@@ -33,10 +34,20 @@ const SET: u16 = 2;
 const ELEMENTS: u16 = 3;
 const ELEMENT: u16 = 1;
 const KEY: u16 = 1;
+/// The last of an interval.
+const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 
 /// In the table [`DECAPSULATION_TABLE`].
-pub const SETS: [&str; 5] = ["ends", "peers", "bindings", "visitors", "gre-ends"];
+pub const SETS: [&str; 7] = [
+    "ends",
+    "peers",
+    "bindings",
+    "visitors",
+    "gre-ends",
+    "ipv6-ends",
+    "ipv6-prefixes",
+];
 
 /// In family `inet` of the calling thread's network namespace.
 pub fn has_inet_table(name: &str) -> Result<bool, KernelError> {
@@ -88,12 +99,15 @@ pub fn put(batch: &mut Batch, write: Write, entry: &DecapsulationEntry) {
         Write::Add => (NEW_ELEMENT, flags::CREATE),
         Write::Delete => (DELETE_ELEMENT, 0),
     };
-    let (set, key) = element(entry);
+    let (set, key, last) = element(entry);
     batch.message(kind, flags, |payload| {
         put_set(payload, set);
         payload.nested(ELEMENTS, |payload| {
             payload.nested(ELEMENT, |payload| {
                 payload.nested(KEY, |payload| payload.attribute_bytes(VALUE, &[&key]));
+                if let Some(last) = &last {
+                    payload.nested(KEY_END, |payload| payload.attribute_bytes(VALUE, &[last]));
+                }
             });
         });
     });
@@ -105,15 +119,23 @@ fn put_set(payload: &mut Payload<'_>, set: &str) {
     payload.attribute_bytes(SET, &[set.as_bytes(), &[0]]);
 }
 
-fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>) {
+/// The set, the element in it, and the last where it is an interval.
+fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>, Option<Vec<u8>>) {
     let octets = |addresses: &[&Ipv4Addr]| addresses.iter().flat_map(|a| a.octets()).collect();
-    match entry {
+    let (set, key) = match entry {
         DecapsulationEntry::End(end) => (SETS[0], octets(&[end])),
         DecapsulationEntry::Peer { src, dst } => (SETS[1], octets(&[src, dst])),
         DecapsulationEntry::Binding { src, dst, inner } => (SETS[2], octets(&[src, dst, inner])),
         DecapsulationEntry::Visitor { src, dst, inner } => (SETS[3], octets(&[src, dst, inner])),
         DecapsulationEntry::GreEnd(end) => (SETS[4], octets(&[end])),
-    }
+        DecapsulationEntry::Ipv6End(end) => (SETS[5], octets(&[end])),
+        DecapsulationEntry::Ipv6Prefix { home, prefix } => {
+            let end = |inner: Ipv6Addr| [&home.octets()[..], &inner.octets()].concat();
+            let (first, last) = (end(prefix.network()), end(prefix.broadcast()));
+            return (SETS[6], first, Some(last));
+        }
+    };
+    (set, key, None)
 }
 
 /// All entries, in one of [`SETS`]; none where the set is not there.
@@ -168,14 +190,32 @@ fn read_entries<'a>(message: &Message<'a>) -> impl Iterator<Item = Decapsulation
     let set = attributes.find_str(SET);
     let elements = Attributes(attributes.find(ELEMENTS).unwrap_or_default());
     elements.filter_map(move |(_, element)| {
-        let key = Attributes(element).find(KEY)?;
-        read_entry(set?, Attributes(key).find(VALUE)?)
+        let octets = |kind| Attributes(Attributes(element).find(kind)?).find(VALUE);
+        match octets(KEY_END) {
+            Some(last) => read_prefix(set?, octets(KEY)?, last),
+            None => read_entry(set?, octets(KEY)?),
+        }
     })
+}
+
+/// `None` is an interval that is no prefix, or of several home addresses: none of ours.
+fn read_prefix(set: &str, first: &[u8], last: &[u8]) -> Option<DecapsulationEntry> {
+    let read = |octets: &[u8]| {
+        let (home, inner) = octets.split_first_chunk::<4>()?;
+        let inner = Ipv6Addr::from(<[u8; 16]>::try_from(inner).ok()?);
+        Some((Ipv4Addr::from(*home), inner))
+    };
+    let ((home, first), (last_home, last)) = (read(first)?, read(last)?);
+    let len = (first.to_bits() ^ last.to_bits()).leading_zeros();
+    let prefix = Ipv6Net::new(first, u8::try_from(len).ok()?).ok()?;
+    let is_whole = prefix.network() == first && prefix.broadcast() == last;
+    let is_ours = set == SETS[6] && home == last_home && is_whole;
+    is_ours.then_some(DecapsulationEntry::Ipv6Prefix { home, prefix })
 }
 
 fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
     let (addresses, rest) = key.as_chunks::<4>();
-    if !rest.is_empty() || !SETS.contains(&set) {
+    if !rest.is_empty() || !SETS[..6].contains(&set) {
         return None;
     }
     let address = |at: usize| Ipv4Addr::from(addresses[at]);
@@ -186,6 +226,7 @@ fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
             inner: address(2),
         }),
         1 if set == SETS[4] => Some(DecapsulationEntry::GreEnd(address(0))),
+        1 if set == SETS[5] => Some(DecapsulationEntry::Ipv6End(address(0))),
         1 => Some(DecapsulationEntry::End(address(0))),
         2 => Some(DecapsulationEntry::Peer {
             src: address(0),
@@ -206,7 +247,11 @@ mod tests {
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
-    fn all() -> [DecapsulationEntry; 5] {
+    fn all() -> [DecapsulationEntry; 9] {
+        let prefix = |prefix: &str| DecapsulationEntry::Ipv6Prefix {
+            home: "10.20.0.5".parse().unwrap(),
+            prefix: prefix.parse().unwrap(),
+        };
         let [src, dst, inner] =
             ["203.0.113.10", "192.0.2.2", "10.20.0.5"].map(|a| a.parse().unwrap());
         [
@@ -215,6 +260,10 @@ mod tests {
             DecapsulationEntry::Binding { src, dst, inner },
             DecapsulationEntry::Visitor { src, dst, inner },
             DecapsulationEntry::GreEnd(dst),
+            DecapsulationEntry::Ipv6End(dst),
+            prefix("2001:db8:40::/48"),
+            prefix("2001:db8::5/128"),
+            prefix("::/0"),
         ]
     }
 
@@ -229,8 +278,23 @@ mod tests {
         end(&mut batch);
         let said: Vec<_> = Messages(batch.bytes()).filter_map(|m| read(&m)).collect();
         let added = all().map(|entry| Happened::Added(vec![entry]));
-        assert_eq!(said[..5], added);
-        assert_eq!(said[5..], [Happened::Deleted(vec![all()[0]])]);
+        assert_eq!(said[..9], added);
+        assert_eq!(said[9..], [Happened::Deleted(vec![all()[0]])]);
+    }
+
+    #[test]
+    fn an_interval_that_is_no_prefix_is_not_ours() {
+        let end = |home: u8, inner: u8| {
+            let mut octets = [0; 20];
+            (octets[3], octets[19]) = (home, inner);
+            octets
+        };
+        let read = |first: [u8; 20], last: [u8; 20]| read_prefix(SETS[6], &first, &last);
+        assert!(read(end(1, 4), end(1, 7)).is_some());
+        assert_eq!(read(end(1, 4), end(1, 6)), None);
+        assert_eq!(read(end(1, 5), end(1, 7)), None);
+        assert_eq!(read(end(1, 4), end(2, 7)), None);
+        assert_eq!(read_prefix(SETS[2], &end(1, 4), &end(1, 7)), None);
     }
 
     #[test]

@@ -29,6 +29,8 @@ const NEVER_OURS: [u16; 8] = [11, 12, FRA_SUPPRESS_IFGROUP, 19, 20, 22, 23, 24];
 const TO_TABLE: u8 = 1;
 /// `FIB_RULE_INVERT`.
 const INVERTED: u32 = 2;
+/// `FIB_RULE_FIND_SADDR`.
+const FINDS_SOURCE: u32 = 0x1_0000;
 
 pub fn add(batch: &mut Batch, key: &RuleKey) {
     write(
@@ -49,6 +51,9 @@ fn write(batch: &mut Batch, kind: u16, flags: u16, key: &RuleKey) {
     header[0] = fields::family_code(key.family) as u8;
     (header[1], header[2]) = (len(key.to), len(key.from));
     header[7] = TO_TABLE;
+    if key.finds_source {
+        header[8..].copy_from_slice(&FINDS_SOURCE.to_ne_bytes());
+    }
     batch.message(kind, flags, |payload| {
         payload.put_bytes(&header);
         payload.attribute_bytes(FRA_PRIORITY, &[&key.priority.to_ne_bytes()]);
@@ -108,7 +113,8 @@ pub fn read(message: &Message<'_>) -> Option<RuleKey> {
     }
     let family = fields::family(u16::from(family))?;
     let attributes = attributes_after(message.payload, HEADER_LEN);
-    let inverted = u32::from_ne_bytes([f0, f1, f2, f3]) & INVERTED != 0;
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    let inverted = flags & INVERTED != 0;
     let ours = attributes.find_u8(FRA_PROTOCOL) == Some(ROUTE_PROTOCOL);
     if !ours || action != TO_TABLE || tos != 0 || inverted || has_more(&attributes) {
         return None;
@@ -124,6 +130,7 @@ pub fn read(message: &Message<'_>) -> Option<RuleKey> {
         },
         iif: link(attributes.find_str(FRA_IIFNAME))?,
         oif: link(attributes.find_str(FRA_OIFNAME))?,
+        finds_source: flags & FINDS_SOURCE != 0,
         table: attributes.find_u32(FRA_TABLE)?,
     })
 }
@@ -178,7 +185,11 @@ mod tests {
             oif: Some("eth0.100".parse().unwrap()),
             ..RuleKey::new(Family::V4, 101, 7400).to("10.0.0.0/8".parse().unwrap())
         };
-        for key in [by_mark, of_us, to_them] {
+        let from_ours = RuleKey {
+            finds_source: true,
+            ..RuleKey::new(Family::V6, 102, 7400).from("2001:db8::5/128".parse().unwrap())
+        };
+        for key in [by_mark, of_us, to_them, from_ours] {
             assert_eq!(read_back(&key), Some(key));
         }
     }

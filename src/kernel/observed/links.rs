@@ -44,6 +44,13 @@ pub enum ObservedKind {
         local: Ipv4Addr,
         remote: Ipv4Addr,
     },
+    Ipv6InIp {
+        local: Ipv4Addr,
+    },
+    Ipv6InIpBetween {
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+    },
     /// As `ip -d link` calls it.
     Other(String),
 }
@@ -63,6 +70,10 @@ impl ObservedLink {
             LinkKind::Gre => self.kind == ObservedKind::Gre,
             LinkKind::GreBetween { local, remote } => {
                 self.kind == ObservedKind::GreBetween { local, remote }
+            }
+            LinkKind::Ipv6InIp { local } => self.kind == ObservedKind::Ipv6InIp { local },
+            LinkKind::Ipv6InIpBetween { local, remote } => {
+                self.kind == ObservedKind::Ipv6InIpBetween { local, remote }
             }
         }
     }

@@ -107,10 +107,7 @@ impl Display for Step<'_> {
             Self::RestoreSysctl(name) => write!(f, "sysctl {name}=(as before)"),
             Self::AddLink(link) => match link.kind {
                 LinkKind::Tun(_) => write!(f, "ip tuntap add {link}"),
-                LinkKind::IpInIp
-                | LinkKind::IpInIpBetween { .. }
-                | LinkKind::Gre
-                | LinkKind::GreBetween { .. } => write!(f, "ip link add {link}"),
+                _ => write!(f, "ip link add {link}"),
             },
             Self::SetLink(link) => write!(f, "ip link set {} mtu {} up", link.name, link.mtu),
             Self::DeleteLink { name, .. } => write!(f, "ip link del {name}"),

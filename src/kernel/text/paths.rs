@@ -25,6 +25,10 @@ impl Display for Link {
             LinkKind::IpInIpBetween { local, remote } => between(f, "ipip", local, remote),
             LinkKind::Gre => write!(f, "{name} mtu {mtu} type gre external"),
             LinkKind::GreBetween { local, remote } => between(f, "gre", local, remote),
+            LinkKind::Ipv6InIp { local } => {
+                write!(f, "{name} mtu {mtu} type sit local {local} ttl 64")
+            }
+            LinkKind::Ipv6InIpBetween { local, remote } => between(f, "sit", local, remote),
         }
     }
 }
@@ -124,6 +128,7 @@ impl Display for RuleKey {
             mark,
             iif,
             oif,
+            finds_source,
             table,
         } = self;
         if *family == Family::V6 {
@@ -135,6 +140,10 @@ impl Display for RuleKey {
             None => Ok(()),
         };
         word(f, "from", from)?;
+        // The kernel's flag 0x10000, for which `ip` has no word.
+        if *finds_source {
+            f.write_str(" or-none-yet")?;
+        }
         word(f, "to", to)?;
         if mark.mask != 0 {
             write!(f, " fwmark {:#x}/{:#x}", mark.value, mark.mask)?;
@@ -154,6 +163,11 @@ impl Display for DecapsulationEntry {
         match self {
             Self::End(end) => write!(f, "ends {{ {end} }}"),
             Self::GreEnd(end) => write!(f, "gre-ends {{ {end} }}"),
+            Self::Ipv6End(end) => write!(f, "ipv6-ends {{ {end} }}"),
+            Self::Ipv6Prefix { home, prefix } => {
+                let (first, last) = (prefix.network().to_bits(), prefix.broadcast().to_bits());
+                write!(f, "ipv6-prefixes {{ {home} . {first:#x}-{last:#x} }}")
+            }
             Self::Peer { src, dst } => write!(f, "peers {{ {src} . {dst} }}"),
             Self::Binding { src, dst, inner } => {
                 write!(f, "bindings {{ {src} . {dst} . {:#x} }}", u32::from(*inner))

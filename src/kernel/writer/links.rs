@@ -12,19 +12,20 @@ pub(super) fn make(requests: &mut Requests, wanted: &Link) -> Result<u32, Kernel
     match wanted.kind {
         LinkKind::Tun(offload) => {
             tun::make(requests, wanted, offload)?;
-            link::keep_free_of_ipv6(requests.batch(), wanted);
-            if let Some((_, error)) = requests.flush()?.pop() {
-                tracing::debug!(%error, link = %wanted.name, "no IPv6 to keep it free of");
-            }
+            keep_free_of_ipv6(requests, wanted)?;
         }
-        LinkKind::IpInIp
-        | LinkKind::IpInIpBetween { .. }
-        | LinkKind::Gre
-        | LinkKind::GreBetween { .. } => {
+        kind => {
             // Within one system call: no signal comes between, so it is not left without its mark.
             link::add_tunnel(requests.batch(), wanted);
             link::mark(requests.batch(), wanted);
             all_done(requests)?;
+            // Those of IPv6 carry it, and have no need of a link-local address.
+            if matches!(
+                kind,
+                LinkKind::Ipv6InIp { .. } | LinkKind::Ipv6InIpBetween { .. }
+            ) {
+                keep_free_of_ipv6(requests, wanted)?;
+            }
         }
     }
     let index = link::fetch(requests, wanted.name)?.index;
@@ -34,6 +35,14 @@ pub(super) fn make(requests: &mut Requests, wanted: &Link) -> Result<u32, Kernel
         }
     })?;
     Ok(index)
+}
+
+fn keep_free_of_ipv6(requests: &mut Requests, wanted: &Link) -> Result<(), KernelError> {
+    link::keep_free_of_ipv6(requests.batch(), wanted);
+    if let Some((_, error)) = requests.flush()?.pop() {
+        tracing::debug!(%error, link = %wanted.name, "no IPv6 to keep it free of");
+    }
+    Ok(())
 }
 
 pub(super) fn set(requests: &mut Requests, wanted: &Link) -> Result<(), KernelError> {
