@@ -210,7 +210,8 @@ dissect() {
 mobile_node() { if [[ $1 == *@* ]]; then echo "nai = \"$1\""; else echo "home = \"$1\""; fi; }
 
 # start_own_agent NODE ADDRESS HOME-NETWORK HOME KEY-FILE [TRUSTED[,...] [LINK]]: our own, for one mobile node, which may be a NAI and
-# is given an address of $pool then; LINK is that of a physical home network. With $encapsulation, packets may be wrapped so.
+# is given an address of $pool then; LINK is that of a physical home network. With $encapsulation, packets may be wrapped so; with
+# $networks, these move with it.
 start_own_agent() {
     {
         printf '[identity]\nid = "%s.example"\n\n[home-agent]\naddress = "%s"\nhome-network = "%s"\n' "$1" "$2" "$3"
@@ -219,6 +220,7 @@ start_own_agent() {
         [[ -z ${7:-} ]] || printf 'link = "%s"\n' "$7"
         [[ $4 != *@* ]] || printf 'pool = "%s"\n' "${pool:?}"
         printf '\n[[mobile-node]]\n%s\nspi = 256\nalgorithm = "hmac-sha256"\nkey-file = "%s"\n' "$(mobile_node "$4")" "$5"
+        [[ -z ${networks:-} ]] || printf 'networks = "%s"\n' "$networks"
     } | configure "$1"
     start_agent "$1"
 }

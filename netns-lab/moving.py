@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Streams that go on while their end moves (IPv4), and what each move cost them.
+"""Streams that go on while their end moves (UDP of IPv4, TCP of both), and what each move cost them.
 
   moving.py send ADDRESS PORT RATE [FROM]      RATE numbered UDP packets a second, until SIGINT; prints when the first was
                                                due, the rate and how many were sent
@@ -71,7 +71,7 @@ def block(number):
 
 
 def serve(port, rate):
-    listener = socket.create_server(("", port))
+    listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     print("listening", flush=True)
     session, _ = listener.accept()
     number, start = 0, time.monotonic()

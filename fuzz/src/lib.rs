@@ -599,6 +599,7 @@ fn mobile_node_settings() -> client::Settings {
         revocation: true,
         broadcasts: false,
         networks: Vec::new(),
+        networks6: Vec::new(),
     }
 }
 

@@ -239,7 +239,8 @@ fn same_mobile_node(a: &MobileNode, b: &MobileNode) -> bool {
         let parts = all.map(|sa| (sa.spi, sa.algorithm, sa.replay, sa.key.expose().to_vec()));
         parts.collect::<Vec<_>>()
     };
-    security(a) == security(b) && a.networks == b.networks && a.nai == b.nai
+    let networks = |node: &MobileNode| (node.networks.clone(), node.networks6.clone());
+    security(a) == security(b) && networks(a) == networks(b) && a.nai == b.nai
 }
 
 /// By its home address, or by its NAI where it has none of its own.

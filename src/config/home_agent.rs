@@ -173,7 +173,9 @@ fn node(
             ],
         )
     });
-    let networks = section.list("networks", net).unwrap_or_default();
+    let networks = section.list("networks", values::mobile_network);
+    let networks = networks.unwrap_or_default().into_iter();
+    let (networks, networks6) = values::by_family(networks.map(|(net, _)| net));
     let key = key_file.and_then(|name| {
         read_secret(&name)
             .map_err(|error| report.error(&section.span("key-file"), format!("key-file: {error}")))
@@ -195,8 +197,8 @@ fn node(
             key,
             replay,
         }],
-        networks: networks.into_iter().map(|(net, _)| net).collect(),
-        networks6: Vec::new(),
+        networks,
+        networks6,
     })
 }
 
@@ -205,7 +207,7 @@ fn check(report: &Report<'_>, settings: &HomeAgentSettings, nodes: &[(MobileNode
     let protocol = &settings.protocol;
     let mut homes: HashMap<Ipv4Addr, &Span> = HashMap::new();
     let mut names: HashMap<&[u8], &Span> = HashMap::new();
-    let mut networks: HashMap<Ipv4Net, &Span> = HashMap::new();
+    let mut networks: HashMap<IpNet, &Span> = HashMap::new();
     for (node, at) in nodes {
         let of_another = |what: &dyn Display, first: Option<&Span>| {
             if let Some(first) = first {
@@ -225,8 +227,10 @@ fn check(report: &Report<'_>, settings: &HomeAgentSettings, nodes: &[(MobileNode
             let name = String::from_utf8_lossy(nai);
             of_another(&format_args!("nai: {name}"), names.insert(nai, at));
         }
-        for net in &node.networks {
-            of_another(&format_args!("networks: {net}"), networks.insert(*net, at));
+        let v4 = node.networks.iter().copied().map(IpNet::V4);
+        let v6 = node.networks6.iter().copied().map(IpNet::V6);
+        for net in v4.chain(v6) {
+            of_another(&format_args!("networks: {net}"), networks.insert(net, at));
         }
     }
 }

@@ -164,7 +164,17 @@ fn rest(section: &Section<'_, '_>) -> Settings {
         let words = [("known", ForeignAgents::Known), ("any", ForeignAgents::Any)];
         values::word(v, &words)
     });
-    let destinations: Vec<Ipv4Net> = nets(section, "destinations").unwrap_or_default();
+    let list = |key| {
+        let read = if key == "networks" {
+            values::mobile_network
+        } else {
+            values::net
+        };
+        let nets = section.list(key, read).unwrap_or_default().into_iter();
+        values::by_family(nets.map(|(net, _)| net.trunc()))
+    };
+    let (destinations, destinations6) = list("destinations");
+    let (mobile_networks, mobile_networks6) = list("networks");
     let is_everything = destinations.is_empty() || destinations.iter().any(|n| n.prefix_len() == 0);
     Settings {
         inner: System {
@@ -189,7 +199,9 @@ fn rest(section: &Section<'_, '_>) -> Settings {
         },
         clear_probes,
         t_monitor,
-        mobile_networks: nets(section, "networks").unwrap_or_default(),
+        mobile_networks,
+        mobile_networks6,
+        destinations6,
         foreign_agents,
     }
 }

@@ -1,7 +1,7 @@
 //! Single values of the file. Each converter takes what TOML found and says, where it is not
 //! allowed, what is.
 
-use crate::net::{Identity, IpNet, Ipv4Net, MaskedAddr, Port, Protocol};
+use crate::net::{Identity, IpNet, Ipv4Net, Ipv6Net, MaskedAddr, Port, Protocol};
 use crate::presence::InvalidName;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -76,6 +76,34 @@ pub(super) fn v4_net(value: &DeValue<'_>) -> Result<Ipv4Net, Reason> {
 }
 
 /// A contiguous mask, which may be written in either form.
+/// One that moves along: an IPv6 prefix is one that others can route to.
+pub(super) fn mobile_network(value: &DeValue<'_>) -> Result<IpNet, Reason> {
+    let net = net(value)?.trunc();
+    match net {
+        IpNet::V6(v6)
+            if v6.prefix_len() == 0
+                || v6.addr().is_multicast()
+                || v6.addr().is_unicast_link_local()
+                || v6.addr().to_bits() >> 48 == 0 =>
+        {
+            Err(format!("{net} cannot move: nobody can route to it"))
+        }
+        net => Ok(net),
+    }
+}
+
+/// Each in its family.
+pub(super) fn by_family(nets: impl IntoIterator<Item = IpNet>) -> (Vec<Ipv4Net>, Vec<Ipv6Net>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for net in nets {
+        match net {
+            IpNet::V4(net) => v4.push(net),
+            IpNet::V6(net) => v6.push(net),
+        }
+    }
+    (v4, v6)
+}
+
 pub(super) fn prefix(text: &str) -> Result<IpNet, Reason> {
     let masked: MaskedAddr = text
         .parse()

@@ -1,9 +1,10 @@
 """Mobile IPv4 messages as scapy packets, for the peers beside this file. Written from the RFCs, sharing nothing with the agent
 that they test: RFC 5944 (registration), RFC 3519 (UDP tunnelling), RFC 3543 (revocation), RFC 4721 (challenges), RFC 5265 §3.4
-(trusted networks)."""
+(trusted networks), RFC 5454 (IPv6 prefixes)."""
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ conf.verb = 0
 PORT = 434
 REQUEST, REPLY, TUNNEL_DATA, REVOCATION, ACKNOWLEDGEMENT = 1, 3, 4, 7, 15
 MOBILE_HOME, MOBILE_FOREIGN, FOREIGN_HOME, UDP_TUNNEL_REPLY = 32, 33, 34, 44
-NAI, CHALLENGE, REVOCATION_SUPPORT, UDP_TUNNEL_REQUEST, TRUSTED_NETWORK = 131, 132, 137, 144, 149
+NAI, CHALLENGE, REVOCATION_SUPPORT, UDP_TUNNEL_REQUEST, TRUSTED_NETWORK, IPV6 = 131, 132, 137, 144, 149, 152
 FLAGS = {"S": 0x80, "B": 0x40, "D": 0x20, "M": 0x10, "G": 0x08, "r": 0x04, "T": 0x02, "x": 0x01}
 NTP_EPOCH = 2208988800  # 1900 to 1970, in seconds
 
@@ -136,6 +137,17 @@ KNOWN = {
     REVOCATION_SUPPORT: RevocationSupport,
     CHALLENGE: Challenge,
 } | {kind: Authentication for kind in AUTHENTICATIONS}
+
+
+def ipv6_prefix_request(prefix):
+    """RFC 5454 §2.1."""
+    net = ipaddress.IPv6Network(prefix)
+    return Raw(bytes([IPV6, 18, 1, net.prefixlen]) + net.network_address.packed)
+
+
+def ipv6_tunnelling_mode():
+    """RFC 5454 §2.3."""
+    return Raw(bytes([IPV6, 2, 3, 0]))
 
 
 class Malformed(Exception):

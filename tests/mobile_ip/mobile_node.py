@@ -24,6 +24,8 @@ def request(settings, care_of, identification, challenge):
     extensions = [name_of(settings.nai)] if settings.nai else []
     if settings.udp != "no":
         extensions.append(mip.UdpTunnelRequest(flags=0x80 if settings.udp == "force" else 0, encapsulation=settings.encapsulation))
+    extensions += [mip.ipv6_prefix_request(prefix) for prefix in settings.prefix]
+    extensions += [mip.ipv6_tunnelling_mode()] if settings.to_care_of else []
     support = mip.RevocationSupport(inform=1, timestamp=int(time.time()))
     if settings.revocation and not settings.agent_key:
         extensions.append(support)
@@ -198,6 +200,8 @@ def main():
     parser.add_argument("--encapsulation", type=int, default=0, help="in the UDP tunnel request: 0, 4, 47, 55")
     parser.add_argument("--keep-alives", type=int, default=0, metavar="N", help="so many through the UDP tunnel, afterwards")
     parser.add_argument("--receive", type=int, default=0, metavar="N", help="so many packets through the UDP tunnel, afterwards")
+    parser.add_argument("--prefix", action="append", default=[], help="of IPv6, registered too (RFC 5454)")
+    parser.add_argument("--to-care-of", action="store_true", help="asks for it in the tunnel to the care-of address itself")
     parser.add_argument("--age", type=float, default=0, metavar="SECONDS", help="of the timestamp: a stale request")
     parser.add_argument("--identification", metavar="HEX", help="instead of the time: a replay")
     parser.add_argument("--resynchronize", action="store_true", help="once more with the home agent's time after code 133")

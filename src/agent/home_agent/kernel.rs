@@ -7,18 +7,21 @@
 //!
 //!  to S   ──→ S/32 dev xa-udp ──→ carrier, in user space ──→ IP in IP in UDP ──→ NAT ──→ mobile node
 //!  from S ←── xa-udp ←── let through: of that end, inner source S ←── IP in IP in UDP
+//!
+//!  to P   ──→ P via ::S dev xa-6in4 ──→ IPv6 in IPv4, to S: as above
+//!  from P ←── xa-6in4 ←── let through: out of a tunnel, from S, inner source P ←── IPv6 in IPv4, from S
 //! ```
 //! The kernel sends one copy of a packet, user space one to each end.
 
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Way,
+    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Way, embedded,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::home_agent::effects::Tunnel;
 use crate::mobile_ip::wire::TunnelKind;
-use crate::net::{IpNet, Ipv4Net};
+use crate::net::{IpNet, Ipv4Net, Ipv6Net};
 use crate::tun::tunnels::{self, Binding, Congestion, Side};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,6 +31,8 @@ pub(super) const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// All tunnels in UDP: what is routed there, user space sends.
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
+/// IPv6 of all mobile nodes (RFC 5454), between them and us, within those.
+const IPV6_TUNNELS: LinkName = LinkName::literal("xa-6in4");
 /// Of outer headers, where the inner ones do not say.
 const HOPS: u8 = 64;
 
@@ -71,6 +76,7 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
             of_link(UDP_TUNNELS, LinkSetting::RpFilter, "1"),
         ]);
     }
+    objects.extend(ipv6_foundation(settings));
     match settings.link {
         Some(link) => objects.extend([
             // Without it the kernel answers no ARP for who is away.
@@ -94,11 +100,42 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
     objects
 }
 
+/// Where mobile nodes have prefixes.
+fn ipv6_foundation(settings: &HomeAgentSettings) -> Vec<Object> {
+    let local = settings.protocol.address;
+    let nodes = settings.protocol.mobile_nodes.iter();
+    // As for home addresses: what is for who is registered nowhere must not go back to where it came from.
+    let ends = nodes.flat_map(|node| &node.networks6).map(|net| {
+        Object::Route(Route {
+            key: RouteKey {
+                table: RouteKey::MAIN,
+                dst: IpNet::V6(*net),
+                metric: u32::MAX,
+            },
+            way: Way::Unreachable,
+        })
+    });
+    let mut objects: Vec<_> = ends.collect();
+    if !objects.is_empty() {
+        objects.extend([
+            Object::Link(Link {
+                name: IPV6_TUNNELS,
+                kind: LinkKind::Ipv6InIp { local },
+                mtu: TUNNEL_MTU - 20,
+            }),
+            Object::DecapsulationEntry(DecapsulationEntry::Ipv6End(local)),
+            Object::Sysctl(Sysctl::Ipv6Forwarding, "1".to_owned()),
+        ]);
+    }
+    objects
+}
+
 /// What becomes of the tunnels of one mobile node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Carried {
     ends: Ends,
     networks: Vec<Ipv4Net>,
+    networks6: Vec<Ipv6Net>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,12 +154,8 @@ enum Ends {
 impl Carried {
     /// There are several only where all are in UDP.
     pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
-        let mut networks: Vec<Ipv4Net> = Vec::new();
-        for net in tunnels.iter().flat_map(|tunnel| &tunnel.networks) {
-            if !networks.contains(net) {
-                networks.push(*net);
-            }
-        }
+        let networks = each_once(tunnels.iter().flat_map(|tunnel| &tunnel.networks));
+        let networks6 = each_once(tunnels.iter().flat_map(|tunnel| &tunnel.networks6));
         let of_kernel = |link, tunnel: &Tunnel| Ends::Kernel {
             link,
             local: tunnel.local,
@@ -140,7 +173,11 @@ impl Carried {
                 // Not offered.
                 (TunnelKind::Gre, Some(_)) | (TunnelKind::Minimal, _) => None,
             })?;
-        Some(Self { ends, networks })
+        Some(Self {
+            ends,
+            networks,
+            networks6,
+        })
     }
 
     /// What user space has to carry of it.
@@ -204,6 +241,16 @@ impl Carried {
     }
 }
 
+fn each_once<'a, T: Copy + PartialEq + 'a>(all: impl Iterator<Item = &'a T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for one in all {
+        if !seen.contains(one) {
+            seen.push(*one);
+        }
+    }
+    seen
+}
+
 fn in_udp(tunnel: &Tunnel) -> Option<tunnels::Tunnel> {
     let ends = tunnel.udp?;
     Some(tunnels::Tunnel {
@@ -234,6 +281,22 @@ pub(super) fn of_binding(home: Ipv4Addr, carried: &Carried) -> Vec<Object> {
             way,
         })
     }));
+    for net in &carried.networks6 {
+        objects.push(Object::Route(Route {
+            key: RouteKey {
+                table: RouteKey::MAIN,
+                dst: IpNet::V6(*net),
+                metric: 0,
+            },
+            way: Way::Link {
+                link: IPV6_TUNNELS,
+                gateway: Some(embedded(home)),
+                source: None,
+            },
+        }));
+        let entry = DecapsulationEntry::Ipv6Prefix { home, prefix: *net };
+        objects.push(Object::DecapsulationEntry(entry));
+    }
     let admission = carried.admission(home);
     objects.extend(admission.map(Object::DecapsulationEntry));
     objects

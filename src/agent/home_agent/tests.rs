@@ -6,18 +6,20 @@ use crate::agent::effect::{Effect, Reply};
 use crate::agent::event::{Command, Event, Token};
 use crate::agent::settings::Settings;
 use crate::agent::stand_in::{Kernel, NoRoutes, seeded};
-use crate::kernel::desired::{DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Way};
+use crate::kernel::desired::{
+    DecapsulationEntry, Key, LinkName, Object, Revision, RouteKey, Sysctl, Way, embedded,
+};
 use crate::mobile_ip::home_agent::effects::Kept;
 use crate::mobile_ip::home_agent::settings::{
     self as protocol, HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel,
 };
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Code, Decoded, Extension, Flags, Identification, Message,
+    AuthenticationKind, Code, Decoded, Extension, Flags, Identification, Ipv6Prefix, Message,
     RegistrationRequest, Timestamp, TunnelKind, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
-use crate::net::Secret;
+use crate::net::{IpNet, Ipv6Net, Secret};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -516,6 +518,42 @@ fn networks_behind_a_mobile_router_move_with_it() {
             .objects
             .contains_key(&Key::DecapsulationEntry(peer))
     );
+}
+
+#[test]
+fn ipv6_of_a_mobile_node_goes_to_its_home_address_and_comes_from_there_alone() {
+    let prefix: Ipv6Net = "2001:db8:5::/64".parse().unwrap();
+    let node = MobileNode {
+        networks6: vec![prefix],
+        ..mobile_node()
+    };
+    let mut scene = Scene::new(settings(None, vec![node]), Vec::new());
+    let of_prefix = |scene: &Scene| -> Vec<String> {
+        let objects = scene.kernel.objects.values();
+        let routes = objects.filter_map(|object| match object {
+            Object::Route(route) if route.key.dst == IpNet::V6(prefix) => Some(route.to_string()),
+            _ => None,
+        });
+        routes.collect()
+    };
+    let end = "unreachable 2001:db8:5::/64 table 254 proto 88 metric 4294967295".to_owned();
+    assert_eq!(of_prefix(&scene), std::slice::from_ref(&end));
+    let forwarding = Key::Sysctl(Sysctl::Ipv6Forwarding);
+    assert!(scene.kernel.objects.contains_key(&forwarding));
+    let asked = Extension::Ipv6PrefixRequest(Ipv6Prefix {
+        prefix: prefix.network(),
+        len: prefix.prefix_len(),
+    });
+    scene.register(|request| request.extensions.push(asked.clone()));
+    let to_home = embedded(HOME);
+    let way = format!("2001:db8:5::/64 table 254 proto 88 via {to_home} dev xa-6in4 onlink");
+    assert_eq!(of_prefix(&scene), [way, end.clone()]);
+    let entry = Key::DecapsulationEntry(DecapsulationEntry::Ipv6Prefix { home: HOME, prefix });
+    assert!(scene.kernel.objects.contains_key(&entry));
+    // Without being asked for.
+    scene.register(|_| {});
+    assert_eq!(of_prefix(&scene), [end]);
+    assert!(!scene.kernel.objects.contains_key(&entry));
 }
 
 #[test]

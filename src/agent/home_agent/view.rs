@@ -57,7 +57,8 @@ impl OwnHomeAgent {
 }
 
 fn binding(binding: &home_agent::BindingView) -> BindingView {
-    let networks = binding.tunnel.networks.iter();
+    let v4 = binding.tunnel.networks.iter().map(ToString::to_string);
+    let v6 = binding.tunnel.networks6.iter().map(ToString::to_string);
     BindingView {
         home: binding.home.to_string(),
         nai: binding.nai.as_deref().map(name),
@@ -71,7 +72,7 @@ fn binding(binding: &home_agent::BindingView) -> BindingView {
         }
         .to_owned(),
         reverse: binding.tunnel.reverse,
-        networks: networks.map(ToString::to_string).collect(),
+        networks: v4.chain(v6).collect(),
         left_seconds: binding.left.map(|left| left.as_secs()),
     }
 }

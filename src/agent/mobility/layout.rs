@@ -10,6 +10,8 @@
 //!  (physical)  X         from X to the home agent     the gateway of the adapter that X is of
 //! ```
 //!
+//! IPv6 of networks behind us is in [`prefixes`].
+//!
 //! A tunnel in UDP is not the kernel's: the way of its address leads into the address's own adapter, and from
 //! there user space carries it.
 //!
@@ -17,6 +19,7 @@
 //! requests that leave from X on purpose, and whoever binds to X, keep the main table, which stays the
 //! DHCP client's.
 
+mod prefixes;
 mod ways;
 
 use super::receiving::Receiver;
@@ -129,6 +132,7 @@ pub fn lay_out(
     layout.tunnels();
     layout.vpn();
     layout.intranet(arrangement);
+    layout.prefixes();
     layout.mobility(arrangement);
     layout.agents();
     layout.receivers();

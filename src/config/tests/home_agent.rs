@@ -32,7 +32,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
         key-file = \"gw106.psk\"
         algorithm = \"hmac-sha256\"
         replay = \"nonces\"
-        networks = \"10.40.0.0/24\"
+        networks = [\"10.40.0.0/24\", \"2001:db8:40::/48\"]
         "
     )));
     let agent = loaded.agent.home_agent.unwrap();
@@ -53,6 +53,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
     assert_eq!(second.security[0].algorithm, Algorithm::HmacSha256);
     assert_eq!(second.security[0].replay, ReplayProtection::Nonces);
     assert_eq!(second.networks, ["10.40.0.0/24".parse().unwrap()]);
+    assert_eq!(second.networks6, ["2001:db8:40::/48".parse().unwrap()]);
 }
 
 #[test]
@@ -164,6 +165,10 @@ fn what_cannot_work_is_refused() {
             "nai: a network access identifier has up to 255 octets and no blanks",
         ),
         (
+            serving(&format!("{NODE}networks = \"fe80::/64\"\n")),
+            "networks: fe80::/64 cannot move: nobody can route to it",
+        ),
+        (
             serving("trusted-networks = \"2001:db8::/32\"\n"),
             "trusted-networks: 2001:db8::/32 is an IPv6 prefix: Mobile IPv4 has none",
         ),
@@ -175,18 +180,19 @@ fn what_cannot_work_is_refused() {
 
 #[test]
 fn two_mobile_routers_cannot_have_one_network() {
-    let router = |home: &str| {
-        let node = NODE.replace("198.51.100.5", home);
-        format!("{node}networks = \"10.40.0.0/24\"\n")
-    };
-    let text = serving(&format!(
-        "{}{}",
-        router("198.51.100.5"),
-        router("198.51.100.6")
-    ));
-    assert!(
-        problems(&text).contains("networks: 10.40.0.0/24 is that of the mobile node in line 6")
-    );
+    for network in ["10.40.0.0/24", "2001:db8:40::/64"] {
+        let router = |home: &str| {
+            let node = NODE.replace("198.51.100.5", home);
+            format!("{node}networks = \"{network}\"\n")
+        };
+        let text = serving(&format!(
+            "{}{}",
+            router("198.51.100.5"),
+            router("198.51.100.6")
+        ));
+        let complaint = format!("networks: {network} is that of the mobile node in line 6");
+        assert!(problems(&text).contains(&complaint));
+    }
 }
 
 #[test]

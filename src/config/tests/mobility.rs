@@ -63,6 +63,38 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
 }
 
 #[test]
+fn networks_and_destinations_may_be_of_ipv6() {
+    let text = |lines: &str| format!("{IDENTITY}{MOBILITY}{lines}");
+    let networks = "networks = [\"10.60.0.0/24\", \"2001:db8:6::5/128\"]\n";
+    let destinations = "destinations = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n";
+    let mobility = load_text(&text(&format!("{networks}{destinations}")))
+        .agent
+        .mobility;
+    let dual = mobility.unwrap().dual;
+    assert_eq!(dual.mobile_networks, ["10.60.0.0/24".parse().unwrap()]);
+    let own = "2001:db8:6::5/128".parse().unwrap();
+    assert_eq!(dual.mobile_networks6, [own]);
+    assert_eq!(dual.destinations6, ["2001:db8::/32".parse().unwrap()]);
+    for (lines, complaint) in [
+        (
+            format!("{networks}reverse = \"never\"\n"),
+            "networks: 2001:db8:6::5/128 is of IPv6, which the home agent takes out of a reverse tunnel only",
+        ),
+        (
+            format!("{}{destinations}", networks.replace("::5/128", "::/64")),
+            "destinations: 2001:db8::/32 is of IPv6, and no prefix in `networks` is an address",
+        ),
+        (
+            networks.replace("2001:db8:6::5/128", "::/0"),
+            "networks: ::/0 cannot move",
+        ),
+    ] {
+        let problems = problems(&text(&lines));
+        assert!(problems.contains(complaint), "{problems}");
+    }
+}
+
+#[test]
 fn who_has_a_name_may_be_given_its_home_address() {
     use std::net::Ipv4Addr;
     let nai = "nai = \"alice@example.org\"\n";

@@ -5,7 +5,7 @@ use super::settings::{Delivery, HomeAgent, ReverseTunnel, Settings, UdpTunnel};
 use super::{Attachment, CareOf};
 use crate::mobile_ip::wire::advertisement::AgentFlags;
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Extension, Flags, Identification, PORT, RegistrationRequest,
+    AuthenticationKind, Extension, Flags, Identification, Ipv6Prefix, PORT, RegistrationRequest,
     RevocationSupport, TunnelKind, UdpTunnelRequest,
 };
 use crate::mobile_ip::{Datagram, Via};
@@ -126,6 +126,14 @@ impl Known<'_> {
             let asked = networks.map(|net| Extension::MobileNetworkRequest {
                 prefix: net.network(),
                 prefix_len: net.prefix_len(),
+            });
+            message.extensions.extend(asked);
+            let prefixes = self.settings.networks6.iter();
+            let asked = prefixes.map(|net| {
+                Extension::Ipv6PrefixRequest(Ipv6Prefix {
+                    prefix: net.network(),
+                    len: net.prefix_len(),
+                })
             });
             message.extensions.extend(asked);
         }

@@ -3,7 +3,7 @@
 use super::settings::Delivery;
 use crate::mobile_ip::wire::{Code, code::Denier};
 use crate::mobile_ip::{Datagram, LinkId, Via};
-use crate::net::Ipv4Net;
+use crate::net::{Ipv4Net, Ipv6Net};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,7 @@ pub struct Registered {
     pub keeps_others: bool,
     /// Which networks move with us (RFC 5177 §5.2).
     pub networks: Vec<Ipv4Net>,
+    pub networks6: Vec<Ipv6Net>,
     pub proof: Option<TrustedNetwork>,
     /// When the request left that was answered.
     pub asked: Instant,

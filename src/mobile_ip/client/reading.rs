@@ -7,9 +7,10 @@ use crate::mobile_ip::Datagram;
 use crate::mobile_ip::security::ReplayProtection;
 use crate::mobile_ip::wire::code::Denier;
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Decoded, Extension, MobileNetworkCode, RegistrationReply, UdpTunnelReply,
+    AuthenticationKind, Decoded, Extension, Ipv6Prefix, Ipv6ReplyCode, MobileNetworkCode,
+    RegistrationReply, UdpTunnelReply,
 };
-use crate::net::Ipv4Net;
+use crate::net::{Ipv4Net, Ipv6Net};
 
 /// What a believed reply says beside its code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct Said {
     /// The home agent revokes, and this is its time (RFC 3543 §3.2).
     pub revocation_time: Option<u32>,
     pub networks: Vec<Ipv4Net>,
+    pub networks6: Vec<Ipv6Net>,
     /// Of the foreign agent, for the next request (RFC 4721 §3.3).
     pub challenge: Option<Vec<u8>>,
 }
@@ -86,6 +88,11 @@ pub fn believe(
             Extension::MobileNetworkAck(ack) if ack.code == MobileNetworkCode::SUCCESS => {
                 said.networks
                     .extend(Ipv4Net::new(ack.prefix, ack.prefix_len));
+            }
+            // The only way that was asked for.
+            Extension::Ipv6PrefixReply(reply) if reply.code == Ipv6ReplyCode::TO_HOME_ADDRESS => {
+                let Ipv6Prefix { prefix, len } = reply.prefix;
+                said.networks6.extend(Ipv6Net::new(prefix, len));
             }
             _ => {}
         }

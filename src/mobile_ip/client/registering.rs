@@ -339,6 +339,7 @@ impl Client {
             keeps_others: reply.code == Code::ACCEPTED
                 && request.flags.contains(Flags::SIMULTANEOUS),
             networks: said.networks,
+            networks6: said.networks6,
             asked: request.asked,
             proof: proof(datagram, request, said.trusted_networks_configured, assent),
             round_trip,

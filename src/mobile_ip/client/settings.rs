@@ -2,7 +2,7 @@
 
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::TunnelKind;
-use crate::net::Ipv4Net;
+use crate::net::{Ipv4Net, Ipv6Net};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub broadcasts: bool,
     /// Networks that move with us (RFC 5177).
     pub networks: Vec<Ipv4Net>,
+    /// IPv6 prefixes that do (RFC 5454), in IPv4 between the home address and the home agent.
+    pub networks6: Vec<Ipv6Net>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

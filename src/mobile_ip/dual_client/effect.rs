@@ -3,6 +3,7 @@
 use super::registration::{Generation, Order, Outcome, Slot};
 use crate::mobile_ip::domain::{Conjecture, Context, Domain};
 use crate::mobile_ip::{Arrangement, Link, LinkId, Place};
+use crate::net::IpNet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -126,6 +127,10 @@ pub enum Tell {
     Flapping {
         link: LinkId,
     },
+    /// A network that should move with us, and the inner home agent does not carry.
+    LeftOut {
+        network: IpNet,
+    },
     VpnLate {
         after: Duration,
     },
@@ -169,6 +174,10 @@ impl fmt::Display for Tell {
             Self::Flapping { link } => {
                 write!(f, "{link} comes and goes: left alone until it stands")
             }
+            Self::LeftOut { network } => write!(
+                f,
+                "the inner home agent registers us without {network}, which is cut off"
+            ),
             Self::VpnLate { after } => write!(f, "the VPN is not up after {after:?}"),
             Self::VpnFailed { reason } => write!(f, "the VPN failed: {reason}"),
             Self::VpnStaysUp => f.write_str("the VPN does not go down"),

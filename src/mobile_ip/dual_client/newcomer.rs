@@ -56,6 +56,7 @@ impl Newcomer {
             revocation: agreement.revocation,
             broadcasts: false,
             networks: Vec::new(),
+            networks6: Vec::new(),
         };
         Self {
             client: Client::new(now, settings, clock, random),

@@ -1,7 +1,7 @@
 //! What an administrator decides, checked as far as it can be without a network.
 
 use crate::mobile_ip::domain::Ranges;
-use crate::net::Ipv4Net;
+use crate::net::{Ipv4Net, Ipv6Net};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -98,6 +98,10 @@ pub struct Settings {
     /// Networks behind us that move along (RFC 5177): we are a mobile router, and what comes from them has
     /// the ways of S.
     pub mobile_networks: Vec<Ipv4Net>,
+    /// IPv6 prefixes that do (RFC 5454), in IPv4 from S.
+    pub mobile_networks6: Vec<Ipv6Net>,
+    /// Where this machine speaks from an address of those.
+    pub destinations6: Vec<Ipv6Net>,
     pub foreign_agents: ForeignAgents,
 }
 
@@ -129,6 +133,14 @@ pub enum SettingsError {
     NotInHomeNetwork { network: Ipv4Net, address: Ipv4Addr },
     #[error("{address} cannot be a home address or a home agent")]
     Unusable { address: Ipv4Addr },
+    #[error(
+        "networks: {network} is of IPv6, which the home agent takes out of a reverse tunnel only: reverse = \"always\""
+    )]
+    NoReverseTunnel { network: Ipv6Net },
+    #[error(
+        "destinations: {destination} is of IPv6, and no prefix in `networks` is an address to speak from (/128)"
+    )]
+    NoAddress { destination: Ipv6Net },
     #[error("the mobile network {network} holds the home address {address}")]
     HomeInMobileNetwork { network: Ipv4Net, address: Ipv4Addr },
 }
@@ -158,6 +170,18 @@ impl Settings {
                 });
             }
         }
+        if let Some(network) = self.mobile_networks6.first()
+            && self.inner.reverse == Reverse::Never
+        {
+            let network = *network;
+            return Err(SettingsError::NoReverseTunnel { network });
+        }
+        if let Some(destination) = self.destinations6.first()
+            && self.addresses6().next().is_none()
+        {
+            let destination = *destination;
+            return Err(SettingsError::NoAddress { destination });
+        }
         let homes = self.outer_systems().map(|outer| outer.home);
         for address in homes.chain([self.inner.home]) {
             let mut networks = self.mobile_networks.iter();
@@ -173,6 +197,12 @@ impl Settings {
 
     pub fn outer_systems(&self) -> impl Iterator<Item = &System> {
         self.sites.iter().filter_map(|site| site.outer.as_ref())
+    }
+
+    /// Of the prefixes, those that are one address, which we hold ourselves.
+    pub fn addresses6(&self) -> impl Iterator<Item = Ipv6Net> {
+        let prefixes = self.mobile_networks6.iter().copied();
+        prefixes.filter(|net| net.prefix_len() == 128)
     }
 
     /// Whether there is anything to find out. Where both home agents have one address nothing an answer

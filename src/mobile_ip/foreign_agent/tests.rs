@@ -629,6 +629,7 @@ fn our_mobile_node_registers_through_it() {
         revocation: false,
         broadcasts: false,
         networks: Vec::new(),
+        networks6: Vec::new(),
     };
     let mut node = Client::new(now, settings, Clock::new(now, unix), Box::new(Seeded(7)));
     let attachment = Attachment {

@@ -3,7 +3,7 @@
 use super::settings::MobileNode;
 use crate::mobile_ip::wire::{
     Code, Extension, Ipv6PrefixReply, Ipv6ReplyCode, MobileNetworkAck, MobileNetworkCode,
-    NetworkMode, TunnelKind,
+    NetworkMode,
 };
 use crate::net::{Ipv4Net, Ipv6Net};
 
@@ -16,15 +16,16 @@ pub(super) struct Networks {
 }
 
 impl Networks {
-    /// `signed` are the extensions that the mobile node's authenticator covers.
+    /// `signed` are the extensions that the mobile node's authenticator covers; `reverse`, that what it sends comes
+    /// out of a tunnel.
     pub(super) fn of(
         node: &MobileNode,
         signed: &[Extension],
-        kind: TunnelKind,
+        reverse: bool,
     ) -> Result<Self, (Code, Vec<Extension>)> {
         let mut served = Self::default();
         served.v4(node, signed)?;
-        served.v6(node, signed, kind);
+        served.v6(node, signed, reverse);
         Ok(served)
     }
 
@@ -83,7 +84,7 @@ impl Networks {
         Ok(())
     }
 
-    fn v6(&mut self, node: &MobileNode, signed: &[Extension], kind: TunnelKind) {
+    fn v6(&mut self, node: &MobileNode, signed: &[Extension], reverse: bool) {
         let to_care_of = signed.contains(&Extension::Ipv6TunnelingMode);
         for extension in signed {
             let Extension::Ipv6PrefixRequest(prefix) = extension else {
@@ -92,12 +93,13 @@ impl Networks {
             let net = Ipv6Net::new(prefix.prefix, prefix.len).map(|net| net.trunc());
             let code = match net {
                 Ok(net) if self.v6.contains(&net) => continue,
-                // RFC 5454 §3.3.2: the minimal header has no room for IPv6. What goes to the home
-                // address instead is another tunnel, which we do not build.
+                // RFC 5454 §3.3.2: it is in IPv4 to and from the home address, which any tunnel takes. Nothing
+                // here puts it into that of the care-of address itself, and from a home address that comes in
+                // the clear it could be anybody's.
                 Ok(net) if node.networks6.contains(&net) => {
-                    if to_care_of && kind != TunnelKind::Minimal {
+                    if reverse && !to_care_of {
                         self.v6.push(net);
-                        Ipv6ReplyCode::TO_CARE_OF_ADDRESS
+                        Ipv6ReplyCode::TO_HOME_ADDRESS
                     } else {
                         Ipv6ReplyCode::UNSPECIFIED
                     }

@@ -207,6 +207,7 @@ impl HomeAgent {
                 && binding.via == asked.datagram.via
                 && binding.tunnel.udp.is_none()
                 && binding.tunnel.networks.is_empty()
+                && binding.tunnel.networks6.is_empty()
                 && request.lifetime != 0
         })?;
         Some(match binding.expires {
@@ -260,7 +261,7 @@ impl HomeAgent {
         let signed = &request.extensions[..asked.signed_at];
         let node = &self.nodes.at(asked.id).config;
         let networks =
-            Networks::of(node, signed, service.kind).map_err(|(code, extensions)| Answer {
+            Networks::of(node, signed, service.reverse).map_err(|(code, extensions)| Answer {
                 extensions,
                 ..Answer::denied(code)
             })?;

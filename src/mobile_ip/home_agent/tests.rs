@@ -11,9 +11,9 @@ use super::*;
 use crate::mobile_ip::replay::Issuer;
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::{
-    AuthenticationKind, Code, Extension, Flags, Identification, MobileNetworkCode,
-    RegistrationReply, RegistrationRequest, RevocationAck, RevocationSupport, TunnelKind,
-    UdpTunnelRequest, tunnel_data,
+    AuthenticationKind, Code, Extension, Flags, Identification, Ipv6Prefix, Ipv6ReplyCode,
+    MobileNetworkCode, RegistrationReply, RegistrationRequest, RevocationAck, RevocationSupport,
+    TunnelKind, UdpTunnelRequest, tunnel_data,
 };
 use crate::mobile_ip::{LinkId, Via};
 use crate::net::Secret;
@@ -680,6 +680,46 @@ fn networks_are_served_as_configured_or_as_asked() {
             MobileNetworkCode::INVALID_PREFIX_LENGTH
         ]
     );
+}
+
+#[test]
+fn ipv6_prefixes_are_served_in_a_tunnel_of_the_home_address_and_no_other() {
+    let prefix = "2001:db8:5::/64".parse().unwrap();
+    let mut settings = settings();
+    let node = Arc::make_mut(&mut settings.mobile_nodes[0]);
+    node.networks6 = vec![prefix];
+    let mut scene = Scene::new(settings);
+    let mut answers = |flags: Flags, to_care_of: bool| {
+        let reply = scene.ask(|request| {
+            request.flags = flags;
+            let asked = [("2001:db8:5::", 64), ("2001:db8:6::", 64), ("::", 200)];
+            let asked = asked.map(|(prefix, len)| {
+                let prefix = prefix.parse().unwrap();
+                Extension::Ipv6PrefixRequest(Ipv6Prefix { prefix, len })
+            });
+            request.extensions.extend(asked);
+            let mode = to_care_of.then_some(Extension::Ipv6TunnelingMode);
+            request.extensions.extend(mode);
+        });
+        assert_eq!(reply.code, Code::ACCEPTED);
+        let answers = reply.extensions.iter().filter_map(|said| match said {
+            Extension::Ipv6PrefixReply(reply) => Some(reply.code),
+            _ => None,
+        });
+        let answers: Vec<_> = answers.collect();
+        (answers, scene.bound().unwrap()[0].networks6.clone())
+    };
+    let (tunnelled, clear) = (Flags::REVERSE_TUNNEL, Flags::NONE);
+    let [unspecified, prohibited] = [Ipv6ReplyCode::UNSPECIFIED, Ipv6ReplyCode::PROHIBITED];
+    let to_home = Ipv6ReplyCode::TO_HOME_ADDRESS;
+    for (flags, to_care_of, code, served) in [
+        (tunnelled, false, to_home, vec![prefix]),
+        (tunnelled, true, unspecified, Vec::new()),
+        (clear, false, unspecified, Vec::new()),
+    ] {
+        let expected = vec![code, prohibited, prohibited];
+        assert_eq!(answers(flags, to_care_of), (expected, served));
+    }
 }
 
 #[test]

@@ -504,5 +504,6 @@ fn inner_settings(settings: &Settings, node: &Node) -> client::Settings {
         revocation: true,
         broadcasts: false,
         networks: Vec::new(),
+        networks6: Vec::new(),
     }
 }

@@ -94,6 +94,8 @@ impl Setup {
             clear_probes: ClearProbes::Everywhere,
             t_monitor: T_MONITOR,
             mobile_networks: Vec::new(),
+            mobile_networks6: Vec::new(),
+            destinations6: Vec::new(),
             foreign_agents: ForeignAgents::Known,
         };
         let agreement = Agreement {

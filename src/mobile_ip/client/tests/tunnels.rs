@@ -5,8 +5,10 @@ use super::world::*;
 use crate::mobile_ip::LinkId;
 use crate::mobile_ip::security::ReplayProtection;
 use crate::mobile_ip::wire::{
-    Code, Extension, Flags, TunnelKind, UdpTunnelReply, UdpTunnelRequest,
+    Code, Decoded, Extension, Flags, Ipv6Prefix, Ipv6PrefixReply, Ipv6ReplyCode, TunnelKind,
+    UdpTunnelReply, UdpTunnelRequest,
 };
+use crate::net::Ipv6Net;
 
 fn registered_with(settings: Settings, extensions: Vec<Extension>) -> (Node, Home) {
     let mut node = Node::new(settings);
@@ -38,6 +40,38 @@ fn assent(keepalive: u16) -> Vec<Extension> {
         forced: false,
         keepalive,
     })]
+}
+
+#[test]
+fn ipv6_prefixes_are_asked_for_and_those_in_a_tunnel_of_the_home_address_are_had() {
+    let nets = ["2001:db8:5::/64", "2001:db8:6::/64", "2001:db8:7::/64"];
+    let nets = nets.map(|net| net.parse::<Ipv6Net>().unwrap());
+    let prefix = |net: Ipv6Net| Ipv6Prefix {
+        prefix: net.network(),
+        len: net.prefix_len(),
+    };
+    let settings = Settings {
+        networks6: nets.to_vec(),
+        ..settings()
+    };
+    let codes = [
+        Ipv6ReplyCode::TO_HOME_ADDRESS,
+        // What was not asked for, and what is refused.
+        Ipv6ReplyCode::TO_CARE_OF_ADDRESS,
+        Ipv6ReplyCode::PROHIBITED,
+    ];
+    let replies = nets.into_iter().zip(codes).map(|(net, code)| {
+        let prefix = prefix(net);
+        Extension::Ipv6PrefixReply(Ipv6PrefixReply { code, prefix })
+    });
+    let (node, _) = registered_with(settings, replies.collect());
+    let sent = Decoded::decode(&node.sent[0].payload).unwrap();
+    for net in nets {
+        let asked = Extension::Ipv6PrefixRequest(prefix(net));
+        assert!(sent.extensions().contains(&asked), "{net}");
+    }
+    assert!(!sent.extensions().contains(&Extension::Ipv6TunnelingMode));
+    assert_eq!(node.registered().networks6, nets[..1]);
 }
 
 fn inside() -> Vec<Extension> {

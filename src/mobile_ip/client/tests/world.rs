@@ -46,6 +46,7 @@ pub fn settings() -> Settings {
         revocation: false,
         broadcasts: false,
         networks: Vec::new(),
+        networks6: Vec::new(),
     }
 }
 

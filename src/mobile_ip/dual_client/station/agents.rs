@@ -182,6 +182,8 @@ mod tests {
             clear_probes: ClearProbes::Everywhere,
             t_monitor: T_MONITOR,
             mobile_networks: Vec::new(),
+            mobile_networks6: Vec::new(),
+            destinations6: Vec::new(),
             foreign_agents: allowed,
         };
         let mut agents = Agents::new(&settings, known.iter().copied());

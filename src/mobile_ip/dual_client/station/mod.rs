@@ -27,7 +27,7 @@ use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::advertisement::Advertisement;
 use crate::mobile_ip::wire::{Code, TunnelKind};
 use crate::mobile_ip::{Arrangement, Datagram, LinkId, Via};
-use crate::net::Random;
+use crate::net::{IpNet, Random};
 use agents::Agents;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -130,6 +130,8 @@ pub struct Station {
     registrars: BTreeMap<Slot, Registrar>,
     agents: Agents,
     smoke_outs: BTreeMap<LinkId, SmokeOut>,
+    /// What of it the inner home agent does not carry, as it was told last.
+    left_out: Vec<IpNet>,
     /// To be announced when their ways are open.
     come_home: Vec<(LinkId, Ipv4Addr)>,
     clock: Clock,
@@ -171,6 +173,7 @@ impl Station {
             registrars: BTreeMap::new(),
             agents,
             smoke_outs: BTreeMap::new(),
+            left_out: Vec::new(),
             come_home: Vec::new(),
             clock,
             random,
@@ -507,6 +510,10 @@ impl Station {
                 Slot::Clear(_) | Slot::Inner => self.settings.mobile_networks.clone(),
                 Slot::Outer(_) => Vec::new(),
             },
+            networks6: match slot {
+                Slot::Clear(_) | Slot::Inner => self.settings.mobile_networks6.clone(),
+                Slot::Outer(_) => Vec::new(),
+            },
         };
         let random = Box::new(Derived::new(&mut *self.random));
         let registrar = Registrar {
@@ -592,7 +599,13 @@ impl Station {
             let home = registrar.attachment.home;
             self.effects.push_back(Effect::HomeDenied(home));
         }
-        if let Some(outcome) = translate(slot, registrar, outcome) {
+        let translated = translate(slot, registrar, outcome);
+        if let client::Outcome::Registered(registered) = outcome
+            && !matches!(slot, Slot::Outer(_))
+        {
+            self.tell_left_out(registered);
+        }
+        if let Some(outcome) = translated {
             self.dual.handle(
                 now,
                 effect::Input::Registration {
@@ -601,6 +614,30 @@ impl Station {
                     outcome,
                 },
             );
+        }
+    }
+}
+
+impl Station {
+    /// Of the networks that should move with us; once each time.
+    fn tell_left_out(&mut self, registered: &client::Registered) {
+        let Settings {
+            mobile_networks,
+            mobile_networks6,
+            ..
+        } = &self.settings;
+        let v4 = mobile_networks.iter();
+        let v4 = v4.filter(|net| !registered.networks.contains(net));
+        let v6 = mobile_networks6.iter();
+        let v6 = v6.filter(|net| !registered.networks6.contains(net));
+        let left_out: Vec<IpNet> = v4
+            .map(|net| IpNet::V4(*net))
+            .chain(v6.map(|net| IpNet::V6(*net)))
+            .collect();
+        if left_out != self.left_out {
+            let told = left_out.iter().map(|net| Tell::LeftOut { network: *net });
+            self.effects.extend(told.map(Effect::Tell));
+            self.left_out = left_out;
         }
     }
 }

@@ -70,6 +70,8 @@ fn settings() -> Settings {
         clear_probes: ClearProbes::Everywhere,
         t_monitor: T_MONITOR,
         mobile_networks: Vec::new(),
+        mobile_networks6: Vec::new(),
+        destinations6: Vec::new(),
         foreign_agents: crate::mobile_ip::dual_client::ForeignAgents::Known,
     }
 }
@@ -96,6 +98,7 @@ struct World {
     vpn: Vec<VpnCommand>,
     /// By gratuitous ARP, and how much had been sent before.
     announced: Vec<(usize, Ipv4Addr)>,
+    told: Vec<Tell>,
     /// Percent of datagrams that are lost, each way.
     loss: u32,
     random: Seeded,
@@ -103,12 +106,16 @@ struct World {
 
 impl World {
     fn new(inner: Inner) -> Self {
+        Self::with(inner, settings())
+    }
+
+    fn with(inner: Inner, settings: Settings) -> Self {
         let now = Instant::now();
         let outer = BTreeMap::from([(0, agreement(b"outer"))]);
         let clock = Clock::new(now, UNIX);
         let random = Box::new(Seeded(7));
         let station =
-            Station::new(now, settings(), agreement(b"inner"), outer, clock, random).unwrap();
+            Station::new(now, settings, agreement(b"inner"), outer, clock, random).unwrap();
         Self {
             now,
             station,
@@ -118,6 +125,7 @@ impl World {
             arrangement: None,
             vpn: Vec::new(),
             announced: Vec::new(),
+            told: Vec::new(),
             loss: 0,
             random: Seeded(3),
         }
@@ -154,10 +162,10 @@ impl World {
                 Effect::Arrangement(arrangement) => self.arrangement = Some(arrangement),
                 Effect::Vpn(command) => self.vpn.push(command),
                 Effect::Announce { address, .. } => self.announced.push((self.sent.len(), address)),
+                Effect::Tell(tell) => self.told.push(tell),
                 Effect::Solicit(_)
                 | Effect::Remember(_)
                 | Effect::HomeDenied(_)
-                | Effect::Tell(_)
                 | Effect::Suspicious(..) => {}
             }
         }
@@ -260,6 +268,20 @@ fn a_signed_answer_in_the_clear_with_the_extension_opens_the_link() {
     world.inner = Inner::Unreached;
     world.run(T_MONITOR);
     assert_ne!(world.place(), Place::Inside);
+}
+
+#[test]
+fn a_network_that_the_home_agent_leaves_out_is_told_once() {
+    let network: IpNet = "2001:db8:5::/64".parse().unwrap();
+    let mut settings = settings();
+    settings.mobile_networks6 = vec!["2001:db8:5::/64".parse().unwrap()];
+    let mut world = World::with(Inner::Trusting, settings);
+    world.plug("10.10.1.7/24", Inner::Trusting);
+    world.run(Duration::from_secs(200));
+    assert_eq!(world.place(), Place::Inside);
+    let left_out = Tell::LeftOut { network };
+    let told = world.told.iter().filter(|told| **told == left_out);
+    assert_eq!(told.count(), 1);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub fn settings() -> Settings {
         clear_probes: ClearProbes::Everywhere,
         t_monitor: T_MONITOR,
         mobile_networks: Vec::new(),
+        mobile_networks6: Vec::new(),
+        destinations6: Vec::new(),
         foreign_agents: crate::mobile_ip::dual_client::ForeignAgents::Known,
     }
 }
