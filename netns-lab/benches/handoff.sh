@@ -6,8 +6,9 @@
 #   SYSTEM NETWORK LOST GAP TCP-GAP WAIT NEEDED      milliseconds
 #
 # A cable is pulled before the next one is plugged in (tens of milliseconds of `ip`, which are in the gaps). WAIT begins when that
-# has an address and a gateway, and ends with the first packet behind which none is missing. NEEDED is the time of the round trips that a move there cannot do without: one to the home agent, or
-# gateway, that has to hear of it. Each place has been visited once before, so that routers need not ask for MACs over a delayed link.
+# has an address and a gateway, and ends with the first packet behind which none is missing. NEEDED is the time of the round trips
+# that a move there cannot do without: one to the home agent, or gateway, that has to hear of it. Each place has been visited once
+# before, so that routers need not ask for MACs over a delayed link.
 # While a move goes on nobody asks for its outcome, because that would take more of the processor than the move.
 #
 # scripts/bench-handoff makes a table of it.
