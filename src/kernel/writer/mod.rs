@@ -3,7 +3,7 @@
 //! A thread of its own with blocking sockets: the kernel does the work of a netlink request within
 //! the system call that sends it, so a socket that never blocks would block the runtime all the
 //! same, for a third of a second with 50,000 policies. [`Writer`] and the channel of [`Report`]s
-//! are its two ends in the asynchronous world. What a tunnel needs takes less than the way to the
+//! are its two ends in the asynchronous world. What a tunnel or a move needs takes less than the way to the
 //! thread and back, and [`Writer::apply_at_once`] does it while the thread has nothing to do.
 //!
 //! ```text
@@ -177,7 +177,7 @@ impl Writer {
         self.wake_unless_gone(self.inbox.apply(change));
     }
 
-    /// Carries the wish out before it returns, where it is about a few policies and SAs and the
+    /// Carries the wish out before it returns, where it is about a few objects that are written in batches and the
     /// thread has nothing to do; otherwise it is queued as by [`Writer::apply`]. Returns what has been
     /// said until then, oldest first: that which waited in `reports`, the channel of
     /// [`Writer::start`], is before that which came of this wish.
