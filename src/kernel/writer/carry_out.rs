@@ -43,6 +43,17 @@ pub(super) struct Looks {
     pub gone: Vec<RouteKey>,
 }
 
+impl Looks {
+    /// It was not written.
+    fn forget(&mut self, key: &Key) {
+        match key {
+            Key::Proxy(refused) => self.proxies.retain(|key| key != refused),
+            Key::Neighbour(refused) => self.neighbours.retain(|key| key != refused),
+            _ => {}
+        }
+    }
+}
+
 pub(super) struct Kit<'a> {
     pub sockets: &'a mut Sockets,
     pub table: &'a mut Table,
@@ -137,7 +148,7 @@ impl<'a> Run<'a, '_> {
     }
 
     fn step(&mut self, stage: Stage, step: Step<'a>) -> io::Result<()> {
-        let Some(lane) = Lane::of(&step.key()) else {
+        let Some(lane) = Lane::of(&step) else {
             self.flush()?;
             if let Err(error) = self.other(step)
                 && !is_done(&step, &error)
@@ -338,6 +349,7 @@ impl<'a> Run<'a, '_> {
             self.uncovered.push(policy);
         }
         self.is_open_ended |= matches!(stage, Stage::Block | Stage::Direct);
+        self.outcome.looks.forget(&key);
         self.outcome
             .refusals
             .push(Refusal::new(key, step.to_string(), error));
@@ -359,15 +371,10 @@ enum Lane {
     Nftables,
 }
 
-/// Whether many of these take one system call.
-pub(super) fn is_batched(key: &Key) -> bool {
-    Lane::of(key).is_some()
-}
-
 impl Lane {
     /// `None` for what is done one by one.
-    fn of(key: &Key) -> Option<Self> {
-        match key {
+    fn of(step: &Step<'_>) -> Option<Self> {
+        match step.key() {
             Key::Sa(_) | Key::Policy(_) => Some(Self::Xfrm),
             Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::Proxy(_) | Key::Neighbour(_) => {
                 Some(Self::Route)

@@ -6,8 +6,7 @@
 //! datagrams would.
 
 use super::{Aftermath, Task};
-use crate::kernel::desired::{Change, Object, Revision};
-use crate::kernel::writer::carry_out;
+use crate::kernel::desired::{Change, Key, Object, Revision};
 use std::time::Instant;
 
 /// More than a tunnel of a dozen selectors needs, and half a millisecond where a request takes ten
@@ -37,15 +36,17 @@ impl Task {
         }
         self.merge(change);
         self.carry_out_pending(now);
-        // The thread is woken by the events of what was written, where those are all there is to look at.
-        self.aftermath = self.aftermath.take().filter(Aftermath::has_looks);
+        if self.aftermath.as_ref().is_some_and(Aftermath::has_looks) {
+            self.look_again();
+        }
+        // The thread is woken by the events of what was written.
+        self.aftermath = None;
         Ok(())
     }
 
     /// Whether something is left that the thread would not come to by itself: events are not.
     pub(in crate::kernel::writer) fn needs_thread(&self) -> bool {
-        let nothing_pends = self.pending.is_empty() && self.refused.is_empty();
-        self.failed || self.aftermath.is_some() || !nothing_pends
+        self.failed || !self.pending.is_empty() || !self.refused.is_empty()
     }
 
     /// Without the thread's help a plan must begin from what the kernel holds, and neither wait nor
@@ -57,13 +58,23 @@ impl Task {
     }
 }
 
-/// Few objects, all of those kinds that are written in batches: others may run a program, or read and
-/// write files.
+/// Few objects, all of those kinds that are written in batches and have events: others may run a program, read and
+/// write files, or have to be asked for.
 fn is_small(change: &Change) -> bool {
     let few = change.put.len() + change.remove.len() + change.release.len() <= FEW;
     let keys = || {
         let put = change.put.iter().map(Object::key);
         put.chain(change.remove.iter().copied())
     };
-    few && keys().all(|key| carry_out::is_batched(&key))
+    few && keys().all(|key| {
+        matches!(
+            key,
+            Key::Sa(_)
+                | Key::Policy(_)
+                | Key::Route(_)
+                | Key::Rule(_)
+                | Key::Address(_)
+                | Key::DecapsulationEntry(_)
+        )
+    })
 }

@@ -73,12 +73,18 @@ impl Task {
             };
             match neighbour::fetch(&mut self.sockets.route, index, key.address) {
                 Ok(Some(there)) => drop(self.observed.neighbours.insert(*key, there.ours)),
-                Ok(None) => drop(self.observed.neighbours.remove(key)),
-                Err(error) if error.is_gone() => drop(self.observed.neighbours.remove(key)),
+                Ok(None) => self.neighbour_is_gone(*key),
+                Err(error) if error.is_gone() => self.neighbour_is_gone(*key),
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// One that is wanted went with its link since it was written, when nobody knew of it.
+    fn neighbour_is_gone(&mut self, key: NeighbourKey) {
+        self.observed.neighbours.remove(&key);
+        self.missed(By::Others, Key::Neighbour(key));
     }
 
     fn list_entries(&mut self) -> Result<(), KernelError> {
@@ -107,7 +113,10 @@ impl Task {
             };
             match proxy::fetch(&mut self.sockets.route, index, key.address) {
                 Ok((.., whose)) => drop(self.observed.proxies.insert(*key, whose)),
-                Err(error) if error.is_gone() => drop(self.observed.proxies.remove(key)),
+                Err(error) if error.is_gone() => {
+                    self.observed.proxies.remove(key);
+                    self.missed(By::Others, Key::Proxy(*key));
+                }
                 Err(error) => return Err(error),
             }
         }
