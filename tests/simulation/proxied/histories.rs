@@ -67,23 +67,7 @@ fn one_step(world: &mut World) {
 
 fn history(seed: u64) -> World {
     let mut world = World::new(seed);
-    world.weather = match seed % 4 {
-        0 => Weather::default(),
-        1 => Weather {
-            loss: 30,
-            ..Weather::default()
-        },
-        2 => Weather {
-            copies: 20,
-            late: 20,
-            ..Weather::default()
-        },
-        _ => Weather {
-            loss: 30,
-            copies: 10,
-            late: 10,
-        },
-    };
+    world.weather = Weather::of_seed(seed);
     for _ in 0..16 {
         one_step(&mut world);
     }

@@ -1,7 +1,6 @@
 //! How datagrams pass between the mobile nodes, the proxy agent and the home agent.
 
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use super::agreed::{HOME_AGENT, PROXY};
 use super::strangers::request;
@@ -9,7 +8,6 @@ use super::world::{Happening, World};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::proxy_agent::Input as ProxyInput;
 use xfrm_agent::mobile_ip::{Datagram, LinkId, Via};
-use xfrm_agent::net::Random;
 
 impl World {
     /// From a mobile node.
@@ -100,16 +98,8 @@ impl World {
 
     /// One way, through the weather.
     fn send(&mut self, happening: &Happening) {
-        let copies = 1 + u32::from(self.percent(self.weather.copies));
-        for _ in 0..copies {
-            if self.percent(self.weather.loss) {
-                continue;
-            }
-            let mut delay = 5 + u64::from(self.random.u32() % 20);
-            if self.percent(self.weather.late) {
-                delay += u64::from(self.random.u32() % 3_000);
-            }
-            self.later(Duration::from_millis(delay), happening.clone());
+        for after in self.weather.arrivals(&mut self.random) {
+            self.later(after, happening.clone());
         }
     }
 }

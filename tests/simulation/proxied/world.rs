@@ -8,7 +8,7 @@ use super::agreed::{NODES, Setup, home};
 use super::node::Node;
 use super::proxy::{Proxy, whole_seconds};
 use super::strangers::Overheard;
-use crate::roaming::{Home, UNIX, Weather};
+use crate::roaming::{Home, UNIX, Weather, percent};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::Datagram;
 use xfrm_agent::mobile_ip::home_agent::settings::ReverseTunnel;
@@ -218,7 +218,7 @@ impl World {
     }
 
     pub fn percent(&mut self, chance: u32) -> bool {
-        self.random.u32() % 100 < chance
+        percent(&mut self.random, chance)
     }
 
     // --- the story of a failure --------------------------------------------------------------------

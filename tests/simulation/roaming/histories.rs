@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::places::{ALL, Network};
-use super::world::{Weather, Which, World};
+use super::weather::Weather;
+use super::world::{Which, World};
 use crate::seeds;
 use xfrm_agent::mobile_ip::LinkId;
 use xfrm_agent::mobile_ip::dual_client;
@@ -74,23 +75,7 @@ fn flap(world: &mut World, link: LinkId, network: Network) {
 
 fn history(seed: u64) -> World {
     let mut world = World::new(seed);
-    world.weather = match seed % 4 {
-        0 => Weather::default(),
-        1 => Weather {
-            loss: 30,
-            ..Weather::default()
-        },
-        2 => Weather {
-            copies: 20,
-            late: 20,
-            ..Weather::default()
-        },
-        _ => Weather {
-            loss: 30,
-            copies: 10,
-            late: 10,
-        },
-    };
+    world.weather = Weather::of_seed(seed);
     for _ in 0..10 {
         one_step(&mut world);
     }

@@ -17,9 +17,10 @@ mod revoking;
 mod sites;
 mod visited;
 mod vpn;
+mod weather;
 mod world;
 
 pub use agreed::UNIX;
 pub use home::Home;
 pub use places::Network;
-pub use world::Weather;
+pub use weather::{Weather, percent};

@@ -1,7 +1,6 @@
 //! How datagrams pass: who reaches whom from where, what is lost, late or there twice.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use super::agreed::{S, S_AGENT};
 use super::places::Network;
@@ -13,7 +12,6 @@ use xfrm_agent::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Message, RegistrationReply,
 };
 use xfrm_agent::mobile_ip::{Datagram, LinkId, Via};
-use xfrm_agent::net::Random;
 
 /// As a home agent has its own network.
 const AGENTS_LINK: Via = Via::Link(LinkId(1));
@@ -217,16 +215,8 @@ impl World {
 
     /// One way, through the weather.
     pub(super) fn send(&mut self, happening: &Happening) {
-        let copies = 1 + u32::from(self.percent(self.weather.copies));
-        for _ in 0..copies {
-            if self.percent(self.weather.loss) {
-                continue;
-            }
-            let mut delay = 5 + u64::from(self.random.u32() % 20);
-            if self.percent(self.weather.late) {
-                delay += u64::from(self.random.u32() % 3_000);
-            }
-            self.later(Duration::from_millis(delay), happening.clone());
+        for after in self.weather.arrivals(&mut self.random) {
+            self.later(after, happening.clone());
         }
     }
 }

@@ -9,6 +9,7 @@ use super::lives::Life;
 use super::places::Network;
 use super::sites::Way;
 use super::visited::{Passing, Visited};
+use super::weather::{self, Weather};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
 use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
@@ -36,16 +37,6 @@ pub enum Happening {
     VpnIsDown {
         turn: u64,
     },
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Weather {
-    /// Percent of datagrams, each way.
-    pub loss: u32,
-    /// Percent that come twice.
-    pub copies: u32,
-    /// Percent that come so late that others overtake them.
-    pub late: u32,
 }
 
 pub struct World {
@@ -312,7 +303,7 @@ impl World {
     }
 
     pub fn percent(&mut self, chance: u32) -> bool {
-        self.random.u32() % 100 < chance
+        weather::percent(&mut self.random, chance)
     }
 
     // --- the story of a failure --------------------------------------------------------------------
