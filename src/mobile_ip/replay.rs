@@ -41,8 +41,8 @@ impl Clock {
 /// Series of timestamps that are never equal.
 pub const SERIES: u8 = 32;
 /// Below the series of a timestamp, what is random.
-const RANDOM_BITS: u32 = 2;
-/// Series and random bits: 30 ns.
+const RANDOM_BITS: u32 = 8;
+/// Series and random bits: 2 µs.
 const BELOW_THE_CLOCK: u64 = ((SERIES as u64) << RANDOM_BITS) - 1;
 
 /// What a mobile node must know to make identifications that one home agent accepts.

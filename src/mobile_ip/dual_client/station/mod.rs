@@ -128,6 +128,8 @@ pub struct Station {
     /// One a site that has an outer system, by its place in the settings.
     outer: BTreeMap<usize, Agreement>,
     registrars: BTreeMap<Slot, Registrar>,
+    /// Of the last request in the clear over another adapter than before.
+    series: u8,
     agents: Agents,
     smoke_outs: BTreeMap<LinkId, SmokeOut>,
     /// What of it the inner home agent does not carry, as it was told last.
@@ -171,6 +173,7 @@ impl Station {
             inner,
             outer,
             registrars: BTreeMap::new(),
+            series: 0,
             agents,
             smoke_outs: BTreeMap::new(),
             left_out: Vec::new(),
@@ -474,6 +477,7 @@ impl Station {
             registrar.is_announced = false;
             return;
         }
+        let series = self.series(slot);
         let agreement = match slot {
             Slot::Clear(_) | Slot::Inner => &self.inner,
             // Each outer slot is of a site whose agreement was checked for.
@@ -482,7 +486,6 @@ impl Station {
                 None => return,
             },
         };
-        let series = self.series(slot);
         let settings = client::Settings {
             home: Some(attachment.home),
             home_agent: client::HomeAgent::Known(attachment.home_agent),
@@ -527,14 +530,17 @@ impl Station {
     }
 
     /// One each of those that ask the inner home agent. A request in the clear counts as later than one over the VPN.
-    fn series(&self, slot: Slot) -> u8 {
+    /// What was free is used again as late as can be: an answer that was overheard then must not suit a question of now.
+    fn series(&mut self, slot: Slot) -> u8 {
         if !matches!(slot, Slot::Clear(_)) {
             return 0;
         }
         let others = self.registrars.iter().filter(|(other, _)| **other != slot);
         let taken: Vec<_> = others.map(|(_, registrar)| registrar.series).collect();
-        let free = (1..SERIES).find(|series| !taken.contains(series));
-        free.unwrap_or(SERIES - 1)
+        let all = SERIES - 1;
+        let mut following = (0..all).map(|after| (self.series + after) % all + 1);
+        self.series = following.find(|it| !taken.contains(it)).unwrap_or(all);
+        self.series
     }
 
     /// Whether there was anything.

@@ -257,6 +257,20 @@ impl World {
 }
 
 #[test]
+fn an_adapter_has_a_series_of_its_own_that_none_before_it_had_for_long() {
+    let mut world = World::new(Inner::Trusting);
+    let mut had = Vec::new();
+    for link in 0..u32::from(SERIES) * 3 {
+        let series = world.station.series(Slot::Clear(LinkId(link)));
+        assert!((1..SERIES).contains(&series));
+        let lately = had.iter().rev().take(usize::from(SERIES) - 2);
+        assert!(lately.into_iter().all(|before| *before != series));
+        had.push(series);
+    }
+    assert_eq!(world.station.series(Slot::Inner), 0);
+}
+
+#[test]
 fn a_signed_answer_in_the_clear_with_the_extension_opens_the_link() {
     let mut world = World::new(Inner::Trusting);
     world.plug("10.10.1.7/24", Inner::Trusting);
