@@ -40,6 +40,14 @@ networks = ["$prefix", "$own/128"]
 destinations = ["192.0.2.0/24", "2001:db8:106::/64"]
 TOML
 leave_nothing 102o 103
+has_tunnels() {
+    local kind
+    for kind in 'sit local 192.0.2.1' 'ipip external' dummy; do
+        # shellcheck disable=SC2086 # a kind and its words
+        on 102o ip link add probe type $kind && on 102o ip link del probe || return
+    done
+}
+has_tunnels 2>/dev/null || skip "this kernel has no sit, no ipip or no dummy"
 on isp ip address add "$asker/64" dev to-106 nodad
 on 102o ip address add 2001:db8:106::2/64 dev to-106 nodad
 for there in 2001:db8:5::/64 2001:db8:6::/64; do on isp ip route add "$there" via 2001:db8:106::2; done
