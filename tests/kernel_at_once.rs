@@ -169,7 +169,11 @@ fn the_first_change_and_those_of_other_kinds_are_left_to_the_thread() {
         assert_eq!(kernel.begin(put([sysctl])).1, 0, "a file to write");
         assert!(applied(&kernel.report()).is_some());
         rest();
-        assert_eq!(kernel.begin(put((1..100).map(trap))).1, 0, "many");
+        assert_eq!(kernel.begin(put((1..300).map(trap))).1, 0, "many");
+        assert!(applied(&kernel.report()).is_some());
+        rest();
+        let route = unreachable("10.77.0.0/16");
+        assert_eq!(kernel.begin(put([route])).1, 0, "one of many moves");
         assert!(applied(&kernel.report()).is_some());
         kernel.stop(Stop::Remove);
     });
