@@ -73,6 +73,18 @@ impl Wrapping {
             mtu: self.mtu,
         })
     }
+
+    /// S on its anchor, with this way.
+    fn under_s(self, way: Way) -> Vec<Object> {
+        vec![
+            tun(ANCHOR),
+            self.device(),
+            address(ANCHOR, "10.20.0.5/32"),
+            end(),
+            from("10.20.0.5/32"),
+            route("0.0.0.0/0", 0, way),
+        ]
+    }
 }
 
 fn address(link: LinkName, address: &str) -> Object {
@@ -697,18 +709,7 @@ fn leave_in_the_outer_header(wrapping: Wrapping) {
             run("nft", command);
         }
         let mut kernel = Kernel::open();
-        let wanted = vec![
-            tun(ANCHOR),
-            wrapping.device(),
-            address(ANCHOR, "10.20.0.5/32"),
-            end(),
-            from("10.20.0.5/32"),
-            route(
-                "0.0.0.0/0",
-                0,
-                tunnel("203.0.113.10", "203.0.113.1").over(link),
-            ),
-        ];
+        let wanted = wrapping.under_s(tunnel("203.0.113.10", "203.0.113.1").over(link));
         kernel.put(wanted.clone());
         assert!(
             table().contains("encap ip id 0 src 203.0.113.10 dst 203.0.113.1"),
@@ -751,14 +752,7 @@ fn what_fits_through_a_tunnel_is_written_down_for_no_destination() {
             if let Way::Encapsulated { encapsulation, .. } = &mut way {
                 encapsulation.fragmenting = fragmenting;
             }
-            kernel.put(vec![
-                tun(ANCHOR),
-                wrapping.device(),
-                address(ANCHOR, "10.20.0.5/32"),
-                end(),
-                from("10.20.0.5/32"),
-                route("0.0.0.0/0", 0, way),
-            ]);
+            kernel.put(wrapping.under_s(way));
             let socket = UdpSocket::bind("10.20.0.5:0").unwrap();
             socket.send_to(b"x", "10.10.0.101:9").unwrap();
             let known = run("ip", "route get 10.10.0.101 from 10.20.0.5");
@@ -778,18 +772,7 @@ fn what_fits_through_a_narrower_path_is_found_out() {
             wan();
             run("ip", "route add 203.0.113.1 dev wan mtu 1400");
             let mut kernel = Kernel::open();
-            kernel.put(vec![
-                tun(ANCHOR),
-                wrapping.device(),
-                address(ANCHOR, "10.20.0.5/32"),
-                end(),
-                from("10.20.0.5/32"),
-                route(
-                    "0.0.0.0/0",
-                    0,
-                    tunnel("203.0.113.10", "203.0.113.1").over(wrapping.link),
-                ),
-            ]);
+            kernel.put(wrapping.under_s(tunnel("203.0.113.10", "203.0.113.1").over(wrapping.link)));
             let socket = UdpSocket::bind("10.20.0.5:0").unwrap();
             socket.send_to(b"x", "10.10.0.101:9").unwrap();
             let known = run("ip", "route get 10.10.0.101 from 10.20.0.5");

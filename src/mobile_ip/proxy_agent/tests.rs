@@ -353,6 +353,18 @@ fn both_sides_are_renewed_for_as_long_as_the_node_is_there() {
     assert_eq!(stage.proxy.poll_timeout(), None);
 }
 
+/// At the second attachment, which the node has been answered, and nothing is left here.
+fn assert_taken_back(stage: &Stage) {
+    assert!(matches!(
+        stage.outcomes.last(),
+        Some(Outcome::Deregistered {
+            epoch: 2,
+            answer: Some(_)
+        })
+    ));
+    assert_eq!(stage.said.last(), Some(&Effect::Unstitch { home: HOME }));
+}
+
 #[test]
 fn a_node_that_takes_its_binding_back_is_taken_back_inside_too() {
     let mut stage = Stage::new();
@@ -363,14 +375,7 @@ fn a_node_that_takes_its_binding_back_is_taken_back_inside_too() {
         care_of: CareOf::CoLocated { address: CARE_OF },
         keep_others: false,
     }));
-    assert!(matches!(
-        stage.outcomes.last(),
-        Some(Outcome::Deregistered {
-            epoch: 2,
-            answer: Some(_)
-        })
-    ));
-    assert_eq!(stage.said.last(), Some(&Effect::Unstitch { home: HOME }));
+    assert_taken_back(&stage);
     assert_eq!(stage.asked_inside, 2);
 }
 
@@ -383,14 +388,7 @@ fn a_node_that_has_come_home_takes_its_binding_back_from_inside() {
         via: Via::Link(LinkId(2)),
         local: HOME,
     });
-    assert!(matches!(
-        stage.outcomes.last(),
-        Some(Outcome::Deregistered {
-            epoch: 2,
-            answer: Some(_)
-        })
-    ));
-    assert_eq!(stage.said.last(), Some(&Effect::Unstitch { home: HOME }));
+    assert_taken_back(&stage);
     assert_eq!((stage.asked_inside, stage.proxy.poll_timeout()), (2, None));
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 const FEW: usize = 48;
 
 /// Who wants more than this has others move, many at a time: what waits for the thread becomes one batch, which costs
-/// a fifth of as many single ones. A mobile node wants some dozens.
+/// much less than as many single ones. A mobile node wants some dozens.
 const LITTLE: usize = 256;
 
 impl Task {
@@ -28,12 +28,12 @@ impl Task {
         now: Instant,
         change: Change,
     ) -> Result<(), Change> {
-        let is_busy = self.desired.len() > LITTLE;
-        if !is_small(&change, is_busy) || !self.has_nothing_to_do() {
+        let wants_much = self.desired.len() > LITTLE;
+        if !is_small(&change, wants_much) || !self.has_nothing_to_do() {
             return Err(change);
         }
         if self.sockets.has_events() {
-            if is_busy {
+            if wants_much {
                 return Err(change);
             }
             self.listen();
@@ -68,7 +68,7 @@ impl Task {
 
 /// Few objects, all of those kinds that are written in batches and have events: others may run a program, read and
 /// write files, or have to be asked for.
-fn is_small(change: &Change, is_busy: bool) -> bool {
+fn is_small(change: &Change, wants_much: bool) -> bool {
     let few = change.put.len() + change.remove.len() + change.release.len() <= FEW;
     let mut keys = {
         let put = change.put.iter().map(Object::key);
@@ -76,7 +76,7 @@ fn is_small(change: &Change, is_busy: bool) -> bool {
     };
     few && keys.all(|key| match key {
         Key::Sa(_) | Key::Policy(_) => true,
-        Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::DecapsulationEntry(_) => !is_busy,
+        Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::DecapsulationEntry(_) => !wants_much,
         _ => false,
     })
 }
