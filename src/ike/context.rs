@@ -30,6 +30,8 @@ pub(super) enum Timer {
     Request(IkeId),
     /// A peer that was not heard is asked whether it lives.
     Liveness(IkeId),
+    /// A peer that rested is asked whether it lives.
+    Awake(IkeId),
     /// An IKE SA without children is closed; one that is closed is forgotten.
     Idle(IkeId),
     /// What a busy peer refused is asked for again.

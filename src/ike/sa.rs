@@ -337,6 +337,7 @@ impl IkeSa {
         }
         for timer in [
             Timer::Liveness,
+            Timer::Awake,
             Timer::Idle,
             Timer::Redundant,
             Timer::Postponed,

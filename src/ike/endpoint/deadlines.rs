@@ -28,6 +28,15 @@ impl Endpoint {
                 Timer::Key => self.ctx.prepare_key(),
                 Timer::Request(id) => self.on_request_timeout(now, id),
                 Timer::Liveness(id) => self.on_liveness_timeout(now, id),
+                Timer::Awake(id) => {
+                    if let Some(sa) = self.sas.get_mut(&id)
+                        && sa.is_established()
+                        && !self.ctx.resting.contains(&sa.peer)
+                    {
+                        sa.waiting.push_back(Task::Probe);
+                    }
+                    self.settle(now, id);
+                }
                 Timer::Idle(id) => self.on_idle_timeout(now, id),
                 Timer::Postponed(id) => {
                     if let Some(sa) = self.sas.get_mut(&id) {

@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 
 /// An IKE SA on which something was asked is kept for what may be asked next.
 const FURTHER_QUESTIONS: Duration = Duration::from_secs(60);
+/// What is to go through the tunnel of a peer that rested goes first: it is why the peer rests no more.
+const AWAKENING: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub struct Endpoint {
@@ -258,7 +260,7 @@ impl Endpoint {
     }
 
     /// While a peer rests, nothing is asked of it by ourselves: neither whether it lives, nor for new
-    /// keys. When it rests no more, it is asked at once whether it lives.
+    /// keys. When it rests no more, it is asked soon whether it lives.
     pub fn rest(&mut self, now: Instant, peer: &Identity, rests: bool) {
         let changed = if rests {
             self.ctx.resting.insert(peer.clone())
@@ -270,10 +272,7 @@ impl Endpoint {
         }
         let theirs = self.sas.values().filter(|sa| sa.peer == *peer);
         for id in theirs.map(|sa| sa.id).collect::<Vec<_>>() {
-            if let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
-                sa.waiting.push_back(Task::Probe);
-            }
-            self.settle(now, id);
+            self.ctx.set_timer(Timer::Awake(id), now + AWAKENING);
         }
     }
 
@@ -422,6 +421,7 @@ impl Endpoint {
             for timer in [
                 Timer::Request,
                 Timer::Liveness,
+                Timer::Awake,
                 Timer::Idle,
                 Timer::Redundant,
                 Timer::Answer,

@@ -95,6 +95,27 @@ fn a_peer_that_answers_is_left_in_peace() {
 }
 
 #[test]
+fn a_peer_that_rested_is_asked_soon_but_what_goes_through_the_tunnel_goes_first() {
+    let (mut net, gateway) = (up(), name(B));
+    let rests = |net: &mut Network, rests| {
+        let now = net.now;
+        net.act(A, |e| e.rest(now, &gateway, rests));
+    };
+    rests(&mut net, true);
+    net.run_seconds(300);
+    let sent = net.sent.len();
+    rests(&mut net, false);
+    net.run(Duration::from_millis(49));
+    assert_eq!(net.sent.len(), sent);
+    rests(&mut net, true);
+    net.run_seconds(1);
+    assert_eq!(net.sent.len(), sent, "it rests again");
+    rests(&mut net, false);
+    net.run_seconds(1);
+    assert_eq!(net.sent.len(), sent + 2);
+}
+
+#[test]
 fn a_restarted_peer_that_says_nothing_is_noticed_and_wishes_fail() {
     let mut net = up();
     net.restart(B, settings(B, 2));
