@@ -1,10 +1,10 @@
 //! The nftables table that judges what is decapsulated (RFC 3024 §4.3.2).
 //!
 //! ```text
-//!  input ── IP in IP, to one of `ends` ── outer addresses in `peers` ─────────────────→ accept
-//!                                     ├── those and the inner source in `bindings` ───→ accept
-//!                                     ├── those and the inner destination in `visitors` → accept
-//!                                     └── otherwise ──────────────────────→ counted and dropped
+//!  input ── IP in IP ── outer addresses in `peers` ─────────────────→ accept
+//!                  ├── those and the inner source in `bindings` ───→ accept
+//!                  ├── those and the inner destination in `visitors` → accept
+//!                  └── otherwise, to one of `ends` ────→ counted and dropped
 //!        ── GRE, to one of `gre-ends`: the same, where it is IPv4 and nothing else (RFC 2784)
 //!        ── IPv6 in IPv4, to one of `ipv6-ends`: out of a tunnel, and the outer and inner source in `ipv6-prefixes`
 //! ```
@@ -19,7 +19,8 @@ use super::ownership::DECAPSULATION_TABLE;
 /// In one transaction; elements that are there stay.
 fn script() -> String {
     // The inner header is where a transport header would be, its source 12 octets into it and its
-    // destination 16; with GRE 4 octets later. That of IPv6 has its source 8 octets into it.
+    // destination 16; with GRE 4 octets later. That of IPv6 has its source 8 octets into it. What comes in the
+    // greatest number takes the fewest lookups: whether an address is an end at all is asked last.
     format!(
         "table ip {DECAPSULATION_TABLE} {{
   set ends {{ type ipv4_addr; }}
@@ -31,13 +32,21 @@ fn script() -> String {
   set ipv6-prefixes {{ typeof ip saddr . @th,64,128; flags interval; }}
   counter refused {{}}
   chain input {{ type filter hook input priority filter; policy accept; }}
+  chain ipip {{ }}
   chain gre {{ }}
   chain ipv6 {{ }}
 }}
 flush chain ip {DECAPSULATION_TABLE} input
+flush chain ip {DECAPSULATION_TABLE} ipip
 flush chain ip {DECAPSULATION_TABLE} gre
 flush chain ip {DECAPSULATION_TABLE} ipv6
 table ip {DECAPSULATION_TABLE} {{
+  chain ipip {{
+    ip saddr . ip daddr @peers accept
+    ip saddr . ip daddr . @th,96,32 @bindings accept
+    ip saddr . ip daddr . @th,128,32 @visitors accept
+    ip daddr @ends counter name refused drop
+  }}
   chain gre {{
     @th,0,32 != 0x00000800 counter name refused drop
     ip saddr . ip daddr @peers accept
@@ -50,14 +59,9 @@ table ip {DECAPSULATION_TABLE} {{
     counter name refused drop
   }}
   chain input {{
-    ip protocol 41 ip daddr @ipv6-ends goto ipv6
+    ip protocol 4 goto ipip
     ip protocol 47 ip daddr @gre-ends goto gre
-    ip protocol != 4 accept
-    ip daddr != @ends accept
-    ip saddr . ip daddr @peers accept
-    ip saddr . ip daddr . @th,96,32 @bindings accept
-    ip saddr . ip daddr . @th,128,32 @visitors accept
-    counter name refused drop
+    ip protocol 41 ip daddr @ipv6-ends goto ipv6
   }}
 }}
 "
