@@ -512,7 +512,7 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
         assert_eq!(wait(), KernelEvent::GatewayChanged(vec![route(mac)]));
         assert_eq!(told().gateway, Some(gateway(mac)));
         run("ip", "link set wan down");
-        while wait() != KernelEvent::AddressChanged {}
+        while wait() != KernelEvent::LinkChanged {}
         assert!(!told().carrier);
         // It has taken the route with it, and the kernel says nothing of that.
         run("ip", "route add default via 192.0.2.1 dev isp onlink");

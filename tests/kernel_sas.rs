@@ -307,7 +307,7 @@ fn soft_and_hard_lifetimes_are_announced() {
                     let next = tokio::time::timeout(Duration::from_secs(20), monitor.next());
                     match next.await.unwrap().unwrap() {
                         // Of the namespace that was made a moment ago.
-                        KernelEvent::AddressChanged => {}
+                        KernelEvent::LinkChanged | KernelEvent::AddressChanged => {}
                         event => return event,
                     }
                 }
@@ -463,7 +463,7 @@ fn packets_that_a_trap_holds_arrive_once_the_tunnel_is_in() {
                 // The addresses are new, and that is announced as well.
                 match event.unwrap().unwrap() {
                     KernelEvent::Acquire(_) => announced += 1,
-                    KernelEvent::AddressChanged => {}
+                    KernelEvent::LinkChanged | KernelEvent::AddressChanged => {}
                     other => panic!("{other:?}"),
                 }
             }

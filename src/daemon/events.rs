@@ -47,6 +47,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
             return None;
         }
         events::KernelEvent::Acquire(_)
+        | events::KernelEvent::LinkChanged
         | events::KernelEvent::AddressChanged
         | events::KernelEvent::GatewayChanged(_) => return None,
     };

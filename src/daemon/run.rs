@@ -175,7 +175,8 @@ impl Daemon {
                         source,
                     })?;
                     match event {
-                        KernelEvent::AddressChanged => self.look_around(true),
+                        KernelEvent::LinkChanged => self.look_around(true),
+                        KernelEvent::AddressChanged => self.look_at_addresses(),
                         KernelEvent::GatewayChanged(routes) => self.default_routes_are(routes),
                         event => {
                             let is_overrun = matches!(event, KernelEvent::Overrun);

@@ -69,8 +69,17 @@ impl Look {
     /// It stays as it was.
     pub fn around(&mut self) -> Result<(), KernelError> {
         let links = link::list(&mut self.requests)?;
-        self.addresses = address::list(&mut self.requests)?;
+        self.at_addresses()?;
         self.links = links;
+        Ok(())
+    }
+
+    /// Looks at addresses again, and at what routes they leave: the links are what they were.
+    ///
+    /// # Errors
+    /// It stays as it was.
+    pub fn at_addresses(&mut self) -> Result<(), KernelError> {
+        self.addresses = address::list(&mut self.requests)?;
         self.routes = None;
         Ok(())
     }

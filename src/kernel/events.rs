@@ -27,7 +27,9 @@ pub enum KernelEvent {
     PolicyRepaired {
         key: PolicyKey,
     },
-    /// An address or a link came, went or changed.
+    /// A link came, went or changed, and addresses may have with it.
+    LinkChanged,
+    /// An address came, went or changed, and no link did.
     AddressChanged,
     /// A default route of the main table came, went or changed, or it has become known which MAC
     /// address its gateway has. These are all there are now, with their gateways' MACs as far as they

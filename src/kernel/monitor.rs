@@ -94,18 +94,26 @@ impl Monitor {
                 }
                 guard = self.addresses.readable_mut() => {
                     let mut guard = guard?;
-                    match guard.get_inner_mut().listen(|_| {})? {
-                        Heard::Something | Heard::Overrun => {}
-                        Heard::Silence => {
-                            guard.clear_ready();
-                            continue;
+                    // However many there are, they are one occasion to look again.
+                    let mut changed = None;
+                    loop {
+                        let heard = guard.get_inner_mut().listen(|message| {
+                            changed = changed.max(change(message));
+                        })?;
+                        match heard {
+                            Heard::Something => {}
+                            Heard::Overrun => changed = Some(Changed::Link),
+                            Heard::Silence => break,
                         }
                     }
-                    // However many there are, they are one occasion to look again.
-                    while guard.get_inner_mut().listen(|_| {})? != Heard::Silence {}
                     guard.clear_ready();
-                    self.known.doubt();
-                    ready.push_back(KernelEvent::AddressChanged);
+                    if let Some(changed) = changed {
+                        self.known.doubt();
+                        ready.push_back(match changed {
+                            Changed::Address => KernelEvent::AddressChanged,
+                            Changed::Link => KernelEvent::LinkChanged,
+                        });
+                    }
                 }
                 guard = self.gateways.readable_mut() => {
                     let mut guard = guard?;
@@ -119,6 +127,21 @@ impl Monitor {
                 }
             }
         }
+    }
+}
+
+/// What has to be looked at again: with a link, addresses too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Changed {
+    Address,
+    Link,
+}
+
+fn change(message: &Message<'_>) -> Option<Changed> {
+    match message.kind {
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Changed::Address),
+        libc::RTM_NEWLINK | libc::RTM_DELLINK => Some(Changed::Link),
+        _ => None,
     }
 }
 

@@ -31,9 +31,24 @@ impl Daemon {
                 self.links = links;
                 self.handle(clock::reading(Some(Doubt::LinkChanged)));
             }
-            self.look_at_gateways();
-            self.handle(Event::Addresses(self.look.addresses()));
+            self.addresses_are_others();
+        } else {
+            self.look_at_vpns();
+            self.look_at_adapters();
         }
+    }
+
+    /// The links are what they were.
+    pub(super) fn look_at_addresses(&mut self) {
+        match self.look.at_addresses() {
+            Ok(()) => self.addresses_are_others(),
+            Err(error) => tracing::error!(%error, "our own addresses cannot be read"),
+        }
+    }
+
+    fn addresses_are_others(&mut self) {
+        self.look_at_gateways();
+        self.handle(Event::Addresses(self.look.addresses()));
         self.look_at_vpns();
         self.look_at_adapters();
     }
