@@ -511,6 +511,15 @@ fn adapters_that_lead_out_are_told_with_their_gateways_and_so_is_every_change_of
         );
         assert_eq!(wait(), KernelEvent::GatewayChanged(vec![route(mac)]));
         assert_eq!(told().gateway, Some(gateway(mac)));
+        // A carrier that goes takes the neighbour along without a word; whoever answers again is news.
+        run("ip", "link set wan mtu 1400");
+        while wait() != KernelEvent::AddressChanged {}
+        run("ip", "neigh del 203.0.113.1 dev wan");
+        run(
+            "ip",
+            "neigh add 203.0.113.1 lladdr 02:00:00:00:00:01 dev wan",
+        );
+        assert_eq!(wait(), KernelEvent::GatewayChanged(vec![route(mac)]));
         run("ip", "link set wan down");
         while wait() != KernelEvent::LinkChanged {}
         assert!(!told().carrier);

@@ -168,9 +168,13 @@ impl Gateways {
         Ok(gateways)
     }
 
-    /// Routes go with a link or an address without a word.
+    /// Routes go with a link or an address without a word, and neighbours with a carrier.
     fn doubt(&mut self) {
         self.doubtful = true;
+        // Who answers again with the MAC of before is news.
+        for route in &mut self.routes {
+            route.mac = None;
+        }
     }
 
     fn hear(&mut self, message: &Message<'_>) {
