@@ -11,8 +11,9 @@ use std::net::Ipv4Addr;
 const HEADER_LEN: usize = 16;
 const UP: u32 = libc::IFF_UP as u32;
 const LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;
-/// `IFF_LOWER_UP`.
-const CARRIER: u32 = 1 << 16;
+/// `IFF_LOWER_UP`, and `IFF_RUNNING`: where somebody has to be authenticated before packets pass (WPA, 802.1X), that comes
+/// later.
+const CARRIER: u32 = 1 << 16 | libc::IFF_RUNNING as u32;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -169,7 +170,7 @@ pub fn read(message: &Message<'_>) -> Option<ObservedLink> {
         kind: kind(attributes.find(IFLA_LINKINFO)),
         hardware: u16::from_ne_bytes([header[2], header[3]]),
         mtu: attributes.find_u32(IFLA_MTU)?,
-        state: match (flags & UP != 0, flags & CARRIER != 0) {
+        state: match (flags & UP != 0, flags & CARRIER == CARRIER) {
             (false, _) => LinkState::Off,
             (true, false) => LinkState::NoCarrier,
             (true, true) => LinkState::Carrier,
