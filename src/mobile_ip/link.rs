@@ -78,9 +78,20 @@ impl Link {
             || is_other(self.gateway_mac, before.gateway_mac)
             || self.access_point != before.access_point
     }
+
+    /// Whether that is because of the access point only: another one of what says that it is the same network.
+    pub fn has_roamed_since(&self, before: &Self) -> bool {
+        let as_before = Self {
+            access_point: before.access_point,
+            ..self.clone()
+        };
+        self.carrier
+            && is_other(self.access_point, before.access_point)
+            && !as_before.is_elsewhere_than(before)
+    }
 }
 
-/// A MAC that becomes known, or whose neighbour entry ages away, is not another one.
+/// A MAC that becomes known, or is forgotten (as of a neighbour that is silent for long), is not another one.
 fn is_other(now: Option<[u8; 6]>, before: Option<[u8; 6]>) -> bool {
     matches!((now, before), (Some(now), Some(before)) if now != before)
 }
@@ -116,6 +127,28 @@ mod tests {
             ..office()
         };
         assert!(other.is_elsewhere_than(&resolved));
+    }
+
+    #[test]
+    fn another_access_point_is_elsewhere_and_no_more_than_a_roam_while_the_rest_is_the_same() {
+        let at = |access_point: Option<u8>| Link {
+            access_point: access_point.map(|octet| [octet; 6]),
+            ..office()
+        };
+        assert!(!at(Some(1)).is_elsewhere_than(&at(Some(1))));
+        for (now, before, is_roam) in [
+            (Some(2), Some(1), true),
+            (Some(1), None, false),
+            (None, Some(1), false),
+        ] {
+            assert!(at(now).is_elsewhere_than(&at(before)));
+            assert_eq!(at(now).has_roamed_since(&at(before)), is_roam);
+        }
+        let renumbered = Link {
+            addresses: vec!["10.10.9.7/24".parse().unwrap()],
+            ..at(Some(2))
+        };
+        assert!(!renumbered.has_roamed_since(&at(Some(1))));
     }
 
     #[test]

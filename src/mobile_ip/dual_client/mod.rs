@@ -253,7 +253,7 @@ impl DualClient {
             if !links.iter().any(|link| link.id == id) {
                 self.links.remove(&id);
                 self.proofs.forget(id);
-                self.lost(id);
+                self.lost(id, &[]);
             }
         }
         for link in links {
@@ -269,23 +269,48 @@ impl DualClient {
             return;
         };
         let is_elsewhere = link.is_elsewhere_than(&tracked.link);
+        let has_roamed = link.has_roamed_since(&tracked.link);
         let is_flapping = tracked.link.carrier && !link.carrier && tracked.damping.lost(now);
         let has_new_context = link.gateway_mac != tracked.link.gateway_mac;
         tracked.link = link;
         if is_flapping {
             self.tell(Tell::Flapping { link: id });
         }
-        if is_elsewhere {
+        if has_roamed {
+            self.roamed(now, id);
+        } else if is_elsewhere {
             self.begin(now, id);
         } else if has_new_context {
             self.observe_context(now, id);
         }
     }
 
+    /// Outside, what is in the outer tunnel goes on while the home agent is asked, since it can only be lost. What is in the
+    /// clear stops as in any other network.
+    fn roamed(&mut self, now: Instant, id: LinkId) {
+        let is_tunnelled = |bound: slots::Bound| {
+            bound.attachment.via == super::Via::Link(id)
+                && matches!(bound.attachment.point, Point::CoLocated(_))
+        };
+        let mut kept = self.slots.slots();
+        kept.retain(|slot| {
+            let is_outer = matches!(slot, Slot::Outer(_)) && self.inside != Some(id);
+            is_outer && self.slots.bound(*slot).is_some_and(is_tunnelled)
+        });
+        self.begin_with(now, id, &kept);
+        for slot in kept {
+            self.slots.renew(now, slot);
+        }
+    }
+
     /// RFC 5265 §3.2.2: whatever is known of it was known of another connection.
     fn begin(&mut self, now: Instant, id: LinkId) {
+        self.begin_with(now, id, &[]);
+    }
+
+    fn begin_with(&mut self, now: Instant, id: LinkId, kept: &[Slot]) {
         self.proofs.begin(id);
-        self.lost(id);
+        self.lost(id, kept);
         let Some(tracked) = self.links.get_mut(&id) else {
             return;
         };
@@ -314,15 +339,15 @@ impl DualClient {
         }
     }
 
-    /// What ran over the adapter does not any more.
-    fn lost(&mut self, id: LinkId) {
+    /// What ran over the adapter does not any more, but for what is kept.
+    fn lost(&mut self, id: LinkId, kept: &[Slot]) {
         self.slots.detach(Slot::Clear(id), false);
         if self.inside == Some(id) {
             self.leave_inside();
         }
         for slot in self.slots.slots() {
             let runs_there = |bound: slots::Bound| bound.attachment.via == super::Via::Link(id);
-            if self.slots.bound(slot).is_some_and(runs_there) {
+            if !kept.contains(&slot) && self.slots.bound(slot).is_some_and(runs_there) {
                 self.slots.unbind(slot);
             }
             let asks_there =

@@ -167,6 +167,7 @@ pub struct World {
     pub weather: Weather,
     pub random: Seeded,
     pub plugged: BTreeMap<LinkId, Network>,
+    pub access_points: BTreeMap<LinkId, [u8; 6]>,
     visits: BTreeMap<LinkId, u64>,
     /// When an adapter was put elsewhere without its noticing.
     moved_silently: BTreeMap<LinkId, Instant>,
@@ -202,6 +203,7 @@ impl World {
             weather: Weather::FAIR,
             random: Seeded(seed),
             plugged: BTreeMap::new(),
+            access_points: BTreeMap::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
             registrars: BTreeMap::new(),
@@ -251,6 +253,12 @@ impl World {
         self.moved_silently.entry(LinkId(link)).or_insert(since);
     }
 
+    /// To that access point; see also [`World::plug_silently`].
+    pub fn roam(&mut self, link: u32, access_point: u8) {
+        self.access_points.insert(LinkId(link), [access_point; 6]);
+        self.links_changed();
+    }
+
     fn put(&mut self, link: LinkId, network: Network) {
         self.plugged.insert(link, network);
         *self.visits.entry(link).or_default() += 1;
@@ -260,7 +268,10 @@ impl World {
         let links = self
             .plugged
             .iter()
-            .map(|(id, network)| network.link(*id))
+            .map(|(id, network)| Link {
+                access_point: self.access_points.get(id).copied(),
+                ..network.link(*id)
+            })
             .collect();
         self.input(Input::Links(links));
     }
