@@ -21,7 +21,7 @@ use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
 use xfrm_agent::kernel::netlink::{
-    acquire, address, error, link, neighbour, nftables, policy, route, rule, sa,
+    acquire, address, error, generic, link, neighbour, nftables, policy, route, rule, sa, wireless,
 };
 use xfrm_agent::kernel::{nft, statistics};
 use xfrm_agent::mobile_ip::replay::Clock;
@@ -258,6 +258,18 @@ pub fn netlink(octets: &[u8]) {
             neighbour::default_route(&message);
             neighbour::neighbour(&message);
         }
+        // Their kinds are whatever the kernel gave out.
+        let family = generic::Family {
+            id: message.kind,
+            group: 0,
+        };
+        wireless::change(&message, family);
+        wireless::station(&message);
+        wireless::associated(&message);
+        wireless::is_new_family(&Message {
+            kind: generic::CONTROLLER,
+            ..message
+        });
         // Their kinds say of which subsystem they are.
         let kind = 0x0a00 | message.kind & 0xff;
         nftables::read(&Message { kind, ..message });

@@ -49,7 +49,8 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
         events::KernelEvent::Acquire(_)
         | events::KernelEvent::LinkChanged
         | events::KernelEvent::AddressChanged
-        | events::KernelEvent::GatewayChanged(_) => return None,
+        | events::KernelEvent::GatewayChanged(_)
+        | events::KernelEvent::AccessPointsChanged(_) => return None,
     };
     Some(Event::Kernel(event))
 }

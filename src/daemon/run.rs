@@ -178,6 +178,7 @@ impl Daemon {
                         KernelEvent::LinkChanged => self.look_around(true),
                         KernelEvent::AddressChanged => self.look_at_addresses(),
                         KernelEvent::GatewayChanged(routes) => self.default_routes_are(routes),
+                        KernelEvent::AccessPointsChanged(known) => self.access_points_are(known),
                         event => {
                             let is_overrun = matches!(event, KernelEvent::Overrun);
                             if let Some(event) = events::of_kernel(event) {
@@ -525,10 +526,11 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         what: "listen to the kernel's ACQUIREs",
         source,
     })?;
-    let look = Look::open().map_err(|source| Error::Start {
+    let mut look = Look::open().map_err(|source| Error::Start {
         what: "ask the kernel for links and addresses",
         source,
     })?;
+    look.access_points_are(monitor.access_points().clone());
     let routes = SourceAddresses::open(mark).map_err(|source| Error::Start {
         what: "ask the kernel for routes",
         source,

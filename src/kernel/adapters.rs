@@ -13,6 +13,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use super::netlink::neighbour::DefaultRoute;
+pub use super::netlink::wireless::AccessPoints;
 
 /// One that is no tunnel and no part of another, such as a port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Adapter {
     pub addresses: Vec<Ipv4Net>,
     /// Of its best default route in the main table.
     pub gateway: Option<Gateway>,
+    /// Of a wireless one: whom it is associated with. What it says of itself, which proves nothing.
+    pub access_point: Option<[u8; 6]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Look {
     addresses: Vec<AddressAt>,
     /// `None` until somebody wants to know: a machine that does not move need not list them.
     routes: Option<Vec<DefaultRoute>>,
+    /// Only told: they come with events.
+    access_points: AccessPoints,
 }
 
 impl Look {
@@ -58,6 +63,7 @@ impl Look {
             links: Vec::new(),
             addresses: Vec::new(),
             routes: None,
+            access_points: AccessPoints::new(),
         };
         look.around().map_err(|error| error.errno)?;
         Ok(look)
@@ -89,6 +95,11 @@ impl Look {
         self.routes = Some(routes);
     }
 
+    /// From now on.
+    pub fn access_points_are(&mut self, access_points: AccessPoints) {
+        self.access_points = access_points;
+    }
+
     /// In the order of their indices.
     pub fn adapters(&mut self) -> Result<Vec<Adapter>, KernelError> {
         self.those_that(leads_out)
@@ -114,6 +125,7 @@ impl Look {
             carrier: link.state == LinkState::Carrier,
             addresses: self.addresses_on(link.index),
             gateway: gateway(link.index, &routes),
+            access_point: self.access_points.get(&link.index).copied(),
         });
         let mut adapters: Vec<_> = adapters.collect();
         adapters.sort_by_key(|adapter| adapter.index);

@@ -1,6 +1,6 @@
 //! What the kernel tells the agent.
 
-use super::adapters::DefaultRoute;
+use super::adapters::{AccessPoints, DefaultRoute};
 use super::desired::{IpsecProtocol, PolicyKey, SaKey};
 use crate::net::Flow;
 
@@ -35,6 +35,8 @@ pub enum KernelEvent {
     /// address its gateway has. These are all there are now, with their gateways' MACs as far as they
     /// are known.
     GatewayChanged(Vec<DefaultRoute>),
+    /// A wireless interface has associated with an access point, or left it. These are all there are now.
+    AccessPointsChanged(AccessPoints),
     /// Events were lost. ACQUIREs come again while their packets do.
     Overrun,
 }

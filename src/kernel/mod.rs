@@ -17,6 +17,7 @@ pub mod observed;
 pub mod outbound;
 pub mod ownership;
 pub mod plan;
+mod radio;
 pub mod remembered;
 pub mod socket_filter;
 pub mod source_addresses;

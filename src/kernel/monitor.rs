@@ -1,5 +1,5 @@
-//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses
-//! and gateways.
+//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses,
+//! gateways and access points.
 //!
 //! Objects that others add, alter or delete are the writer's business, which listens for itself.
 //! Events that nobody reads stay in the socket, 8 MiB of them; beyond that they are lost and
@@ -9,8 +9,10 @@ use super::events::{KernelEvent, Limit};
 use super::netlink::message::Message;
 use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::{Heard, Listener, Requests};
+use super::netlink::wireless::AccessPoints;
 use super::netlink::{acquire, sa};
 use super::ownership;
+use super::radio::Radio;
 use super::socket_filter::{equals, statement};
 use crate::net::Family;
 use libc::{BPF_ABS, BPF_B, BPF_H, BPF_K, BPF_LD, BPF_RET, sock_filter};
@@ -51,6 +53,8 @@ pub struct Monitor {
     addresses: AsyncFd<Listener>,
     gateways: AsyncFd<Listener>,
     known: Gateways,
+    wireless: AsyncFd<Listener>,
+    radio: Radio,
     ready: VecDeque<KernelEvent>,
 }
 
@@ -63,13 +67,21 @@ impl Monitor {
         let listen = |protocol, groups: &[u32]| Listener::open(protocol, groups)?.into_async();
         let mut gateways = Listener::open(NETLINK_ROUTE, &GATEWAY_GROUPS)?;
         gateways.filter(&DEFAULT_ROUTES)?;
+        let (radio, wireless) = Radio::open()?;
         Ok(Self {
             xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
             addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
             gateways: gateways.into_async()?,
             known: Gateways::open()?,
+            wireless: wireless.into_async()?,
+            radio,
             ready: VecDeque::new(),
         })
+    }
+
+    /// As they are at the start; changes of them are events.
+    pub fn access_points(&self) -> &AccessPoints {
+        self.radio.access_points()
     }
 
     /// The next event. May be dropped while it waits without losing one.
@@ -91,6 +103,18 @@ impl Monitor {
                         Heard::Overrun => ready.push_back(KernelEvent::Overrun),
                         Heard::Silence => guard.clear_ready(),
                     }
+                }
+                // Before its carrier, so that an interface and its access point come together.
+                guard = self.wireless.readable_mut() => {
+                    let mut guard = guard?;
+                    let radio = &mut self.radio;
+                    match guard.get_inner_mut().listen(|message| radio.hear(message))? {
+                        Heard::Something => {}
+                        Heard::Overrun => radio.lost_track(),
+                        Heard::Silence => guard.clear_ready(),
+                    }
+                    let news = radio.news(guard.get_inner_mut());
+                    ready.extend(news.map(KernelEvent::AccessPointsChanged));
                 }
                 guard = self.addresses.readable_mut() => {
                     let mut guard = guard?;

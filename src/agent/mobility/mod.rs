@@ -559,7 +559,7 @@ fn link(adapter: &Adapter) -> Link {
         addresses: adapter.addresses.clone(),
         gateway: gateway.map(|gateway| gateway.address),
         gateway_mac: gateway.and_then(|gateway| gateway.mac),
-        access_point: None,
+        access_point: adapter.access_point,
         metric: gateway.map_or(NO_METRIC, |gateway| gateway.metric),
     }
 }

@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::agent::event::{Doubt, Event};
 use crate::agent::mobility::settings::MobilitySettings;
 use crate::daemon::clock;
-use crate::kernel::adapters::{Adapter, DefaultRoute};
+use crate::kernel::adapters::{AccessPoints, Adapter, DefaultRoute};
 use crate::kernel::desired::LinkName;
 use crate::kernel::listing;
 use std::time::{Instant, SystemTime};
@@ -59,6 +59,12 @@ impl Daemon {
         self.look.default_routes_are(routes);
         self.look_at_vpns();
         self.look_at_adapters();
+    }
+
+    /// Its carrier goes with an access point, which the kernel may tell a second later.
+    pub(super) fn access_points_are(&mut self, access_points: AccessPoints) {
+        self.look.access_points_are(access_points);
+        self.look_around(false);
     }
 
     /// Where the configuration tells places by them.

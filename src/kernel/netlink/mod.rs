@@ -11,11 +11,13 @@
 //! | [`error`] | errno and the kernel's own explanation |
 //! | [`fields`] | addresses, selectors, lifetimes, marks |
 //! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`link`], [`address`], [`route`], [`rule`], [`neighbour`], [`proxy`], [`nftables`] | one kind of object each |
+//! | [`generic`], [`wireless`] | families of generic netlink, and the one of wireless interfaces |
 
 pub mod acquire;
 pub mod address;
 pub mod error;
 pub mod fields;
+pub mod generic;
 pub mod larval;
 pub mod link;
 pub mod message;
@@ -28,3 +30,4 @@ pub mod rule;
 pub mod sa;
 pub mod socket;
 pub mod spd;
+pub mod wireless;

@@ -100,6 +100,7 @@ pub fn adapter(index: u32, name: &str, address: &str, gateway: Ipv4Addr) -> Adap
             mac: None,
             metric: 100,
         }),
+        access_point: None,
     }
 }
 
