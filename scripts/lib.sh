@@ -105,6 +105,9 @@ build_packages=(gcc libc6-dev)
 # strongSwan, to test against something that we did not write: see install_idle.
 peer_packages=(charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
     libcharon-extra-plugins)
+# shellcheck disable=SC2034
+# Access points and who uses them: see install_idle too.
+radio_packages=(hostapd iw wpasupplicant)
 
 # --- the Rust toolchain: the one thing that these scripts ask for -------------------------------------------------
 
