@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The VPN between the systems is other software's: commands make an interface (GRE in ESP, keyed by hand) that holds V. S follows it,
-# outside and back inside, where the VPN goes down. A command that hangs is killed with what it has started, and told once;
-# while there is no VPN, nothing of S leaves.
+# outside and back inside, where the VPN goes down, also when the agent was killed outside. A command that hangs is killed with what it
+# has started, and told once; while there is no VPN, nothing of S leaves.
 #
 # topology: mip-fig13-15
 # needs: esp agent
@@ -129,5 +129,15 @@ eventually 15 dwells 103 inside 105a || fail "not inside: $(state)"
 gone() { ! on 103 ip link show tun0 >/dev/null 2>&1; }
 eventually 10 gone || fail "the VPN stays up: $(state)"
 grep -qx XFRM_AGENT_ACTION=down "$mobility_trace/environment-down" || fail "$(cat "$mobility_trace/environment-down")"
+
+# Killed outside, and started inside, where nobody has brought up what stands.
+move 103 x1
+outside
+stop_agent 103 KILL || true
+move 103 105a
+! gone || fail "the VPN went with the agent"
+start_agent 103
+eventually 15 dwells 103 inside 105a || fail "not inside after the restart: $(state)"
+eventually 10 gone || fail "what an earlier run has left stays up: $(state)"
 
 nothing_clear x1

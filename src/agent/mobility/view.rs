@@ -129,7 +129,7 @@ impl Mobility {
             .collect();
         let vpn = match (&self.settings.dual.vpn, station.vpn) {
             (Vpn::Absent, _) => "absent",
-            (_, VpnPhase::Off) => "off",
+            (_, VpnPhase::Unknown | VpnPhase::Off) => "off",
             (_, VpnPhase::Coming { .. }) => "coming",
             (_, VpnPhase::Up { .. }) => "up",
             (_, VpnPhase::Warm { .. }) => "warm",

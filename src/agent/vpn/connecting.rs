@@ -45,6 +45,7 @@ impl Agent {
             self.vpn_end(now);
         }
         self.vpn_rest(now, false);
+        self.vpn.left.retain(|left| *left != name);
         self.vpn.wanted = Wanted::Up { name };
         self.vpn.over = over;
         let is_idle = match &self.vpn.phase {
@@ -65,6 +66,7 @@ impl Agent {
         self.vpn_rest(now, false);
         self.vpn.wanted = Wanted::Down;
         self.vpn_end(now);
+        self.end_what_is_left(now);
         self.vpn_guard(Vec::new());
         self.drain(now);
     }
@@ -90,6 +92,7 @@ impl Agent {
 
     /// Where the configuration wants it from the beginning.
     pub(in crate::agent) fn vpn_start(&mut self, now: Instant) {
+        self.vpn_may_be_left();
         let gateways = &self.settings.vpn.gateways;
         let first = gateways.iter().find(|g| g.start == Start::Up);
         if let Some(name) = first.map(|g| g.name.clone()) {

@@ -18,6 +18,7 @@
 pub mod commands;
 mod connecting;
 mod guard;
+mod left;
 mod other;
 mod others;
 mod protection;
@@ -155,6 +156,8 @@ pub(super) struct Vpn {
     guarded: Vec<Selector>,
     /// What else must not leave unprotected, where other software is to protect it.
     relied_on: Vec<Selector>,
+    /// VPNs of other software that may stand from an earlier run of ours, by name.
+    left: Vec<String>,
     /// The interfaces of other software's VPNs.
     interfaces: Vec<Adapter>,
     /// Outbound policies of others.
@@ -177,6 +180,7 @@ impl Vpn {
             over: None,
             guarded: Vec::new(),
             relied_on: Vec::new(),
+            left: Vec::new(),
             interfaces: Vec::new(),
             outbound: Vec::new(),
             next_request: 0,

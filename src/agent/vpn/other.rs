@@ -81,6 +81,13 @@ impl Other {
         (Self { vpn, below, stage }, command)
     }
 
+    /// One that may stand from before, with the command that ends it.
+    pub(super) fn left(vpn: OtherVpn, below: Below, run: Run) -> (Self, Command) {
+        let command = commands::command(&vpn, Direction::Down, below);
+        let stage = Stage::Falling { run };
+        (Self { vpn, below, stage }, command)
+    }
+
     /// The command that ends it, and the run that it cuts short. `None` where it is ending already.
     pub(super) fn fall(&mut self, run: Run) -> Option<(Command, Option<Run>)> {
         if matches!(self.stage, Stage::Falling { .. }) {

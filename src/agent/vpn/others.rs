@@ -79,6 +79,7 @@ impl Agent {
         }
         self.vpn.enter(now, Phase::Down);
         self.vpn_rely();
+        self.end_what_is_left(now);
         if matches!(self.vpn.wanted, Wanted::Up { .. }) {
             self.vpn_connect(now);
         }
@@ -111,7 +112,7 @@ impl Agent {
 }
 
 impl Vpn {
-    fn next_run(&mut self) -> Run {
+    pub(super) fn next_run(&mut self) -> Run {
         self.next_run += 1;
         Run(self.next_run)
     }

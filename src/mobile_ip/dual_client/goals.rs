@@ -424,7 +424,7 @@ impl DualClient {
 
     pub(super) fn vpn_goal(&self, now: Instant) -> VpnGoal {
         let Vpn::Present { warm, .. } = self.settings.vpn else {
-            return VpnGoal::Off;
+            return VpnGoal::AsIs;
         };
         let is_inside = self.inside.is_some();
         if self.by_hand == Override::Blocked || (is_inside && !warm) {

@@ -9,6 +9,9 @@
 //!    └──────────────── Going ←── Down ───────────────────────────┘
 //! ```
 //!
+//! At first it is unknown: one of other software may stand from an earlier run of ours. Where it is to be off it is told so once,
+//! where it is to be up it is asked for as if it were off.
+//!
 //! One that is to be warm is a spare: while it fails, it is asked for later and later, and nobody asks in between. When it
 //! is needed, and in another network, it is asked for at once.
 
@@ -44,12 +47,25 @@ pub enum VpnGoal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VpnPhase {
+    /// Nothing has been asked of it yet.
+    Unknown,
     Off,
-    Coming { since: Instant, has_begun: bool },
-    Up { address: Option<Ipv4Addr> },
-    Warm { address: Option<Ipv4Addr> },
-    Going { since: Instant },
-    Waiting { until: Instant },
+    Coming {
+        since: Instant,
+        has_begun: bool,
+    },
+    Up {
+        address: Option<Ipv4Addr>,
+    },
+    Warm {
+        address: Option<Ipv4Addr>,
+    },
+    Going {
+        since: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
 }
 
 /// Whether the VPN shows itself as an adapter.
@@ -91,7 +107,7 @@ impl Supervisor {
     pub fn new(patience: Duration) -> Self {
         Self {
             patience,
-            phase: VpnPhase::Off,
+            phase: VpnPhase::Unknown,
             leg: None,
             wanted_for: Use::Carrying,
             failures: 0,
@@ -133,7 +149,7 @@ impl Supervisor {
             self.hurry(now);
         }
         match self.phase {
-            VpnPhase::Off => Some(self.begin(now, leg)),
+            VpnPhase::Unknown | VpnPhase::Off => Some(self.begin(now, leg)),
             VpnPhase::Waiting { until } if now >= until => Some(self.begin(now, leg)),
             VpnPhase::Waiting { .. } if before != wanted_for => Some(VpnCommand::Down),
             VpnPhase::Waiting { .. } | VpnPhase::Going { .. } => None,
@@ -174,7 +190,9 @@ impl Supervisor {
 
     fn follow(&mut self, now: Instant, state: VpnState) -> Option<Tell> {
         match (state, self.phase) {
-            (VpnState::Up { .. }, VpnPhase::Going { .. } | VpnPhase::Off) => None,
+            (VpnState::Up { .. }, VpnPhase::Going { .. } | VpnPhase::Off | VpnPhase::Unknown) => {
+                None
+            }
             (VpnState::Up { address }, VpnPhase::Warm { .. }) => {
                 self.phase = VpnPhase::Warm { address };
                 None
@@ -203,10 +221,11 @@ impl Supervisor {
                     has_begun: false, ..
                 },
             )
-            | (VpnState::Connecting, _) => None,
-            (VpnState::Down | VpnState::Failed(_), VpnPhase::Off | VpnPhase::Waiting { .. }) => {
-                None
-            }
+            | (VpnState::Connecting, _)
+            | (
+                VpnState::Down | VpnState::Failed(_),
+                VpnPhase::Unknown | VpnPhase::Off | VpnPhase::Waiting { .. },
+            ) => None,
             (VpnState::Down | VpnState::Failed(_), VpnPhase::Going { .. }) => {
                 self.phase = VpnPhase::Off;
                 None
@@ -269,7 +288,8 @@ impl Supervisor {
         self.failures = 0;
         match self.phase {
             VpnPhase::Off | VpnPhase::Going { .. } => None,
-            VpnPhase::Waiting { .. } => {
+            // Nothing that it says would be waited for.
+            VpnPhase::Unknown | VpnPhase::Waiting { .. } => {
                 self.phase = VpnPhase::Off;
                 Some(VpnCommand::Down)
             }
@@ -352,6 +372,35 @@ mod tests {
             Some(VpnCommand::Up { .. })
         ));
         assert_eq!(vpn.carries(), Some(Adapter::None));
+    }
+
+    #[test]
+    fn what_may_stand_from_before_is_told_once_that_it_is_to_be_off() {
+        let now = Instant::now();
+        let mut vpn = Supervisor::new(PATIENCE);
+        assert_eq!(vpn.pursue(now, &VpnGoal::AsIs), None);
+        assert_eq!(vpn.pursue(now, &VpnGoal::Off), Some(VpnCommand::Down));
+        assert_eq!(vpn.pursue(now, &VpnGoal::Off), None);
+        // Outside again before it has gone.
+        let goal = VpnGoal::Up(leg());
+        assert!(
+            vpn.pursue(now, &goal)
+                .is_some_and(|it| it != VpnCommand::Down)
+        );
+        vpn.hear(now, VpnState::Down);
+        assert!(vpn.is_coming(), "what was before has gone, not this one");
+    }
+
+    #[test]
+    fn what_may_stand_from_before_is_taken_over_where_it_is_wanted() {
+        for goal in [VpnGoal::Up(leg()), VpnGoal::Warm(leg())] {
+            let mut vpn = Supervisor::new(PATIENCE);
+            let command = vpn.pursue(Instant::now(), &goal);
+            assert!(
+                matches!(command, Some(VpnCommand::Up { .. })),
+                "{command:?}"
+            );
+        }
     }
 
     #[test]

@@ -130,8 +130,7 @@ impl World {
         } else {
             assert_eq!(arrangement.outer, None, "{}", told());
             self.check_site(arrangement);
-            // Nobody has heard of one that was up before this life began inside.
-            assert!(!self.vpn_is_up || self.vpn_is_left, "{}", told());
+            assert!(!self.vpn_is_up, "{}", told());
         }
         assert!(!self.vpn_passes(), "{}", told());
     }

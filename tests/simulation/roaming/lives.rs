@@ -28,7 +28,8 @@ pub struct Life {
 }
 
 impl World {
-    /// Our own VPN goes with it. One of other software stays as it is, with its V, and the next start runs `up` again.
+    /// Our own VPN goes with it. One of other software stays as it is, with its V, and the next start runs `up`
+    /// again, or `down` where it finds itself inside.
     pub fn kill_client(&mut self) {
         self.life.is_over = true;
         let stays = self.vpn_is_up && self.percent(50);

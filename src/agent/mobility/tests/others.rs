@@ -41,20 +41,43 @@ fn tun0() -> LinkName {
     "tun0".parse().unwrap()
 }
 
-/// Outside, where only what comes through the VPN reaches the inner home agent.
-fn outside(shape: Shape) -> Laptop {
+/// One system, and this VPN.
+fn over(vpn: &str) -> MobilitySettings {
     let mut mobility = settings();
     mobility.dual.sites = vec![Site {
         name: "north".into(),
         outer: None,
-        gateway: Some("office".into()),
+        gateway: Some(vpn.into()),
         near: Vec::new(),
     }];
     mobility.outer = BTreeMap::new();
-    let mut laptop = Laptop::with_vpn(mobility, office(shape));
+    mobility
+}
+
+/// Outside, where only what comes through the VPN reaches the inner home agent.
+fn outside(shape: Shape) -> Laptop {
+    let mut laptop = Laptop::with_vpn(over("office"), office(shape));
     laptop.over_vpn_only();
     laptop.clock_is_known();
     laptop.on(at("203.0.113.10/25"));
+    laptop.pass(Duration::from_secs(1));
+    laptop
+}
+
+/// Started where the inner home agent takes the network for trusted.
+fn started_inside(mobility: MobilitySettings, vpn: VpnSettings) -> Laptop {
+    let mut laptop = Laptop::with_vpn(mobility, vpn);
+    let clock = Clock::new(laptop.now, Duration::from_secs(UNIX));
+    let serving = Serving {
+        trusted: vec!["203.0.113.0/25".parse().unwrap()],
+        ..serving()
+    };
+    let random = Box::new(Seeded(97));
+    laptop.home_agent = HomeAgent::new(laptop.now, clock, serving, Vec::new(), random);
+    laptop.on(at("203.0.113.10/25"));
+    laptop.pass(Duration::from_secs(5));
+    assert!(laptop.ran().is_empty(), "nothing is proved yet");
+    laptop.clock_is_known();
     laptop.pass(Duration::from_secs(1));
     laptop
 }
@@ -297,6 +320,72 @@ fn by_hand_it_goes_up_and_down_and_what_is_asked_meanwhile_waits() {
     laptop.ended(NOTHING);
     assert_eq!(state(&laptop), "down");
     assert!(laptop.held_back().is_empty());
+}
+
+#[test]
+fn inside_what_an_earlier_run_may_have_left_is_ended_once() {
+    for shape in [Shape::Interface(tun0()), Shape::Said, Shape::NoAddress] {
+        let mut laptop = started_inside(over("office"), office(shape));
+        let view = laptop.agent.snapshot(laptop.now).mobility.unwrap();
+        assert_eq!(view.place, "inside");
+        assert_eq!(laptop.ran(), ["down"]);
+        laptop.ended(NOTHING);
+        // Software that watches its VPN itself brings it up, and nobody uses it.
+        laptop.interface(Some("10.30.0.5/24"));
+        laptop.pass(Duration::from_secs(120));
+        assert_eq!(laptop.ran(), ["down"]);
+        assert_eq!(laptop.agent.snapshot(laptop.now).vpn.state, "down");
+    }
+}
+
+#[test]
+fn whoever_leaves_before_what_was_left_is_ended_waits_for_that_and_has_the_vpn() {
+    let mut laptop = started_inside(over("office"), office(Shape::Interface(tun0())));
+    laptop.over_vpn_only();
+    laptop.on(at("203.0.113.138/25"));
+    laptop.pass(Duration::from_secs(2));
+    assert_eq!(laptop.ran(), ["down"]);
+    laptop.ended(NOTHING);
+    assert_eq!(laptop.ran(), ["down", "up"]);
+    laptop.ended(NOTHING);
+    laptop.interface(Some("10.30.0.5/24"));
+    assert!(laptop.is_nested(), "{:?}", laptop.ways());
+}
+
+#[test]
+fn what_other_sites_may_have_left_is_ended_one_after_the_other_and_with_the_t_of_each() {
+    let mut vpn = office(Shape::NoAddress);
+    let mut south = vpn.others[0].clone();
+    south.name = "factory".into();
+    vpn.others.push(south);
+    let mut mobility = over("office");
+    let mut south = settings().dual.sites.remove(0);
+    south.name = "south".into();
+    south.gateway = Some("factory".into());
+    mobility.dual.sites.push(south);
+    mobility.outer = BTreeMap::from([(1, agreement())]);
+    mobility.dual.vpn = Vpn::Present {
+        warm: false,
+        patience: Duration::from_secs(20),
+    };
+    let mut laptop = started_inside(mobility, vpn);
+    let told = |laptop: &Laptop, name| {
+        let (_, command) = laptop.commands.last().unwrap();
+        let mut variables = program(command).environment.iter();
+        let found = variables.find(|(it, _)| *it == name);
+        found.map(|(_, value)| value.clone())
+    };
+    assert_eq!(laptop.ran(), ["down"]);
+    assert_eq!(told(&laptop, "XFRM_AGENT_VPN").unwrap(), "office");
+    assert_eq!(told(&laptop, "XFRM_AGENT_LOCAL"), None);
+    // It can say nothing of what is left: the next one has its turn all the same.
+    laptop.ended(Err("/etc/xfrm-agent/vpn ended with status 1".into()));
+    assert_eq!(laptop.ran(), ["down", "down"]);
+    assert_eq!(told(&laptop, "XFRM_AGENT_VPN").unwrap(), "factory");
+    assert_eq!(told(&laptop, "XFRM_AGENT_LOCAL").unwrap(), T.to_string());
+    laptop.ended(NOTHING);
+    laptop.pass(Duration::from_secs(60));
+    assert_eq!(laptop.ran(), ["down", "down"]);
 }
 
 #[test]
