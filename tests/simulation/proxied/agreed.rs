@@ -1,6 +1,6 @@
 //! Addresses, keys and settings of mobile nodes, proxy agent and home agent.
 
-use crate::roaming::UNIX;
+use crate::roaming::{ALL, Network, UNIX, foreign_agent_settings};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use xfrm_agent::mobile_ip::dual_client::{
     ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
     Tunnelling, Vpn,
 };
+use xfrm_agent::mobile_ip::foreign_agent;
 use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
 use xfrm_agent::mobile_ip::proxy_agent;
 use xfrm_agent::mobile_ip::replay::Clock;
@@ -37,6 +38,10 @@ pub struct Setup {
     lifetimes: (u16, u16),
     /// The mobile nodes know that they are at home where S is of the network.
     pub knows_home: bool,
+    /// Foreign agents want their challenges answered (RFC 4721).
+    challenges: bool,
+    /// Nodes share keys with foreign agents; otherwise they take any.
+    shares_keys: bool,
 }
 
 impl Setup {
@@ -59,6 +64,8 @@ impl Setup {
             },
             lifetimes: [(300, 1800), (60, 60), (300, 40)][(seed / 3) as usize % 3],
             knows_home: !seed.is_multiple_of(3),
+            challenges: (seed / 2).is_multiple_of(2),
+            shares_keys: (seed / 4).is_multiple_of(2),
         }
     }
 
@@ -96,12 +103,16 @@ impl Setup {
             mobile_networks: Vec::new(),
             mobile_networks6: Vec::new(),
             destinations6: Vec::new(),
-            foreign_agents: ForeignAgents::Known,
+            foreign_agents: if self.shares_keys {
+                ForeignAgents::Known
+            } else {
+                ForeignAgents::Any
+            },
         };
         let agreement = Agreement {
             association: self.outer_key(node),
             nai: None,
-            foreign_agents: Vec::new(),
+            foreign_agents: self.keys_with_foreign_agents(node).collect(),
             port: 434,
             encapsulation: TunnelKind::IpIp,
             delivery: Delivery::Direct,
@@ -111,6 +122,24 @@ impl Setup {
         let random = Box::new(Seeded(seed));
         let station = Station::new(now, settings, agreement, [].into(), clock, random);
         station.expect("settings are right")
+    }
+
+    fn keys_with_foreign_agents(
+        self,
+        node: usize,
+    ) -> impl Iterator<Item = (Ipv4Addr, SecurityAssociation)> {
+        let agents = ALL.into_iter().filter_map(Network::agent);
+        let shared = agents.filter(move |_| self.shares_keys);
+        shared.map(move |agent| (agent, foreign_key(node)))
+    }
+
+    /// None of them shares a key with the proxy agent, which has none for such.
+    pub fn foreign_agent(self, place: Network) -> foreign_agent::Settings {
+        let nodes = (0..NODES).filter(|_| self.shares_keys);
+        foreign_agent::Settings {
+            mobile_nodes: nodes.map(|node| (home(node), foreign_key(node))).collect(),
+            ..foreign_agent_settings(place, self.challenges)
+        }
     }
 
     pub fn proxy(self) -> proxy_agent::Settings {
@@ -164,6 +193,13 @@ impl Setup {
 pub fn home(node: usize) -> Ipv4Addr {
     let last = u8::try_from(node).expect("there are few nodes");
     Ipv4Addr::new(10, 10, 0, 5 + last)
+}
+
+fn foreign_key(node: usize) -> SecurityAssociation {
+    association(
+        &format!("of node {node} and foreign agents"),
+        ReplayProtection::default(),
+    )
 }
 
 fn association(key: &str, replay: ReplayProtection) -> SecurityAssociation {

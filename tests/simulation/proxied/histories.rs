@@ -15,7 +15,7 @@ use xfrm_agent::net::Random;
 /// Longer than every lifetime and pause one after the other.
 const QUIET: Duration = Duration::from_secs(900);
 
-const NETWORKS: [Network; 7] = [
+const NETWORKS: [Network; 12] = [
     Network::Unplugged,
     Network::InsideHome,
     Network::InsideA,
@@ -23,6 +23,11 @@ const NETWORKS: [Network; 7] = [
     Network::OutsideX1,
     Network::OutsideNat,
     Network::OuterHome,
+    Network::OutsideRequired,
+    Network::OutsideVisited,
+    Network::OutsideVisited,
+    Network::InsideRequired,
+    Network::InsideVisited,
 ];
 
 fn one_step(world: &mut World) {
@@ -30,7 +35,7 @@ fn one_step(world: &mut World) {
     let link = adapter(at, world.random.u32() % ADAPTERS);
     let network = NETWORKS[world.random.u32() as usize % NETWORKS.len()];
     let span = Duration::from_millis(u64::from(world.random.u32() % 90_000));
-    match world.random.u32() % 24 {
+    match world.random.u32() % 28 {
         0 => world.input(at, Input::Dual(dual_client::Input::Resumed)),
         1 => {
             let by_hand = [Override::Blocked, Override::None][world.random.u32() as usize % 2];
@@ -57,6 +62,11 @@ fn one_step(world: &mut World) {
             for _ in 0..5 {
                 world.stranger_tries();
             }
+        }
+        17 | 18 => {
+            let agent = world.random.u32() as usize % world.visited.count();
+            let down = [Duration::ZERO, span / 3][world.random.u32() as usize % 2];
+            world.restart_foreign_agent(agent, down);
         }
         _ => world.plug(at, link, network),
     }

@@ -2,6 +2,7 @@
 
 use super::agreed::{HOME_AGENT, NODES, PROXY};
 use super::node::Node;
+use super::visiting::leads_to;
 use super::world::World;
 use crate::roaming::Network;
 use std::net::SocketAddrV4;
@@ -67,6 +68,7 @@ impl World {
     }
 
     pub(super) fn check_end(&self) {
+        self.check_visits();
         for (node, view) in self.nodes.iter().zip(self.proxy.room.view()) {
             if self.is_denied && is_away(node) {
                 assert_eq!(view.stitched, None, "{}", self.told());
@@ -74,26 +76,54 @@ impl World {
                 continue;
             }
             let path = node.arrangement.as_ref().map(|now| &now.inner.path);
-            if let Some(Path::Native { link, .. }) = path {
-                let network = node.plugged[link];
+            if let Some(Path::Native { link, .. }) = path
+                && let network = node.plugged[link]
+                && network.agent().is_none()
+            {
                 assert_eq!(network, Network::InsideHome, "{}", self.told());
                 self.check_nothing_is_left(&view);
                 continue;
             }
             match node.best() {
                 Some((link, network)) if !network.is_inside() && is_away(node) => {
-                    self.check_figure_4(node, &view, link);
+                    self.check_outside(node, &view, link);
                 }
                 // It may have gone out by another adapter.
                 Some(_) if view.stitched.is_some() && is_away(node) => {
                     let path = &self.arrangement(node).inner.path;
                     let link = path.clear_on();
                     let link = link.unwrap_or_else(|| panic!("S goes nowhere: {}", self.told()));
-                    self.check_figure_4(node, &view, link);
+                    self.check_outside(node, &view, link);
                 }
                 _ => self.check_nothing_is_left(&view),
             }
         }
+    }
+
+    fn check_outside(&self, node: &Node, view: &View, link: LinkId) {
+        if node.plugged[&link].agent().is_some() {
+            self.check_visit(node, view, link);
+        } else {
+            self.check_figure_4(node, view, link);
+        }
+    }
+
+    /// The tunnel of the proxy agent ends at the foreign agent, and all goes through that one.
+    fn check_visit(&self, node: &Node, view: &View, link: LinkId) {
+        let told = || self.told();
+        let arrangement = self.arrangement(node);
+        assert_eq!(arrangement.place, Place::WithoutVpn, "{}", told());
+        let (path, network) = (&arrangement.inner.path, node.plugged[&link]);
+        assert_eq!(path.clear_on(), Some(link), "{}", told());
+        let agent = network.agent().expect("it has one");
+        assert!(leads_to(path, Some(agent)), "{}", told());
+        assert!(self.visited.is_visited(network, view.home), "{}", told());
+        let stitch = view.stitched;
+        let stitch = stitch.unwrap_or_else(|| panic!("nothing is stitched: {}", told()));
+        assert_eq!(stitch.outer_remote, End::IpIp(agent), "{}", told());
+        assert!(stitch.reverse, "{}", told());
+        let is_bound = self.home_agent.bound.contains_key(&view.home);
+        assert!(is_bound, "{}", told());
     }
 
     fn check_figure_4(&self, node: &Node, view: &View, link: LinkId) {

@@ -1,8 +1,9 @@
-//! Mobile nodes, the proxy agent of FIG. 4 and the inner home agent, in virtual time, over random histories of links.
+//! Mobile nodes, foreign agents, the proxy agent of FIG. 4 and the inner home agent, in virtual time, over random histories of
+//! links.
 //!
 //! ```text
 //!  Stations ── datagrams ──→ networks: loss, delay, copies, NAT ──→ ProxyAgent ── datagrams ──→ HomeAgent inside
-//!     ↑                          │             strangers ───────────→  │  ↑                          │
+//!     ↑                          │  ForeignAgents, strangers ───────→  │  ↑                          │
 //!     └──────── replies ─────────┘←─────────────────────────────────── ┘  └────────── replies ───────┘
 //! ```
 
@@ -13,4 +14,5 @@ mod node;
 mod passing;
 mod proxy;
 mod strangers;
+mod visiting;
 mod world;

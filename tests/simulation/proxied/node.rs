@@ -136,10 +136,8 @@ impl World {
                     panic!("{slot}: {what:?}: {}", self.told());
                 }
                 Effect::Vpn(command) => panic!("{command:?}: {}", self.told()),
-                Effect::Solicit(_)
-                | Effect::Remember(_)
-                | Effect::Announce { .. }
-                | Effect::HomeDenied(_) => {}
+                Effect::Solicit(link) => self.solicits(at, link),
+                Effect::Remember(_) | Effect::Announce { .. } | Effect::HomeDenied(_) => {}
             }
         }
     }

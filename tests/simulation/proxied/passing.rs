@@ -4,7 +4,9 @@ use std::net::SocketAddrV4;
 
 use super::agreed::{HOME_AGENT, PROXY};
 use super::strangers::request;
+use super::visiting::place_of;
 use super::world::{Happening, World};
+use crate::roaming::{Heard, Passing};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::proxy_agent::Input as ProxyInput;
 use xfrm_agent::mobile_ip::{Datagram, LinkId, Via};
@@ -13,10 +15,16 @@ impl World {
     /// From a mobile node.
     pub(super) fn leaves(&mut self, at: usize, datagram: Datagram) {
         self.count();
-        assert_eq!(*datagram.remote.ip(), PROXY, "{}", self.told());
         let Via::Link(link) = datagram.via else {
             panic!("there is no other way: {}", self.told());
         };
+        if let Some(place) = place_of(self, datagram.remote) {
+            if self.nodes[at].plugged.get(&link) == Some(&place) {
+                self.asks(place, link, datagram);
+            }
+            return;
+        }
+        assert_eq!(*datagram.remote.ip(), PROXY, "{}", self.told());
         if let Some(source) = self.nodes[at].seen(link, datagram.local) {
             self.send(&Happening::Proxy(turned(datagram, source)));
         }
@@ -39,11 +47,17 @@ impl World {
             if *datagram.remote.ip() == HOME_AGENT {
                 let source = datagram.local;
                 assert_eq!(*source.ip(), self.setup.care_of, "{}", self.told());
+                self.overheard.acknowledged(&datagram);
                 self.send(&Happening::HomeAgent(turned(datagram, source)));
             } else {
                 assert_eq!(*datagram.local.ip(), PROXY, "{}", self.told());
                 self.answers(&datagram);
-                self.send(&Happening::Nodes(datagram));
+                let at = self.visited.at(*datagram.remote.ip());
+                let happening = match at {
+                    Some(at) => Happening::Passes(at, Passing::ToAgent(Heard::Answered(datagram))),
+                    None => Happening::Nodes(datagram),
+                };
+                self.send(&happening);
             }
         }
         self.check();
@@ -97,7 +111,7 @@ impl World {
     }
 
     /// One way, through the weather.
-    fn send(&mut self, happening: &Happening) {
+    pub(super) fn send(&mut self, happening: &Happening) {
         for after in self.weather.arrivals(&mut self.random) {
             self.later(after, happening.clone());
         }
@@ -105,7 +119,7 @@ impl World {
 }
 
 /// As the other end has it.
-fn turned(datagram: Datagram, source: SocketAddrV4) -> Datagram {
+pub(super) fn turned(datagram: Datagram, source: SocketAddrV4) -> Datagram {
     Datagram {
         via: Via::Link(LinkId(1)),
         local: datagram.remote,

@@ -34,6 +34,8 @@ struct Standing {
 #[derive(Default)]
 pub struct Overheard {
     requests: Vec<Datagram>,
+    /// By the inner home agent.
+    revocations: Vec<Datagram>,
     /// What works once, and did.
     used: Vec<Datagram>,
 }
@@ -43,6 +45,8 @@ impl Overheard {
         let is_request = *datagram.local.ip() == PROXY && *datagram.remote.ip() != HOME_AGENT;
         let heard = if is_request {
             &mut self.requests
+        } else if revocation(datagram).is_some() {
+            &mut self.revocations
         } else {
             &mut self.used
         };
@@ -62,6 +66,30 @@ impl Overheard {
         })?;
         self.used.push(datagram);
         Some(request)
+    }
+
+    /// The proxy agent says that something has been taken back. What nobody has acknowledged may be of what was granted since, in
+    /// the same second (RFC 3543 §3.5): that works later.
+    pub fn acknowledged(&mut self, ack: &Datagram) {
+        let Ok(decoded) = Decoded::decode(&ack.payload) else {
+            return;
+        };
+        let Message::RevocationAck(ack) = decoded.message else {
+            return;
+        };
+        let key = Some((ack.home, ack.identifier));
+        let mut revocations = self.revocations.iter();
+        let of_it = revocations.position(|datagram| revocation(datagram) == key);
+        self.used
+            .extend(of_it.map(|at| self.revocations.remove(at)));
+    }
+}
+
+/// Of which home address, and when.
+fn revocation(datagram: &Datagram) -> Option<(Ipv4Addr, u32)> {
+    match Decoded::decode(&datagram.payload).ok()?.message {
+        Message::Revocation(revocation) => Some((revocation.home, revocation.identifier)),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::agreed::{NODES, Setup, home};
 use super::node::Node;
 use super::proxy::{Proxy, whole_seconds};
 use super::strangers::Overheard;
-use crate::roaming::{Home, UNIX, Weather, percent};
+use crate::roaming::{ForeignAgents, Home, Passing, UNIX, Weather, percent};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::Datagram;
 use xfrm_agent::mobile_ip::home_agent::settings::ReverseTunnel;
@@ -21,6 +21,8 @@ pub enum Happening {
     Proxy(Datagram),
     HomeAgent(Datagram),
     Nodes(Datagram),
+    /// At this foreign agent, or at a node from it.
+    Passes(usize, Passing),
 }
 
 pub struct World {
@@ -34,6 +36,7 @@ pub struct World {
     /// Of the proxy agent's clock, before that of the nodes.
     ahead: Duration,
     pub home_agent: Home,
+    pub visited: ForeignAgents,
     pub is_denied: bool,
     /// Taken back by the home agent, and not given again so far.
     pub revoked: BTreeSet<Ipv4Addr>,
@@ -70,6 +73,7 @@ impl World {
             proxy: Proxy::new(start, UNIX + ahead, setup, 0),
             ahead,
             home_agent,
+            visited: ForeignAgents::open(start, UNIX, seed, |place| setup.foreign_agent(place)),
             is_denied: false,
             revoked: BTreeSet::new(),
             left: BTreeMap::new(),
@@ -83,6 +87,7 @@ impl World {
         for at in 0..NODES {
             world.drain(at);
         }
+        world.foreign_agents_say();
         world
     }
 
@@ -110,6 +115,11 @@ impl World {
 
     fn proxy_time(&self) -> Duration {
         UNIX + self.ahead + (self.now - self.start)
+    }
+
+    /// Also of foreign agents.
+    pub fn nodes_time(&self) -> Duration {
+        UNIX + (self.now - self.start)
     }
 
     pub fn restart_home_agent(&mut self) {
@@ -164,6 +174,7 @@ impl World {
         let others = [
             self.proxy.room.poll_timeout(),
             self.home_agent.poll_timeout(),
+            self.visited.poll_timeout(),
             self.queue.first_key_value().map(|((at, _), _)| *at),
         ];
         nodes.chain(others).flatten().min()
@@ -190,6 +201,10 @@ impl World {
             let sent = self.home_agent.handle_timeout(now);
             self.home_agent_says(sent);
         }
+        if is_due(self.visited.poll_timeout()) {
+            self.visited.handle_timeout(now);
+            self.foreign_agents_say();
+        }
     }
 
     fn happens(&mut self, happening: Happening) {
@@ -198,6 +213,7 @@ impl World {
             Happening::Proxy(datagram) => self.at_proxy(datagram),
             Happening::HomeAgent(datagram) => self.at_home_agent(datagram),
             Happening::Nodes(datagram) => self.at_nodes(&datagram),
+            Happening::Passes(at, passing) => self.passes(at, passing),
         }
     }
 

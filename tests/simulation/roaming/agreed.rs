@@ -2,7 +2,7 @@
 
 use super::places::{ALL, Network};
 use super::sites;
-use super::visited::SERVED;
+use super::visited;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,6 @@ use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
 use xfrm_agent::mobile_ip::replay::Clock;
 use xfrm_agent::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use xfrm_agent::mobile_ip::wire::TunnelKind;
-use xfrm_agent::mobile_ip::wire::advertisement::CommonTraffic;
 use xfrm_agent::net::Secret;
 use xfrm_agent::net::random::Seeded;
 
@@ -122,27 +121,13 @@ impl Setup {
     }
 
     pub fn foreign_agent(self, place: Network) -> foreign_agent::Settings {
-        let address = place.agent().expect("this network has one");
         let key = || self.association(b"of foreign agents");
         let homes = (0..self.sites).map(sites::home).chain([S]);
         let home_agents = (0..self.sites).map(sites::agent).chain([S_AGENT]);
         foreign_agent::Settings {
-            link: SERVED,
-            address,
-            prefix_len: None,
-            care_of: address,
-            own: vec![address],
-            lifetime: 600,
-            interval: Some(Duration::from_secs(10)),
-            required: place.is_required(),
-            traffic: CommonTraffic::Routed,
-            reverse: foreign_agent::ReverseTunnels::Available,
-            tunnels: Vec::new(),
-            challenge: self.challenges,
             mobile_nodes: homes.map(|home| (home, key())).collect(),
             home_agents: home_agents.map(|agent| (agent, key())).collect(),
-            most_visitors: 8,
-            most_pending: 8,
+            ..visited::settings(place, self.challenges)
         }
     }
 

@@ -41,7 +41,7 @@ fn one_step(world: &mut World) {
         11 => world.gateway_is_back(site),
         12 | 13 => world.revoke(which),
         14 => {
-            let at = world.random.u32() as usize % world.visited.len();
+            let at = world.random.u32() as usize % world.visited.count();
             world.restart_foreign_agent(at);
         }
         8 | 9 => live_again(world, link, network),

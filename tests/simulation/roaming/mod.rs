@@ -16,11 +16,14 @@ mod places;
 mod revoking;
 mod sites;
 mod visited;
+mod visiting;
 mod vpn;
 mod weather;
 mod world;
 
 pub use agreed::UNIX;
 pub use home::Home;
-pub use places::Network;
+pub use places::{ALL, Network};
+pub use visited::settings as foreign_agent_settings;
+pub use visited::{ForeignAgents, Heard, Passing, Said, Told};
 pub use weather::{Weather, percent};

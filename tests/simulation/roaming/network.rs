@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::agreed::{S, S_AGENT};
 use super::places::Network;
 use super::sites;
-use super::visited::Passing;
+use super::visited::{Heard, Passing};
 use super::world::{Happening, Which, World};
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::wire::{
@@ -23,10 +23,11 @@ impl World {
         self.asks_inner(&datagram);
         self.knows_of_revocation(&datagram);
         let to = *datagram.remote.ip();
-        if let (Some(at), Via::Link(link)) = (self.foreign_agent_at(to), datagram.via) {
-            let is_there = self.plugged.get(&link) == Some(&self.visited[at].place);
+        if let (Some(at), Via::Link(link)) = (self.visited.at(to), datagram.via) {
+            let is_there = self.plugged.get(&link) == Some(&self.visited.place(at));
             if is_there {
-                self.send(&Happening::Passes(at, Passing::Asked(link, datagram)));
+                let asked = Passing::ToAgent(Heard::Asked(link, datagram));
+                self.send(&Happening::Passes(at, asked));
             }
             return;
         }
@@ -132,8 +133,8 @@ impl World {
 
     /// Where it comes out, if it does. What an agent sends has the client as its remote end.
     pub(super) fn returns(&mut self, datagram: Datagram) {
-        if let Some(at) = self.foreign_agent_at(*datagram.remote.ip()) {
-            return self.passes(at, Passing::Answered(datagram));
+        if let Some(at) = self.visited.at(*datagram.remote.ip()) {
+            return self.passes(at, Passing::ToAgent(Heard::Answered(datagram)));
         }
         // A forged one is on its link already.
         let is_forged = matches!(datagram.via, Via::Link(_));

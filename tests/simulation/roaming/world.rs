@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::agreed::Setup;
+use super::agreed::{Setup, unix};
 use super::home::Home;
 use super::lives::Life;
 use super::places::Network;
 use super::sites::Way;
-use super::visited::{Passing, Visited};
+use super::visited::{ForeignAgents, Passing};
 use super::weather::{self, Weather};
 use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
@@ -49,7 +49,7 @@ pub struct World {
     pub life: Life,
     pub inner: Home,
     pub ways: Vec<Way>,
-    pub visited: Vec<Visited>,
+    pub visited: ForeignAgents,
     pub plugged: BTreeMap<LinkId, Network>,
     pub visits: BTreeMap<LinkId, u64>,
     /// Put elsewhere without noticing, when.
@@ -97,6 +97,8 @@ impl World {
             gateway_is_dead: false,
         });
         let ways = ways.collect();
+        let settings = |place| setup.foreign_agent(place);
+        let visited = ForeignAgents::open(start, unix(Duration::ZERO), setup.seed, settings);
         let mut world = Self {
             now: start,
             start,
@@ -107,7 +109,7 @@ impl World {
             life: Life::default(),
             inner,
             ways,
-            visited: Vec::new(),
+            visited,
             plugged: BTreeMap::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
@@ -127,7 +129,7 @@ impl World {
             trace: Trace::default(),
             story: Vec::new(),
         };
-        world.open_foreign_agents();
+        world.foreign_agents_say();
         world.drain();
         world
     }
@@ -219,7 +221,7 @@ impl World {
         let others = [
             self.client_timeout(),
             self.inner.poll_timeout(),
-            self.foreign_timeout(),
+            self.visited.poll_timeout(),
             event,
         ];
         outer.chain(others).flatten().min()
