@@ -1,7 +1,7 @@
 //! The adapters that lead out of this machine, for whoever chooses between them.
 
 use super::desired::LinkName;
-use super::netlink::address::{self, AddressAt};
+use super::netlink::address::{self, AddressAt, Standing};
 use super::netlink::error::KernelError;
 use super::netlink::link;
 use super::netlink::neighbour;
@@ -10,7 +10,7 @@ use super::observed::{LinkState, ObservedKind, ObservedLink};
 use crate::net::{Family, IpNet, Ipv4Net};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use super::netlink::neighbour::DefaultRoute;
 pub use super::netlink::wireless::AccessPoints;
@@ -28,6 +28,8 @@ pub struct Adapter {
     pub gateway: Option<Gateway>,
     /// Of a wireless one: whom it is associated with. What it says of itself, which proves nothing.
     pub access_point: Option<[u8; 6]>,
+    /// `None` while it leads nowhere over IPv6.
+    pub ipv6: Option<Ipv6>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,15 @@ pub struct Gateway {
     pub address: Ipv4Addr,
     /// What somebody has answered to ARP: it proves nothing. `None` before.
     pub mac: Option<[u8; 6]>,
+    /// Of the route; the smallest is used.
+    pub metric: u32,
+}
+
+/// A way out over IPv6: an address, and a default route of the main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// The same as long as it lasts, whatever others come and go.
+    pub address: Ipv6Addr,
     /// Of the route; the smallest is used.
     pub metric: u32,
 }
@@ -116,7 +127,7 @@ impl Look {
     ) -> Result<Vec<Adapter>, KernelError> {
         let routes = match self.routes.take() {
             Some(routes) => routes,
-            None => neighbour::default_routes(&mut self.requests, &[Family::V4])?,
+            None => neighbour::default_routes(&mut self.requests, &[Family::V4, Family::V6])?,
         };
         let wanted = self.links.iter().filter(|link| are_wanted(link));
         let adapters = wanted.map(|link| Adapter {
@@ -126,6 +137,7 @@ impl Look {
             addresses: self.addresses_on(link.index),
             gateway: gateway(link.index, &routes),
             access_point: self.access_points.get(&link.index).copied(),
+            ipv6: ipv6(link.index, &self.addresses, &routes),
         });
         let mut adapters: Vec<_> = adapters.collect();
         adapters.sort_by_key(|adapter| adapter.index);
@@ -173,6 +185,20 @@ fn gateway(index: u32, routes: &[DefaultRoute]) -> Option<Gateway> {
     v4.min_by_key(|gateway| gateway.metric)
 }
 
+fn ipv6(index: u32, addresses: &[AddressAt], routes: &[DefaultRoute]) -> Option<Ipv6> {
+    let over = routes.iter().filter(|route| route.link == index);
+    let metrics = over.filter(|route| route.gateway.is_ipv6());
+    let metric = metrics.map(|route| route.metric).min()?;
+    let there = addresses.iter().filter(|at| at.index == index && at.global);
+    let usable = there.filter(|at| at.standing != Standing::Unusable);
+    let v6 = usable.filter_map(|at| match at.address {
+        IpNet::V6(net) => Some((at.standing, net.addr())),
+        IpNet::V4(_) => None,
+    });
+    let (_, address) = v6.min()?;
+    Some(Ipv6 { address, metric })
+}
+
 /// Kinds that stand for a cable or a radio, or carry its addresses. The rest are tunnels, or lead
 /// nowhere.
 const CARRIERS: [&str; 8] = [
@@ -192,4 +218,47 @@ fn leads_out(link: &ObservedLink) -> bool {
         | ObservedKind::Ipv6InIpBetween { .. } => false,
     };
     carries && !link.loopback && !link.enslaved && !link.is_ours()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(link: u32, gateway: &str, metric: u32) -> DefaultRoute {
+        DefaultRoute {
+            link,
+            gateway: gateway.parse().unwrap(),
+            metric,
+            mac: None,
+        }
+    }
+
+    fn at(index: u32, address: &str, standing: Standing) -> AddressAt {
+        AddressAt {
+            index,
+            address: address.parse().unwrap(),
+            global: !address.starts_with("fe80"),
+            standing,
+        }
+    }
+
+    #[test]
+    fn an_address_and_a_gateway_lead_out_over_ipv6_and_the_address_stays_the_same_one() {
+        let routes = [route(2, "fe80::1", 1024), route(2, "192.0.2.1", 100)];
+        let mut addresses = vec![at(2, "fe80::2/64", Standing::Lasting)];
+        assert_eq!(ipv6(2, &addresses, &routes), None);
+        addresses.push(at(2, "2001:db8::9/64", Standing::Unusable));
+        addresses.push(at(3, "2001:db8::3/64", Standing::Lasting));
+        assert_eq!(ipv6(2, &addresses, &routes), None);
+        addresses.push(at(2, "2001:db8::1/64", Standing::Temporary));
+        addresses.push(at(2, "2001:db8::2/64", Standing::Lasting));
+        let expected = Ipv6 {
+            address: "2001:db8::2".parse().unwrap(),
+            metric: 1024,
+        };
+        assert_eq!(ipv6(2, &addresses, &routes), Some(expected));
+        addresses.reverse();
+        assert_eq!(ipv6(2, &addresses, &routes), Some(expected));
+        assert_eq!(ipv6(2, &addresses, &routes[1..]), None);
+    }
 }

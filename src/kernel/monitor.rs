@@ -26,8 +26,8 @@ use tokio::io::unix::AsyncFd;
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`.
 const ADDRESS_GROUPS: [u32; 3] = [1, 5, 9];
-/// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_ROUTE`.
-const GATEWAY_GROUPS: [u32; 2] = [3, 7];
+/// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_ROUTE`.
+const GATEWAY_GROUPS: [u32; 3] = [3, 7, 11];
 
 /// Of routes, only default ones concern gateways. A home agent makes thousands of others a second, and each
 /// would wake the thread that answers registrations.
@@ -280,6 +280,7 @@ mod tests {
         };
         for deleted in [false, true] {
             assert!(passes(&DEFAULT_ROUTES, &written("0.0.0.0/0", deleted)));
+            assert!(passes(&DEFAULT_ROUTES, &written("::/0", deleted)));
             assert!(!passes(&DEFAULT_ROUTES, &written("10.64.0.1/32", deleted)));
             assert!(!passes(&DEFAULT_ROUTES, &written("10.0.0.0/8", deleted)));
         }

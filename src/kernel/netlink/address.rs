@@ -14,6 +14,11 @@ const IFA_LOCAL: u16 = 2;
 const IFA_PROTO: u16 = 11;
 /// Nobody on an anchor could have the same address.
 const IFA_F_NODAD: u8 = 0x02;
+/// Of IPv4 it says something else.
+const IFA_F_TEMPORARY: u8 = 0x01;
+const IFA_F_DADFAILED: u8 = 0x08;
+const IFA_F_DEPRECATED: u8 = 0x20;
+const IFA_F_TENTATIVE: u8 = 0x40;
 
 /// An address where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,17 @@ pub struct AddressAt {
     pub address: IpNet,
     /// Not only on the link, so not one that the kernel gave it itself.
     pub global: bool,
+    pub standing: Standing,
+}
+
+/// How far one of IPv6 can be relied on; those of IPv4 all last. The smaller, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Lasting,
+    /// In place of another one soon (RFC 8981).
+    Temporary,
+    /// Nothing should begin there: it has to be found out whether somebody else has it, or it is to be given up.
+    Unusable,
 }
 
 pub fn add(batch: &mut Batch, index: u32, address: IpNet) {
@@ -60,7 +76,7 @@ pub fn list(requests: &mut Requests) -> Result<Vec<AddressAt>, KernelError> {
 
 /// Of one that came or went.
 pub fn read(message: &Message<'_>) -> Option<AddressAt> {
-    let &[family, prefix_len, _, scope, i0, i1, i2, i3, ..] = message.payload else {
+    let &[family, prefix_len, flags, scope, i0, i1, i2, i3, ..] = message.payload else {
         return None;
     };
     if !matches!(message.kind, libc::RTM_NEWADDR | libc::RTM_DELADDR) {
@@ -77,7 +93,22 @@ pub fn read(message: &Message<'_>) -> Option<AddressAt> {
         index: u32::from_ne_bytes([i0, i1, i2, i3]),
         address: IpNet::new(address, prefix_len).ok()?,
         global: scope == libc::RT_SCOPE_UNIVERSE,
+        standing: match Family::of(address) {
+            Family::V4 => Standing::Lasting,
+            Family::V6 => standing(flags),
+        },
     })
+}
+
+fn standing(flags: u8) -> Standing {
+    let has = |any: u8| flags & any != 0;
+    if has(IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE) {
+        Standing::Unusable
+    } else if has(IFA_F_TEMPORARY) {
+        Standing::Temporary
+    } else {
+        Standing::Lasting
+    }
 }
 
 #[cfg(test)]
@@ -96,9 +127,25 @@ mod tests {
                 index: 7,
                 address,
                 global: true,
+                standing: Standing::Lasting,
             };
             let message = Messages(batch.bytes()).next().unwrap();
             assert_eq!(read(&message), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_may_still_take_back_is_not_relied_on() {
+        let (nodad, optimistic, permanent) = (0x02, 0x04, 0x80);
+        for (flags, expected) in [
+            (0, Standing::Lasting),
+            (permanent | nodad, Standing::Lasting),
+            (IFA_F_TEMPORARY, Standing::Temporary),
+            (IFA_F_TENTATIVE | optimistic, Standing::Unusable),
+            (IFA_F_TEMPORARY | IFA_F_DEPRECATED, Standing::Unusable),
+            (permanent | IFA_F_DADFAILED, Standing::Unusable),
+        ] {
+            assert_eq!(standing(flags), expected, "{flags:#x}");
         }
     }
 
