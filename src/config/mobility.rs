@@ -7,14 +7,14 @@ use super::report::Report;
 use super::section::Section;
 use super::values::{self, Reason};
 use crate::agent::mobility::settings::{AdapterNames, MobilitySettings, Tables as Numbers};
-use crate::agent::vpn::settings::{Start, VpnSettings};
+use crate::agent::vpn::settings::{GatewaySettings, OtherVpn, Start, VpnSettings};
 use crate::kernel::desired::LinkName;
 use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
 use crate::mobile_ip::dual_client::{
-    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
-    T_MONITOR_LEAST, Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reach, Reverse, Settings, Site, System,
+    T_MONITOR, T_MONITOR_LEAST, Tunnelling, Vpn,
 };
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Ipv4Net;
@@ -70,8 +70,9 @@ pub(super) fn read(
         inner.as_ref().map(|(system, _)| system),
         &read,
     );
-    for (section, (site, agreement)) in read {
+    for (section, (mut site, agreement)) in read {
         if let Some(vpn) = &site.gateway {
+            site.reach = reach(around.vpns, vpn);
             check_vpn(report, section, around.vpns, vpn, home_agent);
             check_kept(report, section, around.vpns, vpn, &site);
         }
@@ -98,6 +99,7 @@ pub(super) fn read(
             outer: None,
             gateway: None,
             near: Vec::new(),
+            reach: Reach::Ipv4,
         });
     }
     let names = adapter_names(report, section);
@@ -298,6 +300,7 @@ fn site(
         outer,
         gateway,
         near,
+        reach: Reach::Ipv4,
     };
     Some((site, agreement))
 }
@@ -327,6 +330,17 @@ fn check_given(
     }
 }
 
+fn reach(vpns: &VpnSettings, name: &str) -> Reach {
+    let ours = vpns
+        .gateway(name)
+        .map(GatewaySettings::is_reached_over_ipv6);
+    let theirs = vpns.other(name).map(OtherVpn::is_reached_over_ipv6);
+    match ours.or(theirs) {
+        Some(true) => Reach::Either,
+        Some(false) | None => Reach::Ipv4,
+    }
+}
+
 fn check_vpn(
     report: &Report<'_>,
     section: &Section<'_, '_>,
@@ -348,6 +362,12 @@ fn check_vpn(
     if vpn.start == Start::Up {
         let message =
             format!("vpn: [[vpn]] `{name}` has start = \"up\": mobility starts it, leave that out");
+        report.error(&at, message);
+    }
+    if !vpn.keeps_own() && !vpn.addresses.iter().any(IpAddr::is_ipv4) {
+        let message = format!(
+            "vpn: [[vpn]] `{name}` has no `gateway` of IPv4, so where there is IPv4 nothing would lead to it"
+        );
         report.error(&at, message);
     }
     if vpn.local.is_some() {
@@ -388,11 +408,10 @@ fn check_kept(
         );
         report.error(&at, message);
     }
-    if vpn.address.is_ipv6() {
+    if let Some(address) = vpn.addresses.iter().find(|address| address.is_ipv6()) {
         let message = format!(
-            "vpn: [[vpn]] `{name}` has address = \"none\" and the gateway {}: it protects the `home` of this \
-             site, which is of IPv4",
-            vpn.address
+            "vpn: [[vpn]] `{name}` has address = \"none\" and the gateway {address}: it protects the `home` of this \
+             site, which is of IPv4"
         );
         report.error(&at, message);
     }

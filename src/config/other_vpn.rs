@@ -50,7 +50,11 @@ pub(super) fn read(report: &Report<'_>, section: &Section<'_, '_>) -> Option<Oth
     let reason = "other software decides that: leave it out";
     refuse_all(report, section, &OUR_KEYS, reason);
     let name = section.required("name", vpn::name);
-    let gateway = section.optional("gateway", values::address);
+    let addresses = vpn::one_of_each(
+        report,
+        section,
+        section.list("gateway", values::address).unwrap_or_default(),
+    );
     let driver = if section.has("vici") {
         charon(report, section)
     } else {
@@ -76,7 +80,7 @@ pub(super) fn read(report: &Report<'_>, section: &Section<'_, '_>) -> Option<Oth
     };
     Some(OtherVpn {
         name: name?,
-        gateway,
+        addresses,
         driver: driver?,
         patience,
         shape,

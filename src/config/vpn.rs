@@ -68,7 +68,9 @@ fn gateway(
     other_vpn::refuse(report, section);
     let name = section.required("name", name);
     let peer = section.required("peer", values::identity);
-    let address = section.required("gateway", values::address);
+    let addresses =
+        section.required_list("gateway", "there would be nobody to ask", values::address);
+    let addresses = one_of_each(report, section, addresses);
     let local = section.optional("local", values::address);
     let subnets = section.required_list("subnets", "nothing would go through it", net);
     let mut start = Start::Down;
@@ -82,22 +84,28 @@ fn gateway(
     let known = peer
         .as_ref()
         .and_then(|id| known(report, section, peers, id));
-    if let (Some(peer), Some(address)) = (known, address) {
+    if let Some(peer) = known {
         for (subnet, at) in &subnets {
-            if !peer.may_speak_for(*subnet, address) {
+            let mut ends = addresses.iter();
+            if !ends.all(|address| peer.may_speak_for(*subnet, *address)) {
                 let id = &peer.id;
                 report.error(at, format!("subnets: {id} may not protect {subnet}"));
             }
         }
     }
-    if let (Some(local), Some(address)) = (local, address)
-        && Family::of(local) != Family::of(address)
+    let is_unlike =
+        |address: &IpAddr| local.is_some_and(|it| Family::of(it) != Family::of(*address));
+    if let (Some(local), Some(address)) = (local, addresses.first())
+        && addresses.iter().all(is_unlike)
     {
         let message = format!("local: {local} and {address} are of different IP versions");
         report.error(&section.span("local"), message);
     }
-    if let (SpeaksFrom::Own, Some(address)) = (speaks_from, address) {
-        let is_other = |net: &IpNet| Family::of(net.addr()) != Family::of(address);
+    if let (SpeaksFrom::Own, [_, _, ..]) = (speaks_from, &addresses[..]) {
+        let message = "gateway: with address = \"none\" all is spoken from where the tunnel begins: name one address";
+        report.error(&section.span("gateway"), message);
+    } else if let (SpeaksFrom::Own, Some(address)) = (speaks_from, addresses.first()) {
+        let is_other = |net: &IpNet| Family::of(net.addr()) != Family::of(*address);
         for (subnet, at) in subnets.iter().filter(|(net, _)| is_other(net)) {
             let message = format!(
                 "subnets: {subnet} is of another IP version than {address}; with address = \"none\" all is \
@@ -109,12 +117,28 @@ fn gateway(
     Some(GatewaySettings {
         name: name?,
         peer: peer?,
-        address: address?,
+        addresses: (!addresses.is_empty()).then_some(addresses)?,
         local,
         subnets: subnets.into_iter().map(|(net, _)| net).collect(),
         speaks_from,
         start,
     })
+}
+
+/// Addresses of one gateway.
+pub(super) fn one_of_each(
+    report: &Report<'_>,
+    section: &Section<'_, '_>,
+    addresses: Vec<(IpAddr, Span)>,
+) -> Vec<IpAddr> {
+    let addresses: Vec<IpAddr> = addresses.into_iter().map(|(address, _)| address).collect();
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    if v4 > 1 || addresses.len() - v4 > 1 {
+        let message =
+            "gateway: at most one address of each IP version; another gateway is another [[vpn]]";
+        report.error(&section.span("gateway"), message);
+    }
+    addresses
 }
 
 pub(super) fn name(value: &DeValue<'_>) -> Result<String, Reason> {

@@ -3,7 +3,7 @@
 use crate::net::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 /// A physical adapter, by interface index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Link {
     pub carrier: bool,
     /// Addresses of this machine on it, with the length of their prefix. The first one is used.
     pub addresses: Vec<Ipv4Net>,
+    /// From where it leads anywhere over IPv6: what a VPN can begin at where there is nothing else.
+    pub ipv6: Option<Ipv6Addr>,
     pub gateway: Option<Ipv4Addr>,
     pub gateway_mac: Option<[u8; 6]>,
     /// The access point of a wireless link.
@@ -77,6 +79,12 @@ impl Link {
             || self.gateway != before.gateway
             || is_other(self.gateway_mac, before.gateway_mac)
             || self.access_point != before.access_point
+            || self.lone_ipv6() != before.lone_ipv6()
+    }
+
+    /// That of a network that has given no address of IPv4: beside one, nothing depends on it.
+    fn lone_ipv6(&self) -> Option<Ipv6Addr> {
+        self.ipv6.filter(|_| self.usable_address().is_none())
     }
 
     /// Whether that is because of the access point only: another one of what says that it is the same network.
@@ -106,6 +114,7 @@ mod tests {
             name: "eth0".into(),
             carrier: true,
             addresses: vec!["10.10.0.7/24".parse().unwrap()],
+            ipv6: None,
             gateway: Some(Ipv4Addr::new(10, 10, 0, 1)),
             gateway_mac: None,
             access_point: None,
@@ -149,6 +158,23 @@ mod tests {
             ..at(Some(2))
         };
         assert!(!renumbered.has_roamed_since(&at(Some(1))));
+    }
+
+    #[test]
+    fn another_address_of_ipv6_is_another_place_only_where_there_is_no_other() {
+        let with = |text: &str, link: Link| Link {
+            ipv6: Some(text.parse().unwrap()),
+            ..link
+        };
+        let (one, other) = ("2001:db8:1::7", "2001:db8:1::8");
+        assert!(!with(other, office()).is_elsewhere_than(&with(one, office())));
+        let without = || Link {
+            addresses: Vec::new(),
+            gateway: None,
+            ..office()
+        };
+        assert!(with(other, without()).is_elsewhere_than(&with(one, without())));
+        assert!(with(one, without()).is_elsewhere_than(&without()));
     }
 
     #[test]

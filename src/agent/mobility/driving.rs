@@ -134,7 +134,7 @@ impl Agent {
                 }
             }
             Wish::Vpn(VpnCommand::Up { gateway, over }) => {
-                let over = Some(over.into());
+                let over = Some(over);
                 if let Err(error) = self.vpn_up_over(now, gateway.as_deref(), over) {
                     self.tell(now, "refused", format!("[mobility]: {error}"));
                 }

@@ -262,8 +262,9 @@ impl Mobility {
         let is_it = |adapter: &&Adapter| match link {
             Some(link) => adapter.index == link.0,
             None => {
-                let mut addresses = adapter.addresses.iter();
-                addresses.any(|net| Some(IpAddr::V4(net.addr())) == local)
+                let v4 = adapter.addresses.iter().map(|net| net.addr().into());
+                let v6 = adapter.ipv6.map(|ipv6| ipv6.address.into());
+                v4.chain(v6).any(|own: IpAddr| Some(own) == local)
             }
         };
         self.adapters.iter().find(is_it).map(|adapter| adapter.name)
@@ -552,6 +553,8 @@ fn is_same(a: &Object, b: &Object) -> bool {
 
 fn link(adapter: &Adapter) -> Link {
     let gateway = adapter.gateway;
+    let over_ipv6 = adapter.ipv6.map(|ipv6| ipv6.metric);
+    let metric = gateway.map(|gateway| gateway.metric).or(over_ipv6);
     Link {
         id: LinkId(adapter.index),
         name: adapter.name.to_string(),
@@ -560,6 +563,7 @@ fn link(adapter: &Adapter) -> Link {
         gateway: gateway.map(|gateway| gateway.address),
         gateway_mac: gateway.and_then(|gateway| gateway.mac),
         access_point: adapter.access_point,
-        metric: gateway.map_or(NO_METRIC, |gateway| gateway.metric),
+        ipv6: adapter.ipv6.map(|ipv6| ipv6.address),
+        metric: metric.unwrap_or(NO_METRIC),
     }
 }

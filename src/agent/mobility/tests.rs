@@ -18,7 +18,7 @@ use crate::agent::vpn::settings::VpnSettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, DecapsulationEntry, Key, Object, Route, Way};
 use crate::mobile_ip::domain::{Context, Domain};
-use crate::mobile_ip::dual_client::{Site, Vpn};
+use crate::mobile_ip::dual_client::{Reach, Site, Vpn};
 use crate::mobile_ip::home_agent::HomeAgent;
 use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
 use crate::mobile_ip::home_agent::settings::{
@@ -46,6 +46,7 @@ fn single() -> MobilitySettings {
         outer: None,
         gateway: None,
         near: Vec::new(),
+        reach: Reach::Ipv4,
     }];
     settings.outer = BTreeMap::new();
     settings

@@ -8,7 +8,7 @@ use crate::mobile_ip::dual_client::{LinkView, Override, RegistrationView, Vpn, V
 use crate::mobile_ip::{Carriage, Encapsulation, LinkId, Path, Through};
 use crate::net::{Ipv4Net, Mac};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub struct HomeView {
 pub struct PhysicalView {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// `inside` or `outside`, once it was found out; otherwise empty.
     pub domain: String,
     /// A guess, which only orders the work, and how sure it is in percent.

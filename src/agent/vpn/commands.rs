@@ -50,7 +50,7 @@ pub enum Direction {
 /// Where its packets should come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Below {
-    /// T, or X where there is no outer system.
+    /// T, or X where there is no outer system, or no IPv4.
     pub(super) local: Option<IpAddr>,
     /// The adapter that leads out of this machine now.
     pub(super) adapter: Option<LinkName>,
@@ -90,10 +90,11 @@ fn environment(vpn: &OtherVpn, direction: Direction, below: Below) -> Vec<(&'sta
         Direction::Up => "up",
         Direction::Down => "down",
     };
+    let gateway = vpn.gateway_from(below.local);
     let all = [
         ("XFRM_AGENT_ACTION", Some(action.to_owned())),
         ("XFRM_AGENT_VPN", Some(vpn.name.clone())),
-        ("XFRM_AGENT_GATEWAY", vpn.gateway.map(|it| it.to_string())),
+        ("XFRM_AGENT_GATEWAY", gateway.map(|it| it.to_string())),
         ("XFRM_AGENT_LOCAL", below.local.map(|it| it.to_string())),
         ("XFRM_AGENT_ADAPTER", below.adapter.map(|it| it.to_string())),
     ];

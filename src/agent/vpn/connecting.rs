@@ -1,6 +1,6 @@
 //! Up, down, warm; and what IKE says of it.
 
-use super::settings::{GatewaySettings, Start};
+use super::settings::{GatewaySettings, Start, reached_from};
 use super::{Connection, Phase, Vpn, VpnState, Wanted};
 use crate::agent::Agent;
 use crate::agent::effect::Effect;
@@ -166,13 +166,18 @@ impl Agent {
         let Some(gateway) = self.settings.vpn.gateway(&name).cloned() else {
             return;
         };
-        let way = self
-            .vpn
-            .over
-            .or(gateway.local)
-            .or_else(|| self.routes.source_towards(gateway.address));
-        let Some(local) = way else {
-            let reason = format!("no route to {}", gateway.address);
+        let begins = self.vpn.over.or(gateway.local);
+        let way = match begins {
+            Some(local) => reached_from(local, &gateway.addresses).map(|remote| (local, remote)),
+            None => gateway.addresses.iter().find_map(|remote| {
+                let local = self.routes.source_towards(*remote)?;
+                Some((local, *remote))
+            }),
+        };
+        let Some((local, remote)) = way else {
+            let all: Vec<String> = gateway.addresses.iter().map(IpAddr::to_string).collect();
+            let from = begins.map_or_else(String::new, |local| format!(" from {local}"));
+            let reason = format!("no route{from} to {}", all.join(" or "));
             return self.vpn_failed(now, reason);
         };
         let request = self.vpn.next_request();
@@ -184,7 +189,7 @@ impl Agent {
         let connect = Connect {
             request,
             local,
-            remote: gateway.address,
+            remote,
             selectors,
             flow: None,
             mode: Mode::Tunnel,

@@ -63,6 +63,8 @@ enum Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unseen;
 
+const NOWHERE_TO_BEGIN: &str = "`up` said `no-address`, and the network has no IPv4: there is nothing that S could be carried from";
+
 /// What the kernel shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sight<'a> {
@@ -130,7 +132,11 @@ impl Other {
                     Shape::Said => commands::said(&output),
                     Shape::Interface(_) | Shape::NoAddress => Ok(None),
                 });
+                let is_in_ipv6 = self.below.local.is_some_and(|local| local.is_ipv6());
                 self.stage = match said {
+                    Ok(None) if is_in_ipv6 && self.vpn.shape == Shape::Said => Stage::Failed {
+                        reason: NOWHERE_TO_BEGIN.to_owned(),
+                    },
                     Ok(said) => Stage::Waiting {
                         run,
                         said,
@@ -194,6 +200,9 @@ impl Other {
         else {
             return Ok(said);
         };
+        if local.is_ipv6() {
+            return Err(Unseen);
+        }
         let [in_ip, in_udp] = carriers(local, agent);
         let needed = if said.is_some() { in_ip } else { in_udp };
         let is_protected = is_protected(&needed, sight.outbound);
@@ -210,8 +219,10 @@ impl Other {
             _ => None,
         };
         let locals = [self.below.local, said].into_iter().flatten();
-        let carriers = |local| agent.map(|agent| carriers(local, agent));
-        locals.filter_map(carriers).flatten().collect()
+        let carriers = |local: IpAddr| Some(carriers(local, agent?));
+        // What begins at an address of IPv6 is the VPN itself.
+        let v4 = locals.filter(IpAddr::is_ipv4);
+        v4.filter_map(carriers).flatten().collect()
     }
 
     pub(super) fn state(&self) -> VpnState {
@@ -230,7 +241,7 @@ impl Other {
     fn connection(&self, address: Option<Ipv4Addr>) -> Connection {
         Connection {
             name: self.vpn.name.clone(),
-            gateway: self.vpn.gateway,
+            gateway: self.vpn.gateway_from(self.below.local),
             local: self.below.local,
             addresses: address.into_iter().map(IpAddr::V4).collect(),
             interface: match self.vpn.shape {

@@ -2,7 +2,7 @@
 
 use crate::ike::settings::Gateway;
 use crate::kernel::desired::LinkName;
-use crate::net::{Identity, IpNet};
+use crate::net::{Family, Identity, IpNet};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ pub struct VpnSettings {
 pub struct GatewaySettings {
     pub name: String,
     pub peer: Identity,
-    pub address: IpAddr,
+    /// Not empty; at most one of each version of IP, in the order in which they are tried.
+    pub addresses: Vec<IpAddr>,
     /// Where the tunnel begins; `None` leaves it to the route.
     pub local: Option<IpAddr>,
     /// What is reached through it: prefixes of the intranet, or everything.
@@ -45,8 +46,9 @@ pub enum SpeaksFrom {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherVpn {
     pub name: String,
-    /// For the commands; we send nothing there.
-    pub gateway: Option<IpAddr>,
+    /// For the commands; we send nothing there. At most one of each version of IP, and none where other
+    /// software knows them.
+    pub addresses: Vec<IpAddr>,
     pub driver: Driver,
     /// How long bringing it up may take, and how long ending it.
     pub patience: Duration,
@@ -92,7 +94,33 @@ pub struct Served {
     pub pool: Vec<IpNet>,
 }
 
+/// Where a tunnel that begins at `local` goes.
+pub(super) fn reached_from(local: IpAddr, addresses: &[IpAddr]) -> Option<IpAddr> {
+    let is_alike = |to: &&IpAddr| Family::of(**to) == Family::of(local);
+    addresses.iter().find(is_alike).copied()
+}
+
+impl OtherVpn {
+    /// Whether it may be asked for where there is no IPv4. Then S needs a V, and what charon has for T begins
+    /// nowhere else.
+    pub fn is_reached_over_ipv6(&self) -> bool {
+        let is_reached = self.addresses.is_empty() || self.addresses.iter().any(IpAddr::is_ipv6);
+        let begins_anywhere = matches!(self.driver, Driver::Programs { .. });
+        is_reached && begins_anywhere && self.shape != Shape::NoAddress
+    }
+
+    pub(super) fn gateway_from(&self, local: Option<IpAddr>) -> Option<IpAddr> {
+        let reached = local.and_then(|local| reached_from(local, &self.addresses));
+        reached.or_else(|| self.addresses.first().copied())
+    }
+}
+
 impl GatewaySettings {
+    /// As for other software.
+    pub fn is_reached_over_ipv6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6) && !self.keeps_own()
+    }
+
     pub fn keeps_own(&self) -> bool {
         self.speaks_from == SpeaksFrom::Own
     }
@@ -120,7 +148,7 @@ impl VpnSettings {
         gateways.chain(others).collect()
     }
 
-    pub(in crate::agent) fn other(&self, name: &str) -> Option<&OtherVpn> {
+    pub fn other(&self, name: &str) -> Option<&OtherVpn> {
         self.others.iter().find(|other| other.name == name)
     }
 

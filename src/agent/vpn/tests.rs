@@ -37,7 +37,7 @@ fn settings(of: usize, start: Start) -> Settings {
             gateways: vec![GatewaySettings {
                 name: "north".into(),
                 peer: names[GATEWAY].parse().unwrap(),
-                address: addr(ADDRESSES[GATEWAY]),
+                addresses: vec![addr(ADDRESSES[GATEWAY])],
                 local: None,
                 subnets: vec![intranet],
                 speaks_from: SpeaksFrom::Given,
@@ -78,8 +78,8 @@ fn settings(of: usize, start: Start) -> Settings {
 struct Way(IpAddr);
 
 impl Routes for Way {
-    fn source_towards(&mut self, _: IpAddr) -> Option<IpAddr> {
-        Some(self.0)
+    fn source_towards(&mut self, to: IpAddr) -> Option<IpAddr> {
+        (to.is_ipv4() == self.0.is_ipv4()).then_some(self.0)
     }
 }
 
@@ -416,6 +416,16 @@ fn a_warm_tunnel_outlives_a_long_absence_of_any_way_and_is_up_at_once() {
     assert!(world.is_up());
     let ups = |kind: &&String| *kind == "vpn-up";
     assert_eq!(world.hosts[CLIENT].told.iter().filter(ups).count(), 1);
+}
+
+#[test]
+fn a_gateway_is_asked_where_there_is_a_way_to() {
+    let mut client = settings(CLIENT, Start::Up);
+    let addresses = &mut client.vpn.gateways[0].addresses;
+    addresses.insert(0, addr("2001:db8:106::1"));
+    let mut world = World::with(3, [client, settings(GATEWAY, Start::Down)]);
+    world.seconds(5);
+    assert!(world.is_up());
 }
 
 #[test]

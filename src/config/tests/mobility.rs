@@ -1,7 +1,7 @@
 //! `[mobility]` and `[[mobility-site]]`.
 
 use super::*;
-use crate::mobile_ip::dual_client::{InsideProtection, Tunnelling, Vpn};
+use crate::mobile_ip::dual_client::{InsideProtection, Reach, Tunnelling, Vpn};
 use crate::mobile_ip::security::Algorithm;
 use crate::mobile_ip::wire::TunnelKind;
 
@@ -60,6 +60,20 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
     let encapsulations = [&mobility.inner, &mobility.outer[&0]].map(|it| it.encapsulation);
     assert_eq!(encapsulations, [TunnelKind::IpIp, TunnelKind::Gre]);
     assert_eq!(mobility.destinations(), ["10.0.0.0/8".parse().unwrap()]);
+}
+
+#[test]
+fn what_has_a_gateway_of_ipv6_too_is_reached_where_there_is_nothing_else() {
+    let reach = |vpn: &str| {
+        let text = format!("{}{vpn}{MOBILITY}{SITE}", whole());
+        load_text(&text).agent.mobility.unwrap().dual.sites[0].reach
+    };
+    assert_eq!(reach(VPN), Reach::Ipv4);
+    let both = VPN.replace(
+        "gateway = \"192.0.2.6\"",
+        "gateway = [\"192.0.2.6\", \"2001:db8::6\"]",
+    );
+    assert_eq!(reach(&both), Reach::Either);
 }
 
 #[test]
@@ -198,6 +212,13 @@ fn what_cannot_work_is_refused_with_what_to_do() {
                 SITE.replace("vpn = \"moving\"\n", "")
             ),
             "all or none",
+        ),
+        (
+            format!(
+                "{}{MOBILITY}{SITE}",
+                VPN.replace("192.0.2.6", "2001:db8::6")
+            ),
+            "has no `gateway` of IPv4",
         ),
         (
             format!("{MOBILITY}vpn-adapter = \"intranet0\"\n"),

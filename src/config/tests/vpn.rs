@@ -154,6 +154,18 @@ fn what_cannot_work_is_refused() {
             "address: ",
         ),
         (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = [\"192.0.2.6\", \"192.0.2.7\"]\nsubnets = \"10.2.0.0/16\"",
+            "gateway: at most one address of each IP version",
+        ),
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = []\nsubnets = \"10.2.0.0/16\"",
+            "gateway: the list is empty",
+        ),
+        (
+            "[[vpn]]\nname = \"n\"\npeer = \"gw106.example\"\ngateway = [\"192.0.2.6\", \"2001:db8::6\"]\nsubnets = \"10.2.0.0/16\"\naddress = \"none\"",
+            "name one address",
+        ),
+        (
             "[[vpn-client]]\npeer = \"gw106.example\"",
             "there is no [vpn-gateway]",
         ),
@@ -165,6 +177,27 @@ fn what_cannot_work_is_refused() {
         let all = problems(&format!("{}\n{text}\n", whole()));
         assert!(all.contains(complaint), "{complaint}: {all}");
     }
+}
+
+#[test]
+fn a_gateway_may_have_an_address_of_each_ip_version() {
+    let vpn = |gateway: &str, more: &str| {
+        let whole = whole();
+        let text = format!("{whole}\n[[vpn]]\nname = \"n\"\n{more}\ngateway = {gateway}\n");
+        load_text(&text).agent.vpn
+    };
+    let both = "[\"192.0.2.6\", \"2001:db8::6\"]";
+    let own = "peer = \"gw106.example\"\nsubnets = \"10.2.0.0/16\"";
+    let other = "up = \"/bin/true\"\ndown = \"/bin/true\"";
+    let one = "\"192.0.2.6\"";
+    assert!(vpn(both, own).gateways[0].is_reached_over_ipv6());
+    assert!(!vpn(one, own).gateways[0].is_reached_over_ipv6());
+    assert!(vpn(both, other).others[0].is_reached_over_ipv6());
+    assert!(!vpn(one, other).others[0].is_reached_over_ipv6());
+    let without = vpn(both, &format!("{other}\naddress = \"none\""));
+    assert!(!without.others[0].is_reached_over_ipv6());
+    let charon = vpn(both, "vici = \"/run/charon.vici\"\nconnection = \"office\"");
+    assert!(!charon.others[0].is_reached_over_ipv6());
 }
 
 #[test]

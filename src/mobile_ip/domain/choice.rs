@@ -11,7 +11,9 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     Good,
-    /// No home agent has answered over it for a while.
+    /// T has no way there.
+    WithoutIpv4,
+    /// Nobody has answered over it for a while.
     Failing,
 }
 

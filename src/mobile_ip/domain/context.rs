@@ -120,6 +120,7 @@ mod tests {
             name: "wlan0".into(),
             carrier: true,
             addresses: vec!["192.168.1.2/24".parse().unwrap()],
+            ipv6: None,
             gateway: None,
             gateway_mac: Some([gateway; 6]),
             access_point: access_point.map(|octet| [octet; 6]),

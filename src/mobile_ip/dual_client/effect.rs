@@ -5,7 +5,7 @@ use crate::mobile_ip::domain::{Conjecture, Context, Domain};
 use crate::mobile_ip::{Arrangement, Link, LinkId, Place};
 use crate::net::IpNet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ pub enum VpnState {
 pub enum VpnCommand {
     Up {
         gateway: Option<String>,
-        /// The address that it binds to: T, or the physical one without an outer system.
-        over: Ipv4Addr,
+        /// The address that it binds to: T, or the physical one without an outer system and where there is no IPv4.
+        over: IpAddr,
     },
     /// Keep the SA, carry nothing. It stays `Up` as long as the SA lives.
     Warm,

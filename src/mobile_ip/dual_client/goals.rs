@@ -8,7 +8,7 @@ use super::vpn::{Adapter, Leg, VpnGoal, VpnPhase};
 use super::{DualClient, Effect, GRACE, Override};
 use crate::mobile_ip::domain::{Candidate, Domain, Standing};
 use crate::mobile_ip::{LinkId, Via};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 /// Between the requests in the clear on several undecided adapters: each moves the inner binding.
@@ -61,10 +61,19 @@ impl DualClient {
             own.is_some_and(|own| self.is_ours(own))
         };
         let usable = self.links.values().filter(|tracked| tracked.is_usable(now));
-        usable
+        let usable = usable
             .filter(|tracked| !is_ours(tracked))
-            .map(|tracked| Self::candidate(now, tracked))
-            .collect()
+            .map(|tracked| Self::candidate(now, tracked));
+        let without_ipv4 = self.links.values().filter_map(|tracked| {
+            self.lone_ipv6(now, tracked.link.id)?;
+            let candidate = Self::candidate(now, tracked);
+            let standing = candidate.standing.max(Standing::WithoutIpv4);
+            Some(Candidate {
+                standing,
+                ..candidate
+            })
+        });
+        usable.chain(without_ipv4).collect()
     }
 
     /// S, T or V, which we hold whatever the network does. One that gives it to an adapter gives no care-of
@@ -111,6 +120,9 @@ impl DualClient {
             return;
         }
         let Some(active) = self.active() else { return };
+        if self.lone_ipv6(now, active).is_some() {
+            return self.choose_site_in_ipv6();
+        }
         if !self.outer_is_due(now, active) {
             return;
         }
@@ -153,11 +165,14 @@ impl DualClient {
     fn sites_to_ask(&mut self, now: Instant, active: LinkId) -> Vec<usize> {
         // Its silence may have been said while it still stood.
         let is_silent = |site: &usize| self.slots.is_silent(Slot::Outer(*site));
-        self.site = self
-            .site
-            .filter(|site| !(is_silent(site) && self.is_lost(*site)));
-        if let Some(site) = self.site {
-            return vec![site];
+        let is_over_ipv6 = self.site_in_ipv6().is_some();
+        if !is_over_ipv6 {
+            self.site = self
+                .site
+                .filter(|site| !(is_silent(site) && self.is_lost(*site)));
+            if let Some(site) = self.site {
+                return vec![site];
+            }
         }
         let sites = &self.settings.sites;
         let address = self
@@ -177,6 +192,9 @@ impl DualClient {
         }
         // The nearest of before first, as far as that was measured.
         asked.sort_by_key(|at| self.round_trips[*at].unwrap_or(Duration::MAX));
+        if is_over_ipv6 {
+            return asked;
+        }
         if let [only] = asked[..] {
             self.site = Some(only);
         } else if asked.iter().all(|at| sites[*at].outer.is_none()) {
@@ -349,7 +367,7 @@ impl DualClient {
 
     /// The inner registration over the VPN, or over T where there is none.
     pub(super) fn pursue_inner(&mut self, now: Instant) {
-        let Some(care_of) = self.inner_care_of() else {
+        let Some(care_of) = self.inner_care_of(now) else {
             if self.inside.is_some() || self.by_hand == Override::Blocked || !self.vpn.is_alive() {
                 self.slots.detach(Slot::Inner, false);
             }
@@ -371,7 +389,8 @@ impl DualClient {
             },
             gateway: None,
         };
-        if self.slots.attach(now, Slot::Inner, attachment) && !self.is_outer_bound() {
+        let follows = !self.is_outer_bound() && self.over_ipv6().is_none();
+        if self.slots.attach(now, Slot::Inner, attachment) && follows {
             self.inner_again = Some((now, HEAD_STARTS));
         }
     }
@@ -392,30 +411,33 @@ impl DualClient {
     }
 
     /// V, or T or the physical address in its place; `None` while that is no way to the inner home agent.
-    fn inner_care_of(&self) -> Option<Ipv4Addr> {
+    fn inner_care_of(&self, now: Instant) -> Option<Ipv4Addr> {
         if self.inside.is_some() || self.by_hand == Override::Blocked || self.is_single() {
             return None;
         }
         let site = self.site?;
-        let below = self.below(site)?;
+        let below = self.below(now, site)?;
         match self.settings.vpn {
             Vpn::Absent => {
                 let bound = self.slots.bound(Slot::Outer(site));
                 bound.map(|bound| bound.attachment.home)
             }
-            Vpn::Present { .. } => Some(self.vpn.carries()?.address(below)),
+            Vpn::Present { .. } => self.vpn.carries()?.address(below),
         }
     }
 
-    /// What the VPN binds to: T, or the physical address without an outer system. `None` while that goes
-    /// nowhere.
-    pub(super) fn below(&self, site: usize) -> Option<Ipv4Addr> {
+    /// What the VPN binds to: T, or the physical address without an outer system and where there is no IPv4.
+    /// `None` while that goes nowhere.
+    pub(super) fn below(&self, now: Instant, site: usize) -> Option<IpAddr> {
+        if let Some(own) = self.below_in_ipv6(now, site) {
+            return Some(own.into());
+        }
         match &self.settings.sites[site].outer {
-            Some(outer) => self.outer_path(site).map(|_| outer.home),
+            Some(outer) => self.outer_path(site).map(|_| outer.home.into()),
             None => {
                 let tracked = self.links.get(&self.active()?)?;
                 let own = tracked.link.usable_address();
-                own.filter(|own| !self.is_ours(*own))
+                own.filter(|own| !self.is_ours(*own)).map(IpAddr::V4)
             }
         }
     }
@@ -434,12 +456,13 @@ impl DualClient {
             return VpnGoal::AsIs;
         };
         let settings = &self.settings.sites[site];
-        let (over, is_ready) = match &settings.outer {
-            Some(outer) => (
-                Some(outer.home),
+        let below = self.below(now, site);
+        let (over, is_ready) = match (&settings.outer, below) {
+            (Some(outer), None | Some(IpAddr::V4(_))) => (
+                Some(outer.home.into()),
                 self.slots.bound(Slot::Outer(site)).is_some(),
             ),
-            None => (self.below(site), self.below(site).is_some()),
+            _ => (below, below.is_some()),
         };
         let Some(over) = over else {
             return VpnGoal::AsIs;
@@ -470,7 +493,9 @@ impl DualClient {
         let Some(tracked) = self.links.get(&active) else {
             return false;
         };
-        let is_decided = tracked.found == Some(Domain::Outside) || !self.detects();
+        let is_decided = tracked.found == Some(Domain::Outside)
+            || tracked.lone_ipv6(now).is_some()
+            || !self.detects();
         is_decided || now >= tracked.began + tracked.evidence.conjecture().vpn_delay()
     }
 

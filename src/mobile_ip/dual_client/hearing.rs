@@ -42,7 +42,7 @@ impl DualClient {
         match slot {
             Slot::Clear(link) => self.clear(now, link, heard),
             Slot::Outer(site) => self.outer(now, site, heard),
-            Slot::Inner => {}
+            Slot::Inner => self.inner_answered(outcome),
         }
     }
 
@@ -205,7 +205,7 @@ impl DualClient {
                     self.nobody_answers(now, link, heard);
                 }
                 // Another home agent may be reached where this one is not.
-                if self.is_lost(site) {
+                if self.is_lost(site) && self.over_ipv6().is_none() {
                     self.site = None;
                 }
             }
@@ -215,6 +215,9 @@ impl DualClient {
 
     fn outer_answered(&mut self, now: Instant, site: usize, bound: &Bound, is_new: bool) {
         self.round_trips[site] = Some(bound.accepted.round_trip);
+        if self.site_in_ipv6().is_some() {
+            self.site = Some(site);
+        }
         if *self.site.get_or_insert(site) != site {
             self.slots.detach(Slot::Outer(site), true);
             return;
@@ -249,7 +252,7 @@ impl DualClient {
     pub(super) fn distrust_at(&self) -> Option<Instant> {
         let since = self.slots.get(Slot::Inner)?.silent_since?;
         let is_up = self.vpn.is_alive() || self.settings.vpn == Vpn::Absent;
-        let may_be_dead = is_up && self.is_outer_bound();
+        let may_be_dead = is_up && (self.is_outer_bound() || self.over_ipv6().is_some());
         may_be_dead.then(|| since + SILENCE_OF_A_DEAD_VPN)
     }
 
@@ -258,6 +261,7 @@ impl DualClient {
         if self.distrust_at().is_none_or(|at| now < at) {
             return None;
         }
+        self.ipv6_fails(now);
         let command = self.vpn.distrust(now);
         self.slots.detach(Slot::Inner, false);
         self.outer_home_is_none();

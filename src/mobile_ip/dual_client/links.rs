@@ -3,8 +3,10 @@
 use super::effect::Advertisement;
 use super::registration::Point;
 use super::settings::System;
+use super::without_ipv4::WITHOUT_IPV4;
 use crate::mobile_ip::Link;
 use crate::mobile_ip::domain::{Damping, Domain, Evidence};
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 /// More adapters than this are ignored.
@@ -157,12 +159,22 @@ impl Tracked {
     }
 
     pub fn is_usable(&self, now: Instant) -> bool {
+        self.link.carrier && self.has_ipv4(now) && !self.damping.is_held(now)
+    }
+
+    /// From where a VPN leads out, where the network has given nothing else in time, and no agent has.
+    pub fn lone_ipv6(&self, now: Instant) -> Option<Ipv6Addr> {
+        let is_alone = !self.has_ipv4(now) && now >= self.began + WITHOUT_IPV4;
+        let may = self.link.carrier && is_alone && !self.damping.is_held(now);
+        self.link.ipv6.filter(|_| may)
+    }
+
+    fn has_ipv4(&self, now: Instant) -> bool {
         let has_agent = || {
             self.advertisement(now)
                 .is_some_and(|a| !a.care_of.is_empty())
         };
-        let has_way = self.link.usable_address().is_some() || has_agent();
-        self.link.carrier && has_way && !self.damping.is_held(now)
+        self.link.usable_address().is_some() || has_agent()
     }
 
     pub fn is_failing(&self, now: Instant) -> bool {
@@ -240,6 +252,7 @@ impl Tracked {
             Some(self.ask_from),
             Some(self.began + conjecture.outer_delay()),
             Some(self.began + conjecture.vpn_delay()),
+            self.link.ipv6.map(|_| self.began + WITHOUT_IPV4),
             advertisement,
         ];
         all.into_iter().flatten().filter(move |at| *at > now)
@@ -271,6 +284,7 @@ mod tests {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            ipv6: None,
             metric: 100,
         };
         Tracked::new(now, link)

@@ -25,24 +25,27 @@ mod switch;
 mod view;
 mod vpn;
 mod ways;
+mod without_ipv4;
 
 pub use effect::{Advertisement, Effect, Input, Override, Tell, VpnCommand, VpnState};
 pub use registration::{
     Accepted, Attachment, Carried, Generation, NatTraversal, Order, Outcome, Point, Slot,
 };
 pub use settings::{
-    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, SettingsError, Site, System,
-    T_MONITOR, T_MONITOR_LEAST, Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reach, Reverse, Settings, SettingsError, Site,
+    System, T_MONITOR, T_MONITOR_LEAST, Tunnelling, Vpn,
 };
 pub use switch::{Open, Stopped, Tunnelled};
 pub use view::{LinkView, RegistrationView, View};
 pub use vpn::{Leg, VpnGoal, VpnPhase};
+pub use without_ipv4::WITHOUT_IPV4;
 
 use super::domain::{Choice, Context, Contexts, Domain, Hint, Proofs};
 use super::{Arrangement, Link, LinkId};
 use links::{MAX_LINKS, SmokeOut, Tracked};
 use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use vpn::Supervisor;
 
@@ -134,6 +137,7 @@ impl DualClient {
             Input::SmokeOut { link, answered } => self.smoked_out(now, link, answered),
             Input::Vpn(state) => {
                 if matches!(state, VpnState::Failed(_)) && self.vpn.is_coming() {
+                    self.ipv6_fails(now);
                     self.leave_site(now);
                 }
                 let (rests, tell) = self.vpn.hear(now, state);
@@ -157,6 +161,7 @@ impl DualClient {
         let (command, tell) = self.vpn.handle_timeout(now);
         if command == Some(VpnCommand::Down) {
             self.outer_home_is_none();
+            self.ipv6_fails(now);
             self.leave_site(now);
         }
         self.effects.extend(tell.map(Effect::Tell));
@@ -210,11 +215,13 @@ impl DualClient {
         let links = self.links.values().map(|tracked| {
             let link = tracked.link.id;
             let until = self.proofs.until(link);
+            let lone = tracked.lone_ipv6(now);
+            let v4 = tracked.link.usable_address().map(IpAddr::V4);
             LinkView {
                 link,
                 name: tracked.link.name.clone(),
-                address: tracked.link.usable_address(),
-                domain: tracked.found,
+                address: v4.or(lone.map(IpAddr::V6)),
+                domain: tracked.found.or(lone.map(|_| Domain::Outside)),
                 guess: tracked.evidence.conjecture(),
                 hints: tracked.evidence.hints().to_vec(),
                 proved_for: until.and_then(|until| until.checked_duration_since(now)),

@@ -206,6 +206,7 @@ mod tests {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            ipv6: None,
             metric,
         }
     }

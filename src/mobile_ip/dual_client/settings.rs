@@ -43,6 +43,17 @@ pub struct Site {
     pub gateway: Option<String>,
     /// From these addresses it is used first.
     pub near: Vec<Ipv4Net>,
+    /// What the VPN can run over.
+    pub reach: Reach,
+}
+
+/// Where the gateway of a VPN is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    #[default]
+    Ipv4,
+    /// Over IPv6 as well, where a network has nothing else.
+    Either,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

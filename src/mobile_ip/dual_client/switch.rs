@@ -18,7 +18,7 @@ use super::slots::Bound;
 use super::vpn::Adapter;
 use crate::mobile_ip::domain::ProvenLink;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Through, Via};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Where every walk begins: S has a table that ends in unreachable.
 #[derive(Debug)]
@@ -26,13 +26,13 @@ pub struct Stopped {
     home: Ipv4Addr,
 }
 
-/// T has a way, or there is no outer system and the physical address takes its place.
+/// T has a way, or the physical address takes its place.
 #[derive(Debug)]
 pub struct Carried {
     home: Ipv4Addr,
     outer: Option<Carriage>,
-    /// T, or X without an outer system.
-    below: Ipv4Addr,
+    /// T, or X without an outer system and where there is no IPv4.
+    below: IpAddr,
 }
 
 /// The VPN is up over that, with V or without an adapter.
@@ -77,7 +77,7 @@ impl Stopped {
         Ok(Open(self.opened(Place::Inside, path, outer)))
     }
 
-    pub fn carry(self, outer: Option<Carriage>, below: Ipv4Addr) -> Carried {
+    pub fn carry(self, outer: Option<Carriage>, below: IpAddr) -> Carried {
         Carried {
             home: self.home,
             outer,
@@ -117,7 +117,10 @@ impl Carried {
 
     /// The null case with two systems: the inner one registers T. The registration must be of that T.
     pub fn without_vpn(self, bound: &Bound) -> Result<Open, Self> {
-        match over(bound, self.below, Through::OuterHome) {
+        let IpAddr::V4(below) = self.below else {
+            return Err(self);
+        };
+        match over(bound, below, Through::OuterHome) {
             Some(path) => Ok(Open(Stopped::new(self.home).opened(
                 Place::WithoutVpn,
                 path,
@@ -135,13 +138,14 @@ impl Tunnelled {
     }
 
     /// What the inner system registers: V, or T in its place (FIG. 10).
-    pub fn care_of(&self) -> Ipv4Addr {
+    pub fn care_of(&self) -> Option<Ipv4Addr> {
         self.adapter.address(self.carried.below)
     }
 
     /// The registration must be of the address that the VPN gives now.
     pub fn bind(self, bound: &Bound) -> Result<Open, Self> {
-        let Some(path) = over(bound, self.care_of(), Through::Vpn) else {
+        let care_of = self.care_of();
+        let Some(path) = care_of.and_then(|care_of| over(bound, care_of, Through::Vpn)) else {
             return Err(self);
         };
         let place = match self.adapter {

@@ -5,7 +5,7 @@ use super::registration::{Attachment, Slot};
 use super::vpn::VpnPhase;
 use crate::mobile_ip::domain::{Conjecture, Domain, Hint};
 use crate::mobile_ip::{Arrangement, LinkId};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct View {
 pub struct LinkView {
     pub link: LinkId,
     pub name: String,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// What was found; `None` while nothing was.
     pub domain: Option<Domain>,
     pub guess: Conjecture,

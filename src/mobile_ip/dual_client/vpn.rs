@@ -16,7 +16,7 @@
 //! is needed, and in another network, it is asked for at once.
 
 use super::effect::{Tell, VpnCommand, VpnState};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 /// After the first failure; doubled with each.
@@ -33,7 +33,7 @@ const GOING_MOST: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leg {
     pub gateway: Option<String>,
-    pub over: Ipv4Addr,
+    pub over: IpAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +78,12 @@ pub enum Adapter {
 }
 
 impl Adapter {
-    /// V, or what it binds to in its place.
-    pub fn address(self, below: Ipv4Addr) -> Ipv4Addr {
-        match self {
-            Self::Own(v) => v,
-            Self::None => below,
+    /// V, or what it binds to in its place; `None` where that is of IPv6.
+    pub fn address(self, below: IpAddr) -> Option<Ipv4Addr> {
+        match (self, below) {
+            (Self::Own(v), _) => Some(v),
+            (Self::None, IpAddr::V4(below)) => Some(below),
+            (Self::None, IpAddr::V6(_)) => None,
         }
     }
 }
@@ -130,6 +131,12 @@ impl Supervisor {
     /// Whether its SA exists, carrying or not.
     pub fn is_alive(&self) -> bool {
         matches!(self.phase, VpnPhase::Up { .. } | VpnPhase::Warm { .. })
+    }
+
+    /// What the one that is there binds to.
+    pub fn over(&self) -> Option<IpAddr> {
+        let leg = self.leg.as_ref().filter(|_| self.is_alive())?;
+        Some(leg.over)
     }
 
     pub fn is_coming(&self) -> bool {
@@ -327,7 +334,7 @@ mod tests {
     fn leg() -> Leg {
         Leg {
             gateway: None,
-            over: Ipv4Addr::new(198, 51, 100, 5),
+            over: [198, 51, 100, 5].into(),
         }
     }
 
@@ -432,7 +439,7 @@ mod tests {
         let now = Instant::now();
         let mut vpn = came_up(now);
         let other = Leg {
-            over: Ipv4Addr::new(203, 0, 113, 9),
+            over: [203, 0, 113, 9].into(),
             ..leg()
         };
         assert_eq!(

@@ -35,11 +35,15 @@ impl DualClient {
                 ),
             };
         }
-        let Some((site, below)) = self.site.and_then(|site| Some((site, self.below(site)?))) else {
+        let Some((site, below)) = self
+            .site
+            .and_then(|site| Some((site, self.below(now, site)?)))
+        else {
             return (stopped.stay(outer), Some("the outer home agent"));
         };
         let has_outer = self.settings.sites[site].outer.is_some();
-        let is_carried = !has_outer || self.slots.bound(Slot::Outer(site)).is_some();
+        let is_carried =
+            !has_outer || below.is_ipv6() || self.slots.bound(Slot::Outer(site)).is_some();
         let carried = stopped.carry(outer, below);
         if !is_carried {
             return (carried.stay(), Some("the outer home agent"));

@@ -8,8 +8,8 @@ use xfrm_agent::mobile_ip::client::Delivery;
 use xfrm_agent::mobile_ip::domain::Ranges;
 use xfrm_agent::mobile_ip::dual_client::station::{Agreement, Station};
 use xfrm_agent::mobile_ip::dual_client::{
-    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
-    Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reach, Reverse, Settings, Site, System,
+    T_MONITOR, Tunnelling, Vpn,
 };
 use xfrm_agent::mobile_ip::foreign_agent;
 use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
@@ -93,6 +93,7 @@ impl Setup {
                 outer: None,
                 gateway: None,
                 near: Vec::new(),
+                reach: Reach::Ipv4,
             }],
             vpn: Vpn::Absent,
             inside_protection: InsideProtection::Clear,

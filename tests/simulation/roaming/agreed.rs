@@ -10,8 +10,8 @@ use xfrm_agent::mobile_ip::client::Delivery;
 use xfrm_agent::mobile_ip::domain::Ranges;
 use xfrm_agent::mobile_ip::dual_client::station::{Agreement, Station};
 use xfrm_agent::mobile_ip::dual_client::{
-    ClearProbes, ForeignAgents, InsideProtection, Reverse, Settings, Site, System, T_MONITOR,
-    Tunnelling, Vpn,
+    ClearProbes, ForeignAgents, InsideProtection, Reach, Reverse, Settings, Site, System,
+    T_MONITOR, Tunnelling, Vpn,
 };
 use xfrm_agent::mobile_ip::foreign_agent;
 use xfrm_agent::mobile_ip::home_agent::settings as home_agent;
@@ -166,6 +166,11 @@ impl Setup {
             outer: Some(system(home, agent, &sites::network(site), Reverse::Always)),
             gateway: Some(sites::gateway(site)),
             near,
+            reach: if self.has_adapter {
+                Reach::Either
+            } else {
+                Reach::Ipv4
+            },
         }
     }
 

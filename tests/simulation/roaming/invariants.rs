@@ -1,6 +1,6 @@
 //! What holds after every event, and what must be there when all has been quiet for long.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::agreed::{S, S_AGENT};
 use super::places::Network;
@@ -87,9 +87,13 @@ impl World {
         let told = || self.told();
         if first(&Network::is_inside).is_some() {
             self.check_figure_11(arrangement);
-        } else if let Some(link) = first(&|network| network != Network::Unplugged) {
+        } else if let Some(link) = first(&has_ipv4) {
             self.check_outer(arrangement, link);
             self.check_figures_9_and_10(arrangement);
+        } else if let Some(link) =
+            first(&|network| network == Network::OutsideIpv6 && self.setup.has_adapter)
+        {
+            self.check_without_ipv4(arrangement, link);
         } else {
             assert_eq!(arrangement.place, Place::Blocked, "{}", self.told());
             let path = arrangement.outer.as_ref().map(|outer| &outer.path);
@@ -103,6 +107,18 @@ impl World {
                 assert!(way.agent.bound.is_empty(), "{}", told());
             }
         }
+    }
+
+    /// The VPN begins on the best link, T has no way and no binding.
+    fn check_without_ipv4(&self, arrangement: &Arrangement, link: LinkId) {
+        let own = self.plugged[&link].ipv6(link).map(IpAddr::V6);
+        assert_eq!(self.vpn_over, own, "{}", self.told());
+        let path = arrangement.outer.as_ref().map(|outer| &outer.path);
+        assert_eq!(path, Some(&Path::Blocked), "{}", self.told());
+        for way in &self.ways {
+            assert!(way.agent.bound.is_empty(), "{}", self.told());
+        }
+        self.check_figures_9_and_10(arrangement);
     }
 
     /// On the best link inside. One without an address takes nobody's place, since nobody is smoked out through its agent.
@@ -226,6 +242,10 @@ impl World {
             _ => panic!("{} tunnels are not one: {}", tunnels.len(), self.told()),
         }
     }
+}
+
+fn has_ipv4(network: Network) -> bool {
+    !matches!(network, Network::Unplugged | Network::OutsideIpv6)
 }
 
 fn is_through_vpn(path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! Networks to be plugged into.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use xfrm_agent::mobile_ip::{Link, LinkId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,15 @@ pub enum Network {
     /// They give no address: a foreign agent is the only way.
     InsideVisited,
     OutsideVisited,
+    /// It has nothing but IPv6.
+    OutsideIpv6,
     /// Outside, looks like [`Self::InsideA`], passes what is for the inner home agent on to it.
     FakeRelaying,
     /// Outside, looks like [`Self::InsideA`], answers in place of the inner home agent.
     FakeForging,
 }
 
-pub const ALL: [Network; 13] = [
+pub const ALL: [Network; 14] = [
     Network::Unplugged,
     Network::InsideHome,
     Network::InsideA,
@@ -39,6 +41,7 @@ pub const ALL: [Network; 13] = [
     Network::OutsideRequired,
     Network::InsideVisited,
     Network::OutsideVisited,
+    Network::OutsideIpv6,
     Network::FakeRelaying,
     Network::FakeForging,
 ];
@@ -78,8 +81,14 @@ impl Network {
     pub fn gives_addresses(self) -> bool {
         !matches!(
             self,
-            Self::Unplugged | Self::InsideVisited | Self::OutsideVisited
+            Self::Unplugged | Self::InsideVisited | Self::OutsideVisited | Self::OutsideIpv6
         )
+    }
+
+    /// Where a VPN may begin without anything below.
+    pub fn ipv6(self, link: LinkId) -> Option<Ipv6Addr> {
+        let address = format!("2001:db8:6::{}", link.0);
+        (self == Self::OutsideIpv6).then(|| address.parse().unwrap())
     }
 
     fn translates_to(self) -> Option<Ipv4Addr> {
@@ -119,7 +128,7 @@ impl Network {
 
     fn prefix(self) -> (&'static str, u8) {
         match self {
-            Self::Unplugged => ("0.0.0.", 0),
+            Self::Unplugged | Self::OutsideIpv6 => ("0.0.0.", 0),
             Self::InsideHome => ("10.10.0.", 1),
             Self::InsideA | Self::FakeRelaying | Self::FakeForging => ("10.10.1.", 2),
             Self::InsideB => ("10.10.2.", 3),
@@ -147,6 +156,7 @@ impl Network {
             gateway: gives.then(|| format!("{prefix}1").parse().unwrap()),
             gateway_mac: gives.then_some([mac; 6]),
             access_point: None,
+            ipv6: self.ipv6(id),
             metric: id.0 * 100,
         }
     }

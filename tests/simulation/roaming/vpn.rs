@@ -1,31 +1,36 @@
 //! A VPN that knows nothing of Mobile IP: it binds to T, comes up where its gateway is reached through the
-//! tunnel of T, and carries while that stands.
+//! tunnel of T, and carries while that stands. Where a network has nothing but IPv6 it binds to an address of that.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::places::Network;
 use super::sites;
 use super::world::{Happening, World};
-use xfrm_agent::mobile_ip::Path;
 use xfrm_agent::mobile_ip::dual_client::station::Input;
 use xfrm_agent::mobile_ip::dual_client::{self, VpnCommand, VpnState};
 use xfrm_agent::mobile_ip::home_agent::effects::Tunnel;
+use xfrm_agent::mobile_ip::{LinkId, Path};
 
 impl World {
     pub(super) fn command(&mut self, command: &VpnCommand) {
         self.tell(&format_args!("{command:?}"));
         match command {
             VpnCommand::Up { over, gateway } => {
-                let site = self.site().filter(|site| sites::home(*site) == *over);
+                let is_right = |site: &usize| match *over {
+                    IpAddr::V4(over) => sites::home(*site) == over,
+                    IpAddr::V6(_) => self.over_ipv6(*over).is_some(),
+                };
+                let site = self.site().filter(is_right);
                 let Some(site) = site else {
-                    panic!("the VPN is to run over another T: {}", self.told());
+                    panic!("the VPN is to run over nothing of ours: {}", self.told());
                 };
                 let right = Some(sites::gateway(site));
                 assert_eq!(*gateway, right, "{}", self.told());
                 // One to another gateway goes when this one comes. One that stands is found to do so.
                 let is_left = std::mem::take(&mut self.vpn_is_left);
-                self.vpn_is_up &= self.vpn_site == site;
-                self.vpn_site = site;
+                self.vpn_is_up &= (self.vpn_site, self.vpn_over) == (site, Some(*over));
+                (self.vpn_site, self.vpn_over) = (site, Some(*over));
                 self.note_home();
                 self.vpn_carries = true;
                 if is_left || !self.vpn_is_up {
@@ -96,7 +101,20 @@ impl World {
 
     fn gateway_is_reached(&self) -> bool {
         let is_of_site = self.site() == Some(self.vpn_site);
-        is_of_site && !self.ways[self.vpn_site].gateway_is_dead && self.outer_stands()
+        let stands = match self.vpn_over {
+            Some(over @ IpAddr::V6(_)) => self.over_ipv6(over).is_some(),
+            _ => self.outer_stands(),
+        };
+        is_of_site && !self.ways[self.vpn_site].gateway_is_dead && stands
+    }
+
+    /// The adapter that has this address.
+    fn over_ipv6(&self, own: IpAddr) -> Option<LinkId> {
+        let mut plugged = self.plugged.iter();
+        let has_it = |(link, network): &(&LinkId, &Network)| {
+            network.ipv6(**link).map(IpAddr::V6) == Some(own)
+        };
+        plugged.find(has_it).map(|(link, _)| *link)
     }
 
     /// Whether packets of T pass both ways: both ends agree on where it is, and that is so.

@@ -1,6 +1,7 @@
 //! One client, both its home agents, and what happens to them in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::agreed::{Setup, unix};
@@ -70,6 +71,8 @@ pub struct World {
     pub vpn_turn: u64,
     /// Through whose gateway it was asked for last.
     pub vpn_site: usize,
+    /// And where it begins.
+    pub vpn_over: Option<IpAddr>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
     /// Of the second that runs: when it began, timers and datagrams in it.
@@ -122,6 +125,7 @@ impl World {
             vpn_carries: false,
             vpn_turn: 0,
             vpn_site: 0,
+            vpn_over: None,
             queue: BTreeMap::new(),
             sequence: 0,
             busy: (start, 0),

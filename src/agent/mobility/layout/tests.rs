@@ -12,7 +12,7 @@ use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
 use crate::mobile_ip::dual_client::station::Agreement;
 use crate::mobile_ip::dual_client::{
-    self, ClearProbes, InsideProtection, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn,
+    self, ClearProbes, InsideProtection, Reach, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn,
 };
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
@@ -67,6 +67,7 @@ pub fn settings() -> MobilitySettings {
                 outer: Some(system(T, T_HA)),
                 gateway: Some("moving".into()),
                 near: Vec::new(),
+                reach: Reach::Ipv4,
             }],
             vpn: Vpn::Present {
                 warm: true,

@@ -12,7 +12,7 @@ fn own_vpn(speaks_from: SpeaksFrom) -> VpnSettings {
         gateways: vec![GatewaySettings {
             name: "moving".into(),
             peer: "gw.example".parse().unwrap(),
-            address: [192, 0, 2, 1].into(),
+            addresses: vec![[192, 0, 2, 1].into()],
             local: None,
             subnets: vec!["10.10.0.0/16".parse().unwrap()],
             speaks_from,

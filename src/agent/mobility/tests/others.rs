@@ -3,11 +3,13 @@
 use super::*;
 use crate::agent::vpn::commands::Ended;
 use crate::agent::vpn::settings::{Driver, OtherVpn, Shape};
+use crate::kernel::adapters::Ipv6;
 use crate::kernel::desired::{
     Action, Direction, IpsecProtocol, Level as Needed, LinkName, Mark, Mode, Policy, PolicyKey,
     Template,
 };
 use crate::kernel::ownership::Band;
+use crate::mobile_ip::dual_client::WITHOUT_IPV4;
 use crate::net::{Selector, host};
 
 const V: Ipv4Addr = Ipv4Addr::new(10, 30, 0, 5);
@@ -18,7 +20,7 @@ fn office(shape: Shape) -> VpnSettings {
     VpnSettings {
         others: vec![OtherVpn {
             name: "office".into(),
-            gateway: Some([192, 0, 2, 1].into()),
+            addresses: vec![[192, 0, 2, 1].into()],
             driver: Driver::Programs {
                 up: words("up"),
                 down: words("down"),
@@ -42,13 +44,14 @@ fn tun0() -> LinkName {
 }
 
 /// One system, and this VPN.
-fn over(vpn: &str) -> MobilitySettings {
+fn over(vpn: &str, reach: Reach) -> MobilitySettings {
     let mut mobility = settings();
     mobility.dual.sites = vec![Site {
         name: "north".into(),
         outer: None,
         gateway: Some(vpn.into()),
         near: Vec::new(),
+        reach,
     }];
     mobility.outer = BTreeMap::new();
     mobility
@@ -56,10 +59,35 @@ fn over(vpn: &str) -> MobilitySettings {
 
 /// Outside, where only what comes through the VPN reaches the inner home agent.
 fn outside(shape: Shape) -> Laptop {
-    let mut laptop = Laptop::with_vpn(over("office"), office(shape));
+    started(office(shape), Reach::Ipv4, at("203.0.113.10/25"))
+}
+
+/// The same where there is no IPv4, and long enough to see that.
+fn without_ipv4(shape: Shape) -> Laptop {
+    let mut vpn = office(shape);
+    vpn.others[0]
+        .addresses
+        .push("2001:db8:106::1".parse().unwrap());
+    let adapters = at("203.0.113.10/25").into_iter().map(|adapter| Adapter {
+        addresses: Vec::new(),
+        gateway: None,
+        ipv6: Some(Ipv6 {
+            address: "2001:db8:72::10".parse().unwrap(),
+            metric: 1024,
+        }),
+        ..adapter
+    });
+    let mut laptop = started(vpn, Reach::Either, adapters.collect());
+    assert!(laptop.commands.is_empty(), "IPv4 may come yet");
+    laptop.pass(WITHOUT_IPV4);
+    laptop
+}
+
+fn started(vpn: VpnSettings, reach: Reach, adapters: Vec<Adapter>) -> Laptop {
+    let mut laptop = Laptop::with_vpn(over("office", reach), vpn);
     laptop.over_vpn_only();
     laptop.clock_is_known();
-    laptop.on(at("203.0.113.10/25"));
+    laptop.on(adapters);
     laptop.pass(Duration::from_secs(1));
     laptop
 }
@@ -198,6 +226,36 @@ fn the_command_is_told_what_to_bind_to_and_s_follows_the_interface() {
 }
 
 #[test]
+fn where_there_is_no_ipv4_the_command_is_told_of_ipv6_and_s_follows_v() {
+    let mut laptop = without_ipv4(Shape::Said);
+    let (_, command) = &laptop.commands[0];
+    for told in [
+        ("XFRM_AGENT_GATEWAY", "2001:db8:106::1".to_owned()),
+        ("XFRM_AGENT_LOCAL", "2001:db8:72::10".to_owned()),
+        ("XFRM_AGENT_ADAPTER", "eth0".to_owned()),
+    ] {
+        assert!(program(command).environment.contains(&told), "{told:?}");
+    }
+    assert!(laptop.held_back().is_empty(), "V is not known yet");
+    laptop.ended(Ok("address 10.30.0.5".to_owned()));
+    assert_eq!(laptop.ways(), [END], "nothing protects V yet");
+    assert_eq!(laptop.held_back(), [IpAddr::V4(V)]);
+    laptop.policies(Some(V));
+    assert!(laptop.is_nested(), "{:?}", laptop.ways());
+    laptop.policies(None);
+    assert_eq!(laptop.ways(), [END]);
+}
+
+#[test]
+fn where_there_is_no_ipv4_a_vpn_without_an_address_has_failed() {
+    let mut laptop = without_ipv4(Shape::Said);
+    laptop.ended(Ok("no-address".to_owned()));
+    assert_eq!(laptop.ways(), [END]);
+    assert_eq!(laptop.agent.snapshot(laptop.now).vpn.state, "failed");
+    assert!(laptop.held_back().is_empty());
+}
+
+#[test]
 fn a_command_that_fails_over_and_over_is_told_once_and_nothing_leaves() {
     let mut laptop = outside(Shape::Interface(tun0()));
     for _ in 0..5 {
@@ -325,7 +383,7 @@ fn by_hand_it_goes_up_and_down_and_what_is_asked_meanwhile_waits() {
 #[test]
 fn inside_what_an_earlier_run_may_have_left_is_ended_once() {
     for shape in [Shape::Interface(tun0()), Shape::Said, Shape::NoAddress] {
-        let mut laptop = started_inside(over("office"), office(shape));
+        let mut laptop = started_inside(over("office", Reach::Ipv4), office(shape));
         let view = laptop.agent.snapshot(laptop.now).mobility.unwrap();
         assert_eq!(view.place, "inside");
         assert_eq!(laptop.ran(), ["down"]);
@@ -340,7 +398,10 @@ fn inside_what_an_earlier_run_may_have_left_is_ended_once() {
 
 #[test]
 fn whoever_leaves_before_what_was_left_is_ended_waits_for_that_and_has_the_vpn() {
-    let mut laptop = started_inside(over("office"), office(Shape::Interface(tun0())));
+    let mut laptop = started_inside(
+        over("office", Reach::Ipv4),
+        office(Shape::Interface(tun0())),
+    );
     laptop.over_vpn_only();
     laptop.on(at("203.0.113.138/25"));
     laptop.pass(Duration::from_secs(2));
@@ -358,7 +419,7 @@ fn what_other_sites_may_have_left_is_ended_one_after_the_other_and_with_the_t_of
     let mut south = vpn.others[0].clone();
     south.name = "factory".into();
     vpn.others.push(south);
-    let mut mobility = over("office");
+    let mut mobility = over("office", Reach::Ipv4);
     let mut south = settings().dual.sites.remove(0);
     south.name = "south".into();
     south.gateway = Some("factory".into());

@@ -30,7 +30,7 @@ use crate::mobile_ip::{Arrangement, Datagram, LinkId, Via};
 use crate::net::{IpNet, Random};
 use agents::Agents;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use translation::{attachment_of, home_input, translate};
 
@@ -333,7 +333,7 @@ impl Station {
     fn ask_stale(&mut self, now: Instant, link: LinkId) {
         let view = self.dual.view(now);
         let mut links = view.links.iter();
-        let Some(local) = links
+        let Some(IpAddr::V4(local)) = links
             .find(|seen| seen.link == link)
             .and_then(|seen| seen.address)
         else {

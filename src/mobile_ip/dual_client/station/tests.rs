@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::mobile_ip::dual_client::{
-    ClearProbes, InsideProtection, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn, VpnState,
+    ClearProbes, InsideProtection, Reach, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn,
+    VpnState,
 };
 use crate::mobile_ip::security::{Algorithm, ReplayProtection};
 use crate::mobile_ip::wire::{
@@ -59,6 +60,7 @@ fn settings() -> Settings {
             outer: Some(system(T, T_AGENT, Some("198.51.100.0/24"))),
             gateway: None,
             near: Vec::new(),
+            reach: Reach::Ipv4,
         }],
         vpn: Vpn::Present {
             warm: true,
@@ -142,6 +144,7 @@ impl World {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            ipv6: None,
             metric: 100,
         }]);
     }

@@ -472,7 +472,7 @@ fn the_outer_home_agent_near_the_place_is_used_and_otherwise_the_first_to_answer
     assert_eq!(home(&world), Some(t(1)));
     let up = VpnCommand::Up {
         gateway: Some("gateway-1".into()),
-        over: t(1),
+        over: t(1).into(),
     };
     assert_eq!(world.vpn_commands, [up]);
     let mut elsewhere = World::new(1, settings);

@@ -29,6 +29,12 @@ fn settings_of(seed: u64) -> Settings {
     if seed.is_multiple_of(5) {
         settings.sites.push(site(1));
     }
+    if !has_adapter(seed) {
+        // S needs a V there.
+        for site in &mut settings.sites {
+            site.reach = Reach::Ipv4;
+        }
+    }
     settings.vpn = match seed % 4 {
         0 => Vpn::Absent,
         n => Vpn::Present {
@@ -37,6 +43,10 @@ fn settings_of(seed: u64) -> Settings {
         },
     };
     settings
+}
+
+fn has_adapter(seed: u64) -> bool {
+    !seed.is_multiple_of(7)
 }
 
 fn one_step(world: &mut World) {
@@ -94,8 +104,14 @@ fn assert_right(world: &World, settings: &Settings, has_lost: bool) {
     let story = || world.story();
     let (is_inside, link) = right_end(world);
     let Some(link) = link else {
-        assert_eq!(arrangement.place, Place::Blocked, "{}", story());
-        return;
+        let mut without_ipv4 = world.plugged.iter();
+        let without_ipv4 = without_ipv4.find(|(_, network)| **network == Network::OnlyIpv6);
+        return match without_ipv4 {
+            Some((link, _)) if settings.vpn != Vpn::Absent && world.weather.has_adapter => {
+                assert_over_ipv6(world, *link);
+            }
+            _ => assert_eq!(arrangement.place, Place::Blocked, "{}", story()),
+        };
     };
     let address = world.plugged[&link].link(link).usable_address();
     let is_warm = matches!(settings.vpn, Vpn::Present { warm: true, .. });
@@ -137,13 +153,32 @@ fn assert_right(world: &World, settings: &Settings, has_lost: bool) {
     assert_eq!((from, over), (local, through), "{}", story());
 }
 
+/// The VPN from there, and nothing else.
+fn assert_over_ipv6(world: &World, link: LinkId) {
+    let arrangement = world.client.arrangement();
+    let story = || world.story();
+    assert_eq!(world.vpn_over_ipv6(), Some(link), "{}", story());
+    assert_eq!(arrangement.place, Place::OutsideWithAdapter, "{}", story());
+    assert_eq!(world.inner.binding, Some(V), "{}", story());
+    let outer = arrangement.outer.as_ref().map(|outer| &outer.path);
+    assert!(
+        outer.is_none_or(|path| *path == Path::Blocked),
+        "{}",
+        story()
+    );
+    let Path::Tunnel { local, through, .. } = arrangement.inner.path else {
+        panic!("S has no tunnel: {}", story());
+    };
+    assert_eq!((local, through), (V, Through::Vpn), "{}", story());
+}
+
 #[test]
 fn whatever_happens_to_the_links_it_ends_in_the_right_domain_with_the_tunnels_of_its_figure() {
     each(0..1_200, |seed| {
         let settings = settings_of(seed);
         let mut world = World::new(seed, settings.clone());
         world.weather.loss = [0, 10, 30][seed as usize % 3];
-        world.weather.has_adapter = !seed.is_multiple_of(7);
+        world.weather.has_adapter = has_adapter(seed);
         for _ in 0..12 {
             one_step(&mut world);
         }

@@ -7,4 +7,5 @@ mod networks;
 mod roaming;
 mod sites;
 mod spare;
+mod without_ipv4;
 mod world;

@@ -1,7 +1,7 @@
 //! Places to be plugged into.
 
 use crate::mobile_ip::{Link, LinkId};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -26,6 +26,8 @@ pub enum Network {
     FakeOuterHome,
     /// A switch without anything behind it.
     Deaf,
+    /// A phone's hotspot without IPv4.
+    OnlyIpv6,
 }
 
 pub const ALL: &[Network] = &[
@@ -42,6 +44,7 @@ pub const ALL: &[Network] = &[
     Network::FakeHome,
     Network::FakeOuterHome,
     Network::Deaf,
+    Network::OnlyIpv6,
 ];
 
 pub const FOREIGN_AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 193);
@@ -53,7 +56,16 @@ impl Network {
 
     /// Whether outer home agents are reached from here.
     pub fn has_internet(self) -> bool {
-        !matches!(self, Self::Unplugged | Self::Deaf)
+        !matches!(self, Self::Unplugged | Self::Deaf | Self::OnlyIpv6)
+    }
+
+    fn has_ipv4(self) -> bool {
+        !matches!(self, Self::Unplugged | Self::OnlyIpv6)
+    }
+
+    fn ipv6(self, id: LinkId) -> Option<Ipv6Addr> {
+        let address = format!("2001:db8:6::{}", id.0);
+        (self == Self::OnlyIpv6).then(|| address.parse().unwrap())
     }
 
     fn prefix(self) -> (&'static str, u8) {
@@ -67,7 +79,7 @@ impl Network {
             Self::OutsideForeignAgent => ("203.0.112.", 7),
             Self::OuterHome | Self::FakeOuterHome => ("198.51.100.", 8),
             Self::Deaf => ("169.254.0.", 9),
-            Self::Unplugged => ("0.0.0.", 0),
+            Self::Unplugged | Self::OnlyIpv6 => ("0.0.0.", 0),
         }
     }
 
@@ -81,14 +93,15 @@ impl Network {
             id,
             name: format!("eth{}", id.0),
             carrier,
-            addresses: if carrier {
+            addresses: if self.has_ipv4() {
                 vec![address.parse().unwrap()]
             } else {
                 Vec::new()
             },
-            gateway: carrier.then(|| gateway.parse().unwrap()),
-            gateway_mac: carrier.then_some([mac; 6]),
+            gateway: self.has_ipv4().then(|| gateway.parse().unwrap()),
+            gateway_mac: self.has_ipv4().then_some([mac; 6]),
             access_point: None,
+            ipv6: self.ipv6(id),
             metric: id.0 * 100,
         }
     }

@@ -7,7 +7,7 @@ use crate::mobile_ip::{Arrangement, Encapsulation, LinkId, Path, Place, Through,
 use crate::net::Random;
 use crate::net::random::Seeded;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 pub const S: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 5);
@@ -65,6 +65,7 @@ pub fn site(at: usize) -> Site {
         }),
         gateway: Some(format!("gateway-{at}")),
         near: Vec::new(),
+        reach: Reach::Either,
     }
 }
 
@@ -177,6 +178,8 @@ pub struct World {
     /// Whose outer home agent does not answer.
     pub silent_site: Option<usize>,
     pub vpn_is_up: bool,
+    /// Where it was told to begin.
+    vpn_over: Option<IpAddr>,
     vpn_turn: u64,
     pub vpn_commands: Vec<VpnCommand>,
     queue: BTreeMap<(Instant, u64), Happening>,
@@ -211,6 +214,7 @@ impl World {
             outer: vec![Agent::default(); sites],
             silent_site: None,
             vpn_is_up: false,
+            vpn_over: None,
             vpn_turn: 0,
             vpn_commands: Vec::new(),
             queue: BTreeMap::new(),
@@ -495,7 +499,9 @@ impl World {
                 if self.has_vpn && !self.vpn_is_up {
                     return None;
                 }
-                self.client.arrangement().outer.as_ref()?.path.clear_on()
+                let outer = self.client.arrangement().outer.as_ref();
+                let below = outer.and_then(|outer| outer.path.clear_on());
+                self.vpn_over_ipv6().or(below)
             }
         }
     }
@@ -655,7 +661,9 @@ impl World {
                 let is_bound = self
                     .used_site()
                     .is_some_and(|site| self.is_bound_at(site, request.link));
-                if !network.has_internet() || !is_bound || self.weather.has(Trouble::InnerSilent) {
+                let is_over_ipv6 = self.vpn_over_ipv6() == Some(request.link);
+                let is_reached = is_over_ipv6 || network.has_internet() && is_bound;
+                if !is_reached || self.weather.has(Trouble::InnerSilent) {
                     return;
                 }
                 &mut self.inner
@@ -719,11 +727,22 @@ impl World {
 
     // --- the VPN -----------------------------------------------------------------------------------
 
+    /// The adapter that it runs over without anything of Mobile IP below.
+    pub fn vpn_over_ipv6(&self) -> Option<LinkId> {
+        let Some(IpAddr::V6(own)) = self.vpn_over else {
+            return None;
+        };
+        let mut plugged = self.plugged.iter();
+        let link = plugged.find(|(link, network)| network.link(**link).ipv6 == Some(own));
+        link.map(|(link, _)| *link)
+    }
+
     fn command(&mut self, command: &VpnCommand) {
         self.vpn_commands.push(command.clone());
         match command {
             VpnCommand::Up { .. } if self.vpn_is_up => {}
-            VpnCommand::Up { .. } => {
+            VpnCommand::Up { over, .. } => {
+                self.vpn_over = Some(*over);
                 self.vpn_turn += 1;
                 let turn = self.vpn_turn;
                 self.at(
@@ -756,6 +775,10 @@ impl World {
             let site = self.used_site().expect("T has a path");
             self.plugged[&link].has_internet() && self.is_bound_at(site, link)
         });
+        let is_through = match self.vpn_over {
+            Some(IpAddr::V6(_)) => self.vpn_over_ipv6().is_some(),
+            _ => is_through,
+        };
         if is_through && !self.is_lost() {
             let address = self.weather.has_adapter.then_some(V);
             let state = VpnState::Up { address };
