@@ -39,6 +39,33 @@ move() {
     plug "$@"
 }
 
+# offer_ipv6: the provider has IPv6 in x2, and leads from there to the gateway.
+gateway6=2001:db8:106::1
+own6=2001:db8:72::10
+offer_ipv6() {
+    on isp sysctl -q net.ipv6.conf.all.forwarding=1
+    on isp ip address add 2001:db8:72::1/64 dev to-x2 nodad
+    on isp ip address add 2001:db8:106::254/64 dev to-106 nodad
+    on 104 ip address add "$gateway6/64" dev to-106 nodad
+    on 104 ip route add 2001:db8:72::/64 via 2001:db8:106::254
+}
+
+# move_without_ipv4 NODE: to x2, which gives it nothing but IPv6.
+move_without_ipv4() {
+    echo "$(date +%s.%N) ipv6" >>"$mobility_trace/moves"
+    unplug "$1" "$(first_card "$1")"
+    plug_with "$1" x2 "$own6/64" 2001:db8:72::1
+}
+
+# only_vpn_in_ipv6 FILE: of IPv6, a capture shows the VPN and what finds neighbours, and of the inside nothing.
+only_vpn_in_ipv6() {
+    local other esp
+    other=$(tshark -n -r "$1" -Y 'ipv6 && !icmpv6 && !esp && !isakmp' 2>/dev/null)
+    [[ -z $other ]] || fail "beside the VPN: $other"
+    esp=$(tshark -n -r "$1" -Y "esp && ipv6.src == $own6 && ipv6.dst == $gateway6" 2>/dev/null | wc -l)
+    ((esp > 20)) || fail "$esp packets of ESP over IPv6"
+}
+
 # --- streams that go on meanwhile --------------------------------------------------------------------------------
 
 # start_streams FROM TO ADDRESS [RATE] [OCTETS]: numbered UDP packets from FROM to ADDRESS of TO, RATE (1,000) a second, and a
@@ -246,7 +273,7 @@ addresses = "$4"
 END
 }
 
-# own_vpn NAME PEER PSK-FILE GATEWAY: the configuration of a VPN of our own; what follows it belongs to [[vpn]].
+# own_vpn NAME PEER PSK-FILE GATEWAY[,GATEWAY]: the configuration of a VPN of our own; what follows it belongs to [[vpn]].
 own_vpn() {
     cat <<END
 [[peer]]
@@ -257,7 +284,7 @@ may-protect = "10.10.0.0/16"
 [[vpn]]
 name = "$1"
 peer = "$2"
-gateway = "$4"
+gateway = $(toml_list "$4")
 subnets = "10.10.0.0/16"
 END
 }
@@ -267,7 +294,7 @@ END
 # behind the interface $5 of 102o, or nowhere.
 configure_dual() {
     share_secret vpn.psk 103 104
-    own_vpn enterprise gw.example vpn.psk "$gateway" | configure_dual_client "${1:-}" '' "${4:-}"
+    own_vpn enterprise gw.example vpn.psk "$gateway,$gateway6" | configure_dual_client "${1:-}" '' "${4:-}"
     vpn_gateway gw.example vpn.psk 10.30.0.0/24 "$vpn_address" | configure 104
     start_dual_agents "${2:-}" "${3:-}" "${5:-}"
     start_agent 104

@@ -226,11 +226,18 @@ wait_until_ready() {
 # plug NODE NETWORK [CARD]: the cable of the card (the node's first) goes into that network, where the node gets its lease.
 # An address that the card had elsewhere must be gone by then: see unplug.
 plug() {
-    local node=$1 network=$2 card cable from address gateway metric
-    card=${3:-$(first_card "$node")}
+    local address gateway
+    read -r address gateway < <(lease "$1" "$2") || die "$1 has no lease for $2"
+    plug_with "$1" "$2" "$address" "$gateway" "${3:-}"
+}
+
+# plug_with NODE NETWORK ADDRESS GATEWAY [CARD]: it gets these.
+plug_with() {
+    local node=$1 network=$2 address=$3 gateway=$4 card cable from metric nodad=''
+    card=${5:-$(first_card "$node")}
     cable=$node-$card
     from=$(<"$(state_folder "$lab")/cable-$cable")
-    read -r address gateway < <(lease "$node" "$network") || die "$node has no lease for $network"
+    [[ $address != *:* ]] || nodad=nodad
     # What DHCP clients ask of routes: wired before wireless.
     metric=100
     [[ $card != wl* ]] || metric=600
@@ -238,7 +245,7 @@ plug() {
     ip -n "$(namespace "$network")" -batch - <<<"link set $cable master bridge
 link set $cable up"
     echo "$network" >"$(state_folder "$lab")/cable-$cable"
-    ip -n "$(namespace "$node")" -batch - <<<"address add $address dev $card
+    ip -n "$(namespace "$node")" -batch - <<<"address add $address dev $card $nodad
 route replace default via $gateway dev $card proto dhcp metric $metric"
 }
 

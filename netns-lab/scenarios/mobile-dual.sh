@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The dual client with our own VPN and home agents: inside (FIG. 11) S is in a tunnel between the adapter and the inner home agent, and outside
-# (FIG. 9) in one within ESP within the outer tunnel, with the headers of FIG. 14. One TCP session and a stream of packets live
+# (FIG. 9) in one within ESP within the outer tunnel, with the headers of FIG. 14; where there is no IPv4, within ESP over IPv6. One TCP session and a stream of packets live
 # through every move, and outside nothing is in the clear but the requests that ask whether it is outside.
 #
 # topology: mip-fig13-15
@@ -9,10 +9,11 @@
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
 
+offer_ipv6
 configure_dual ''
 
 state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; }
-for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip; done
+for network in x1 x2; do capture isp "to-$network" "$mobility_trace/$network.pcap" ip or ip6; done
 
 move 103 x1
 eventually 15 dwells 103 "outside, with a VPN adapter" x1 || fail "not outside: $(state)"
@@ -33,6 +34,16 @@ came 105a inside
 [[ $(ask 103 .vpn.state) == warm ]] || fail "the VPN is $(ask 103 .vpn.state)"
 on 103 ip route show table 7380 | has "^default.*encap ip.* dst $inner_agent " || fail "$(on 103 ip route show table 7380)"
 came 105b inside
+
+# A network that has nothing but IPv6: the VPN runs over that, and the session goes on.
+over_ipv6() {
+    at 103 "outside, with a VPN adapter" && [[ $(ask 103 .vpn.local) == "$own6" ]]
+}
+move_without_ipv4 103
+eventually 15 over_ipv6 || fail "not over IPv6: $(state)"
+answers=$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent") || true
+[[ $(received "$answers") == 5 ]] || fail "over IPv6: $answers $(state)"
+sleep 1.5
 came x1 "outside, with a VPN adapter"
 
 # Killed outside: what it made stays; the VPN is negotiated anew, and S goes on.
@@ -45,6 +56,7 @@ end_streams
 report_moves
 
 nothing_clear x1 x2
+only_vpn_in_ipv6 "$mobility_trace/x2.pcap"
 
 # What was learnt is known after a restart: the guess is there before anybody has answered, and opens nothing.
 came 105a inside

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The VPN between the systems is other software's: commands make an interface (GRE in ESP, keyed by hand) that holds V. S follows it,
-# outside and back inside, where the VPN goes down, also when the agent was killed outside. A command that hangs is killed with what it
-# has started, and told once; while there is no VPN, nothing of S leaves.
+# outside and back inside, where the VPN goes down, also when the agent was killed outside, and out again where there is no IPv4. A command
+# that hangs is killed with what it has started, and told once; while there is no VPN, nothing of S leaves.
 #
 # topology: mip-fig13-15
 # needs: esp agent
@@ -21,6 +21,15 @@ keyed() {
     ip xfrm policy add src "\$1" dst "\$2" proto gre dir out priority 5 tmpl src "\$1" dst "\$2" proto esp mode transport
     ip xfrm policy add src "\$2" dst "\$1" proto gre dir in priority 5 tmpl src "\$2" dst "\$1" proto esp mode transport
 }
+# tunnelled LOCAL REMOTE OUT IN FROM TO: what goes between the last two is in ESP over IPv6.
+tunnelled() {
+    ip xfrm state add src "\$1" dst "\$2" proto esp spi "\$3" mode tunnel flag af-unspec aead 'rfc4106(gcm(aes))' $key 128
+    ip xfrm state add src "\$2" dst "\$1" proto esp spi "\$4" mode tunnel flag af-unspec aead 'rfc4106(gcm(aes))' $key 128
+    ip xfrm policy add src "\$5" dst "\$6" dir out priority 5 tmpl src "\$1" dst "\$2" proto esp mode tunnel
+    for dir in in fwd; do
+        ip xfrm policy add src "\$6" dst "\$5" dir "\$dir" priority 5 tmpl src "\$2" dst "\$1" proto esp mode tunnel
+    done
+}
 END
 )
 
@@ -35,6 +44,8 @@ down() {
     ip xfrm policy del src "\$XFRM_AGENT_GATEWAY" dst "\$XFRM_AGENT_LOCAL" proto gre dir in
     ip xfrm state deleteall src "\$XFRM_AGENT_LOCAL" dst "\$XFRM_AGENT_GATEWAY"
     ip xfrm state deleteall src "\$XFRM_AGENT_GATEWAY" dst "\$XFRM_AGENT_LOCAL"
+    ip xfrm policy del src $vpn_address dst 10.10.0.0/16 dir out
+    for dir in in fwd; do ip xfrm policy del src 10.10.0.0/16 dst $vpn_address dir "\$dir"; done
 } 2>/dev/null
 down
 [[ \$XFRM_AGENT_ACTION == up ]] || exit 0
@@ -47,6 +58,13 @@ if [[ -e $mobility_trace/fails ]]; then
     exit 7
 fi
 set -e
+if [[ \$XFRM_AGENT_LOCAL == *:* ]]; then
+    tunnelled "\$XFRM_AGENT_LOCAL" "\$XFRM_AGENT_GATEWAY" 0x2001 0x2002 $vpn_address 10.10.0.0/16
+    ip link add tun0 mtu 1400 type dummy
+    ip addr add $vpn_address/32 dev tun0
+    ip link set tun0 up
+    exit
+fi
 keyed "\$XFRM_AGENT_LOCAL" "\$XFRM_AGENT_GATEWAY" 0x1001 0x1002
 ip link add tun0 mtu 1400 type gre local "\$XFRM_AGENT_LOCAL" remote "\$XFRM_AGENT_GATEWAY" ttl 64
 ip addr add $vpn_address/32 dev tun0
@@ -62,10 +80,11 @@ ip link set tun0 up
 ip route add $vpn_address/32 dev tun0
 sysctl -q net.ipv4.conf.tun0.rp_filter=0" || fail "no GRE at the gateway"
 
+offer_ipv6
 configure_dual_client '' 'vpn-warm = false' <<END
 [[vpn]]
 name = "enterprise"
-gateway = "$gateway"
+gateway = ["$gateway", "$gateway6"]
 up = ["$command", "with an argument; not a shell"]
 down = ["$command"]
 command-patience = "2s"
@@ -140,4 +159,19 @@ start_agent 103
 eventually 15 dwells 103 inside 105a || fail "not inside after the restart: $(state)"
 eventually 10 gone || fail "what an earlier run has left stays up: $(state)"
 
-nothing_clear x1
+# Where there is no IPv4, the command is told what there is, and S goes through what it makes of that.
+on 104 bash -ec "$keyed
+ip route del $vpn_address/32 dev tun0
+tunnelled $gateway6 $own6 0x2002 0x2001 10.10.0.0/16 $vpn_address"
+capture isp to-x2 "$mobility_trace/x2.pcap" ip or ip6
+move_without_ipv4 103
+over_ipv6() { at 103 "outside, with a VPN adapter" && [[ $(ask 103 .vpn.local) == "$own6" ]]; }
+eventually 15 over_ipv6 || fail "not over IPv6: $(state)"
+answers=$(on 103 ping -c 25 -i 0.05 -W 5 "$correspondent") || true
+[[ $(received "$answers") == 25 ]] || fail "over IPv6: $answers $(state)"
+for line in "XFRM_AGENT_LOCAL=$own6" "XFRM_AGENT_GATEWAY=$gateway6" XFRM_AGENT_ADAPTER=eth0; do
+    grep -qx "$line" "$mobility_trace/environment-up" || fail "not told $line: $(cat "$mobility_trace/environment-up")"
+done
+
+nothing_clear x1 x2
+only_vpn_in_ipv6 "$mobility_trace/x2.pcap"
