@@ -113,8 +113,10 @@ impl Monitor {
                         Heard::Overrun => radio.lost_track(),
                         Heard::Silence => guard.clear_ready(),
                     }
-                    let news = radio.news(guard.get_inner_mut());
-                    ready.extend(news.map(KernelEvent::AccessPointsChanged));
+                    if let Some(news) = radio.news(guard.get_inner_mut()) {
+                        self.known.doubt();
+                        ready.push_back(KernelEvent::AccessPointsChanged(news));
+                    }
                 }
                 guard = self.addresses.readable_mut() => {
                     let mut guard = guard?;
