@@ -503,9 +503,10 @@ impl DualClient {
 
     /// `link` is `domain`, by more than a guess.
     pub(super) fn found(&mut self, link: LinkId, domain: Domain) {
-        let Some(tracked) = self.links.get(&link) else {
+        let Some(tracked) = self.links.get_mut(&link) else {
             return;
         };
+        tracked.unrecorded = tracked.link.gateway_mac.is_none().then_some(domain);
         if self.contexts.record(&tracked.link, domain).is_some() {
             let all = self.contexts.all().to_vec();
             self.effects.push_back(Effect::Remember(all));

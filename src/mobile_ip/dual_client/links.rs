@@ -51,6 +51,8 @@ pub struct Tracked {
     pub evidence: Evidence,
     /// What was found in this state of its connection.
     pub found: Option<Domain>,
+    /// Found before it was known who the gateway is, without which there is nothing to know the network by.
+    pub unrecorded: Option<Domain>,
     /// When the inner home agent may be asked in the clear.
     pub ask_from: Instant,
     pub smoke_out: SmokeOut,
@@ -73,6 +75,7 @@ impl Tracked {
             damping: Damping::default(),
             evidence: Evidence::default(),
             found: None,
+            unrecorded: None,
             ask_from: now,
             smoke_out: SmokeOut::NotAsked,
             pause: ASK_AGAIN,

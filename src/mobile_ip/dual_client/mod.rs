@@ -280,6 +280,9 @@ impl DualClient {
         let is_flapping = tracked.link.carrier && !link.carrier && tracked.damping.lost(now);
         let has_new_context = link.gateway_mac != tracked.link.gateway_mac;
         tracked.link = link;
+        let late = tracked
+            .unrecorded
+            .filter(|domain| tracked.found == Some(*domain));
         if is_flapping {
             self.tell(Tell::Flapping { link: id });
         }
@@ -289,6 +292,9 @@ impl DualClient {
             self.begin(now, id);
         } else if has_new_context {
             self.observe_context(now, id);
+            if let Some(domain) = late {
+                self.found(id, domain);
+            }
         }
     }
 

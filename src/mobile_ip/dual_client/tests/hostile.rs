@@ -102,6 +102,37 @@ fn what_one_run_has_learnt_the_next_expects_and_has_proved_to_it_all_the_same() 
 }
 
 #[test]
+fn a_network_is_recorded_once_even_if_its_gateway_was_not_known_when_it_was_found() {
+    for (network, place) in [
+        (Network::InsideA, Place::Inside),
+        (Network::OutsideX1, Place::OutsideWithAdapter),
+    ] {
+        let mut world = World::new(1, settings());
+        let known = network.link(LinkId(1));
+        let unknown = Link {
+            gateway_mac: None,
+            ..known.clone()
+        };
+        world.plug(1, network);
+        world.input(Input::Links(vec![unknown.clone()]));
+        world.run(SECOND * 20);
+        assert_eq!((world.place(), world.remembered.len()), (place, 0));
+        for link in [&known, &unknown, &known] {
+            world.input(Input::Links(vec![link.clone()]));
+        }
+        let times: Vec<_> = world
+            .client
+            .contexts
+            .all()
+            .iter()
+            .map(|c| c.times)
+            .collect();
+        assert_eq!((times, world.remembered.len()), (vec![1], 1));
+        assert_eq!(world.place(), place);
+    }
+}
+
+#[test]
 fn a_strangers_agent_cannot_take_the_place_of_the_one_that_serves() {
     let mut world = World::new(1, settings());
     world.plug(1, Network::OutsideForeignAgent);
