@@ -1,10 +1,10 @@
 //! The nftables table that judges what is decapsulated (RFC 3024 §4.3.2).
 //!
 //! ```text
-//!  input ── IP in IP ── outer addresses in `peers` ─────────────────→ accept
-//!                  ├── those and the inner source in `bindings` ───→ accept
-//!                  ├── those and the inner destination in `visitors` → accept
-//!                  └── otherwise, to one of `ends` ────→ counted and dropped
+//!  input ── IP in IP ─┬─ outer addresses in `peers` ───────────────────→ accept
+//!        │            ├─ those and the inner source in `bindings` ──────→ accept
+//!        │            ├─ those and the inner destination in `visitors` ─→ accept
+//!        │            └─ otherwise, to one of `ends` ───────────────────→ counted and dropped
 //!        ── GRE, to one of `gre-ends`: the same, where it is IPv4 and nothing else (RFC 2784)
 //!        ── IPv6 in IPv4, to one of `ipv6-ends`: out of a tunnel, and the outer and inner source in `ipv6-prefixes`
 //! ```
