@@ -81,7 +81,16 @@ pub fn ted_probe(octets: &[u8]) {
     };
     let encoded = probe.encode();
     assert_eq!(encoded.len(), PROBE_LEN);
-    assert_eq!(Probe::decode(&encoded).as_ref(), Ok(&probe));
+    let again = Probe::decode(&encoded).expect("it was encoded from one");
+    // Without padding it may have had a longer message of IKE than there is room for beside it.
+    let ike = probe.ike.clone().filter(|_| again.ike.is_some());
+    assert_eq!(
+        again,
+        Probe {
+            ike,
+            ..probe.clone()
+        }
+    );
 
     let config = responder::Config {
         proxies: vec![proxy()],
@@ -99,7 +108,9 @@ pub fn ted_probe(octets: &[u8]) {
             IpAddr::V4(_) => address(US),
             IpAddr::V6(_) => address("2001:db8::104"),
         };
-        let answer = answer.encode(own).expect("there was room for one proxy");
+        let answer = answer
+            .encode(own, Some(octets.to_vec()))
+            .expect("there was room for one proxy");
         assert!(answer.len() <= octets.len(), "longer than the probe");
         assert!(Response::decode(&answer).is_ok());
     }

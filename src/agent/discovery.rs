@@ -8,17 +8,20 @@ use super::settings::{FailureAction, ProxyGroup, Settings};
 use super::snapshot::{DiscoverAnswer, DiscoverReport};
 use super::wishes::Owner;
 use crate::ike::effects::DownReason;
+use crate::ike::opening::OpeningId;
 use crate::kernel::desired::{Action, Direction, IpsecProtocol, PolicyKey};
 use crate::kernel::ownership::Band;
 use crate::net::masked::TooManyPrefixes;
 use crate::net::{Family, Flow, Identity, Port, Protocol, Selector, host};
 use crate::ted;
 use crate::ted::initiator::{
-    Acquire, Acquired, Answer, Candidate, Effect as Found, Ended, FailureReason, OwnProxy,
+    Acquire, Acquired, Answer, Candidate, DiscoveryId, Effect as Found, Ended, FailureReason,
+    OwnProxy,
 };
 use crate::ted::interception::{Claim, classify};
 use crate::ted::proxies::{Proxy, ProxyId};
 use crate::ted::responder::{Forward, Intercepted, Verdict};
+use crate::ted::wire::Probe;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -195,7 +198,11 @@ impl Agent {
                 let to = answer.to;
                 let detail = format!("{} to {to}", answer.flow);
                 let own = self.own_address_towards(to);
-                let encoded = own.and_then(|own| Some((own, answer.encode(own)?)));
+                let encoded = own.and_then(|own| {
+                    let opening = answer.ike.as_deref();
+                    let ike = opening.and_then(|o| self.ike.answer_opening(now, own, to, o));
+                    Some((own, answer.encode(own, ike)?))
+                });
                 if let Some((own, payload)) = encoded {
                     self.publish(now, "probe-answered", detail);
                     self.effects.push_back(Effect::Send {
@@ -226,26 +233,18 @@ impl Agent {
 
     pub(super) fn discovery_effect(&mut self, now: Instant, effect: Found) {
         match effect {
-            Found::SendProbe {
-                src,
-                src_port,
-                dst,
-                payload,
-            } => {
-                self.effects.push_back(Effect::SendAs {
-                    src: (src, src_port).into(),
-                    dst: (dst, IKE_PORT).into(),
-                    hop_limit: HOP_LIMIT,
-                    payload,
-                });
-            }
-            Found::Candidate(candidate) => self.candidate(now, &candidate),
+            Found::SendProbe { discovery, probe } => self.send_probe(now, discovery, probe),
+            Found::Candidate(candidate) => self.candidate(now, candidate),
             Found::Failed {
+                discovery,
                 proxy,
                 flow,
                 reason,
                 ..
-            } => self.failed(now, proxy, flow, &reason),
+            } => {
+                self.ike.abandon_opening(opening(discovery));
+                self.failed(now, proxy, flow, &reason);
+            }
             Found::FailureEnded { proxy, flow } => self.failure_ended(proxy, flow),
             Found::Ended {
                 flow,
@@ -253,6 +252,9 @@ impl Agent {
                 why,
                 ..
             } => {
+                if let Some(discovery) = discovery {
+                    self.ike.abandon_opening(opening(discovery));
+                }
                 if let Some(request) = discovery.and_then(|d| self.negotiations.of_discovery(d)) {
                     self.negotiations.finish(request);
                     self.ike.cancel(now, request);
@@ -267,8 +269,32 @@ impl Agent {
         }
     }
 
+    /// With the `IKE_SA_INIT` that would follow the answer, unless an IKE SA with a peer that could be
+    /// behind there is up already: then it would be for nothing.
+    fn send_probe(&mut self, now: Instant, discovery: Option<DiscoveryId>, mut probe: Probe) {
+        let flow = probe.flow;
+        if let Some(discovery) = discovery
+            && !self.is_in_contact_towards(flow)
+        {
+            let request = self.ike.open(now, opening(discovery), probe.id);
+            probe.ike = request.map(<[u8]>::to_vec);
+        }
+        self.effects.push_back(Effect::SendAs {
+            src: (flow.src, Probe::src_port(&flow)).into(),
+            dst: (flow.dst, IKE_PORT).into(),
+            hop_limit: HOP_LIMIT,
+            payload: probe.encode(),
+        });
+    }
+
+    fn is_in_contact_towards(&self, flow: Flow) -> bool {
+        let there = [Selector::between(host(flow.src), host(flow.dst))];
+        let mut peers = eligible(&self.settings, &there, flow.dst);
+        peers.any(|peer| self.ike.is_in_contact(&peer.id))
+    }
+
     /// Block 218 has been passed: P lies inside what both protect. Now the claim must be proved.
-    fn candidate(&mut self, now: Instant, candidate: &Candidate) {
+    fn candidate(&mut self, now: Instant, candidate: Candidate) {
         let Candidate {
             discovery,
             proxy,
@@ -276,8 +302,9 @@ impl Agent {
             own,
             responder,
             merged,
-            ref claimed,
-        } = *candidate;
+            claimed,
+            ike,
+        } = candidate;
         self.tell(
             now,
             "candidate",
@@ -312,6 +339,10 @@ impl Agent {
             proxy,
             flow,
         };
+        if let Some(answer) = ike {
+            self.ike
+                .opening_answered(opening(discovery), responder, answer);
+        }
         let negotiation = Negotiation::new(purpose, (own, responder), selectors, mode, peers);
         self.negotiate(now, negotiation, "contacted too often");
     }
@@ -406,6 +437,10 @@ impl Agent {
             reply: Reply::Discovered(report),
         });
     }
+}
+
+fn opening(discovery: DiscoveryId) -> OpeningId {
+    OpeningId(discovery.0)
 }
 
 fn port(port: Option<u16>) -> Port {

@@ -29,6 +29,10 @@ counters! {
     retransmitted,
     /// Answers given again because the request came again.
     replayed,
+    /// `IKE_SA_INIT` that came along with something else and was answered so.
+    openings_answered,
+    /// IKE SAs begun from such an answer.
+    openings_used,
     /// Requests given up.
     unanswered,
     /// `IKE_SA_INIT` answered with a demand for a cookie.

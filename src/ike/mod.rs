@@ -23,6 +23,7 @@ pub mod narrowing;
 pub mod nat;
 pub mod negotiation;
 mod offer;
+pub mod opening;
 mod retransmission;
 mod sa;
 pub mod settings;

@@ -18,11 +18,16 @@ fn digest((spi_i, spi_r): (u64, u64), endpoint: SocketAddr) -> Vec<u8> {
     sha1(&octets)
 }
 
-/// What the sender believes its own and the other end's address to be. Both SPIs as they stand in
-/// the header of the message.
+/// What the sender believes its own address to be. Both SPIs as they stand in the header of the
+/// message.
+pub fn claim_of_source(spis: (u64, u64), local: SocketAddr) -> Payload {
+    Payload::notify(NotifyKind::NAT_DETECTION_SOURCE_IP, digest(spis, local))
+}
+
+/// The other end's address, too.
 pub fn claims(spis: (u64, u64), local: SocketAddr, remote: SocketAddr) -> [Payload; 2] {
     [
-        Payload::notify(NotifyKind::NAT_DETECTION_SOURCE_IP, digest(spis, local)),
+        claim_of_source(spis, local),
         Payload::notify(
             NotifyKind::NAT_DETECTION_DESTINATION_IP,
             digest(spis, remote),

@@ -53,6 +53,7 @@ fn answer(net: &Network, id: &str, cookie: u8, proxies: Vec<Proxy>) -> Vec<u8> {
         id: ip(id),
         hint: None,
         proxies,
+        ike: None,
     };
     response.encode(PROBE_LEN).unwrap()
 }

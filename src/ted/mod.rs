@@ -6,6 +6,7 @@
 //!      │── packet P ──────→│ no tunnel                      │                    │
 //!      │                   │── probe (240), addressed ─────→│ intercepted:       │
 //!      │                   │   like P, to 108               │ 108 is protected   │
+//!      │                   │   (IKE_SA_INIT goes along)     │                    │
 //!      │                   │←── response (241), to the ID ──│                    │
 //!      │                   │ merge the proxies, check P     │                    │
 //!      │                   │←──────────── IKE ─────────────→│                    │

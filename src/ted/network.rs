@@ -9,7 +9,7 @@ use super::initiator::{
 use super::interception::{Claim, classify};
 use super::proxies::{Proxy, ProxyId};
 use super::responder::{self, Forward, Intercepted, Responder, Verdict};
-use super::wire::PROBE_LEN;
+use super::wire::{PROBE_LEN, Probe};
 use crate::net::random::Seeded;
 use crate::net::{Flow, IpNet, Port, Protocol, Random};
 use std::collections::BTreeMap;
@@ -312,7 +312,7 @@ impl Network {
             Verdict::PassOn => Forward::PassOn,
             Verdict::Answer(answer, forward) => {
                 let to = answer.to;
-                let octets = answer.encode(own).unwrap();
+                let octets = answer.encode(own, None).unwrap();
                 assert!(octets.len() <= payload.len());
                 let line = format!("response {own} > {to}");
                 let response = Event::Response {
@@ -340,12 +340,9 @@ impl Network {
     fn drain(&mut self, at: usize) {
         while let Some(effect) = self.gateways[at].initiator.poll_effect() {
             match effect {
-                Effect::SendProbe {
-                    src,
-                    src_port,
-                    dst,
-                    payload,
-                } => {
+                Effect::SendProbe { probe, .. } => {
+                    let (src, dst) = (probe.flow.src, probe.flow.dst);
+                    let (src_port, payload) = (Probe::src_port(&probe.flow), probe.encode());
                     self.probes += 1;
                     self.last_probe.clone_from(&payload);
                     let hops = self.hops(dst);

@@ -6,7 +6,7 @@ use crate::ike::crypto::cipher::OpenError;
 use crate::ike::effects::{DownReason, IkeId};
 use crate::ike::exchanges::auth::Verdict as AuthVerdict;
 use crate::ike::exchanges::informational::Rest;
-use crate::ike::exchanges::init::Responder;
+use crate::ike::exchanges::init::{self, Responder};
 use crate::ike::exchanges::{Awaiting, rekey_ike};
 use crate::ike::half_open::HalfOpen;
 use crate::ike::sa::{IkeSa, Role, State, Turn};
@@ -62,17 +62,26 @@ impl Endpoint {
         header: &Header,
         datagram: &[u8],
     ) {
-        if header.spi_r != 0 || !header.from_initiator || header.message_id != 0 {
+        if !init::is_first(header) {
             self.ctx.counters.malformed += 1;
             return;
         }
-        let responder = Responder {
+        let answer = self
+            .responder()
+            .answer(now, local, remote, header, datagram);
+        let refused = |notify| init::refusal(header.spi_i, notify);
+        if let Some(said) = answer.map_or_else(|refusal| refusal.map(refused), Some) {
+            self.ctx.transmit(local, remote, &said);
+        }
+    }
+
+    pub(super) fn responder(&mut self) -> Responder<'_> {
+        Responder {
             spi: self.draw_spi(),
             ctx: &mut self.ctx,
             half_open: &mut self.half_open,
             cookies: &mut self.cookies,
-        };
-        responder.on_init_request(now, local, remote, header, datagram);
+        }
     }
 
     fn on_auth_request(

@@ -12,6 +12,7 @@
 use super::attempt::Attempt;
 mod datagrams;
 mod deadlines;
+mod openings;
 mod questions;
 mod views;
 
@@ -24,6 +25,7 @@ use super::crypto::Group;
 use super::effects::{ChildId, ConnectError, DownReason, Effect, IkeId};
 use super::exchanges::Task;
 use super::half_open::HalfOpenTable;
+use super::opening::{Opening, OpeningId};
 use super::sa::{IkeSa, Role, State, end_of};
 use super::settings::{Connect, Mode, RequestId, Settings};
 use super::{nat, simultaneous};
@@ -48,6 +50,7 @@ pub struct Endpoint {
     by_spis: BTreeMap<(u64, u64), IkeId>,
     /// By our SPI.
     attempts_by_spi: BTreeMap<u64, AttemptId>,
+    openings: BTreeMap<OpeningId, Opening>,
 }
 
 impl Endpoint {
@@ -60,6 +63,7 @@ impl Endpoint {
             cookies: Cookies::default(),
             by_spis: BTreeMap::new(),
             attempts_by_spi: BTreeMap::new(),
+            openings: BTreeMap::new(),
         }
     }
 
@@ -104,13 +108,20 @@ impl Endpoint {
         } else if let Some(attempt) = self.attempts.values_mut().find(|a| a.serves(connect)) {
             attempt.wanted.push_back(wanted);
         } else {
-            let spi = self.draw_spi();
             let at = (
                 SocketAddr::new(local, nat::PORT),
                 SocketAddr::new(remote, nat::PORT),
             );
+            let opening = self.take_opening(local, remote);
+            let spi = match &opening {
+                Some(opening) => opening.spi,
+                None => self.draw_spi(),
+            };
             let mut attempt = Attempt::new(&mut self.ctx, now, spi, at, wanted);
-            attempt.ask(&mut self.ctx, now, Group::ALL[0]);
+            match opening {
+                Some(opening) => attempt.go_on(&mut self.ctx, now, opening),
+                None => attempt.ask(&mut self.ctx, now, Group::ALL[0]),
+            }
             self.attempts_by_spi.insert(spi, attempt.id);
             self.attempts.insert(attempt.id, attempt);
         }
@@ -278,6 +289,7 @@ impl Endpoint {
 
     /// IKE SAs that are being set up from this address of ours are given up.
     pub fn abandon_attempts(&mut self, now: Instant, address: IpAddr) {
+        self.openings.retain(|_, opening| opening.local != address);
         for wanted in self.dissolve_attempts(now, |a| a.local.ip() == address) {
             self.ctx.fail(&wanted, ConnectError::Cancelled);
         }
@@ -477,6 +489,7 @@ impl Endpoint {
                 .next()
                 .is_some()
                 || self.attempts_by_spi.contains_key(&spi)
+                || self.openings.values().any(|opening| opening.spi == spi)
                 || self.half_open.contains(spi);
             if spi != 0 && !taken {
                 return spi;

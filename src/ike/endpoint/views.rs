@@ -83,6 +83,7 @@ impl Endpoint {
         [
             ("ike-sas", self.sas.len()),
             ("ike-attempts", self.attempts.len()),
+            ("ike-openings", self.openings.len()),
             ("ike-half-open", self.half_open.len()),
             ("ike-half-open-remembered", self.half_open.remembered()),
             ("ike-spis", spis),

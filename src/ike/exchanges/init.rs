@@ -19,11 +19,12 @@ use crate::ike::crypto::{Group, IkeKeys};
 use crate::ike::effects::{ConnectError, IkeId};
 use crate::ike::half_open::{HalfOpen, HalfOpenTable};
 use crate::ike::negotiation::{self, Refusal};
+use crate::ike::opening::Opening;
 use crate::ike::sa::{IkeSa, Role, State};
 use crate::ike::wire::{Exchange, Header, Notify, NotifyKind, Payload, Payloads, WireError};
 use crate::ike::{VENDOR_ID, nat};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 fn encode(spis: (u64, u64), from_initiator: bool, payloads: Vec<Payload>) -> Vec<u8> {
@@ -42,27 +43,93 @@ fn encode(spis: (u64, u64), from_initiator: bool, payloads: Vec<Payload>) -> Vec
     out
 }
 
+/// Whether it has the header of a first message.
+pub(in crate::ike) fn is_first(header: &Header) -> bool {
+    let first = header.exchange == Exchange::IKE_SA_INIT && !header.response;
+    first && header.from_initiator && header.spi_r == 0 && header.message_id == 0
+}
+
+/// Whether it has the header of an answer to the first message of `spi`.
+fn is_answer(header: &Header, spi: u64) -> bool {
+    header.exchange == Exchange::IKE_SA_INIT && header.response && header.spi_i == spi
+}
+
 // --- initiator ----------------------------------------------------------------------------------
+
+fn request(
+    spi: u64,
+    cookie: Option<Vec<u8>>,
+    (group, public): (Group, Vec<u8>),
+    nonce: &[u8],
+    claims: impl IntoIterator<Item = Payload>,
+) -> Vec<u8> {
+    let mut payloads = Vec::new();
+    payloads.extend(cookie.map(|cookie| Payload::notify(NotifyKind::COOKIE, cookie)));
+    payloads.push(Payload::Sa(negotiation::offer_ike()));
+    payloads.push(Payload::Ke {
+        group: group.id(),
+        data: public,
+    });
+    payloads.push(Payload::Nonce(nonce.to_vec()));
+    payloads.extend(claims);
+    payloads.push(Payload::Vendor(VENDOR_ID.to_vec()));
+    encode((spi, 0), true, payloads)
+}
+
+impl Opening {
+    pub(in crate::ike) fn new(
+        ctx: &mut Context,
+        now: Instant,
+        spi: u64,
+        local: IpAddr,
+        group: Group,
+    ) -> Self {
+        let nonce = ctx.nonce();
+        let key = ctx.private_key(now, group);
+        let claim = nat::claim_of_source((spi, 0), SocketAddr::new(local, nat::PORT));
+        let public = (group, key.public().to_vec());
+        Self {
+            spi,
+            local,
+            request: request(spi, None, public, &nonce, [claim]),
+            nonce,
+            key,
+            answer: None,
+        }
+    }
+}
 
 impl Attempt {
     /// A new version of the request, in place of the last.
     pub(in crate::ike) fn ask(&mut self, ctx: &mut Context, now: Instant, group: Group) {
-        let mut payloads = Vec::new();
-        if let Some(cookie) = &self.cookie {
-            payloads.push(Payload::notify(NotifyKind::COOKIE, cookie.clone()));
-        }
-        payloads.push(Payload::Sa(negotiation::offer_ike()));
-        payloads.push(Payload::Ke {
-            group: group.id(),
-            data: self.key(ctx, now, group).public().to_vec(),
-        });
-        payloads.push(Payload::Nonce(self.nonce.clone()));
-        payloads.extend(nat::claims((self.spi, 0), self.local, self.remote));
-        payloads.push(Payload::Vendor(VENDOR_ID.to_vec()));
-        let request = encode((self.spi, 0), true, payloads);
+        let claims = nat::claims((self.spi, 0), self.local, self.remote);
+        let cookie = self.cookie.clone();
+        let key = self.key(ctx, now, group).public().to_vec();
+        let request = request(self.spi, cookie, (group, key), &self.nonce, claims);
         ctx.transmit(self.local, self.remote, &request);
         self.requests.push((group, request));
         self.restart_timer(ctx, now);
+    }
+
+    /// Goes on from a request that went ahead and was answered.
+    pub(in crate::ike) fn go_on(&mut self, ctx: &mut Context, now: Instant, opening: Opening) {
+        let group = opening.key.group();
+        self.nonce = opening.nonce;
+        self.keys.push(opening.key);
+        self.requests.push((group, opening.request));
+        let (local, remote) = (self.local, self.remote);
+        if let Some((_, answer)) = opening.answer
+            && let Ok((header, _)) = Header::decode(&answer)
+            && is_answer(&header, self.spi)
+        {
+            self.on_init_response(ctx, now, local, remote, &header, &answer);
+        }
+        if !self.candidates.is_empty() {
+            ctx.counters.openings_used += 1;
+        } else if self.requests.len() == 1 {
+            // Whatever that was, the peer may say something better.
+            self.ask(ctx, now, group);
+        }
     }
 
     /// An answer; a new candidate where it could be the peer's.
@@ -242,6 +309,10 @@ impl Attempt {
 
 // --- responder ----------------------------------------------------------------------------------
 
+pub(in crate::ike) fn refusal(spi: u64, notify: Notify) -> Vec<u8> {
+    encode((spi, 0), false, vec![Payload::Notify(notify)])
+}
+
 /// What an answer is made of besides the request.
 pub(in crate::ike) struct Responder<'a> {
     pub(in crate::ike) ctx: &'a mut Context,
@@ -252,14 +323,16 @@ pub(in crate::ike) struct Responder<'a> {
 }
 
 impl Responder<'_> {
-    pub(in crate::ike) fn on_init_request(
+    /// What a first message is answered with, or was before. An error is what it is refused with;
+    /// `None` where silence is better.
+    pub(in crate::ike) fn answer(
         self,
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
         header: &Header,
         datagram: &[u8],
-    ) {
+    ) -> Result<Vec<u8>, Option<Notify>> {
         let Self {
             ctx,
             half_open,
@@ -268,33 +341,24 @@ impl Responder<'_> {
         } = self;
         if let Some(answer) = half_open.answer_to(remote, datagram) {
             ctx.counters.replayed += 1;
-            ctx.transmit(local, remote, answer);
-            return;
+            return Ok(answer.to_vec());
         }
-        let refuse = |ctx: &mut Context, notify: Notify| {
-            let payloads = vec![Payload::Notify(notify)];
-            ctx.transmit(local, remote, &encode((header.spi_i, 0), false, payloads));
-        };
         let request = match Payloads::decode(header.next, &datagram[Header::LEN..]) {
             Ok(request) => request,
             Err(WireError::UnknownCritical(kind)) => {
-                let kind = [kind];
-                refuse(
-                    ctx,
-                    Notify::new(NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD, kind),
-                );
-                return;
+                let refusal = NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD;
+                return Err(Some(Notify::new(refusal, [kind])));
             }
             Err(_) => {
                 ctx.counters.malformed += 1;
-                return;
+                return Err(None);
             }
         };
         let (Some(proposals), Some((group, public)), Some(nonce)) =
             (request.proposals(), request.key_exchange(), request.nonce())
         else {
             ctx.counters.malformed += 1;
-            return;
+            return Err(None);
         };
         if half_open.len() >= ctx.settings.timing.cookie_threshold {
             let offered = request.notification(NotifyKind::COOKIE);
@@ -304,33 +368,29 @@ impl Responder<'_> {
                 ctx.counters.cookies_invalid += u64::from(offered.is_some());
                 ctx.counters.cookies_demanded += 1;
                 let cookie = cookies.make(now, &mut ctx.rng, nonce, remote, header.spi_i);
-                refuse(ctx, Notify::new(NotifyKind::COOKIE, cookie));
-                return;
+                return Err(Some(Notify::new(NotifyKind::COOKIE, cookie)));
             }
         }
         if !half_open.has_room_for(remote.ip()) {
             ctx.counters.half_open_full += 1;
-            return;
+            return Err(None);
         }
         let chosen = match negotiation::choose_ike(proposals, 0, group) {
             Ok(chosen) => chosen,
             Err(Refusal::NoProposalChosen) => {
                 ctx.counters.no_proposal_chosen += 1;
-                refuse(ctx, Notify::new(NotifyKind::NO_PROPOSAL_CHOSEN, []));
-                return;
+                return Err(Some(Notify::new(NotifyKind::NO_PROPOSAL_CHOSEN, [])));
             }
             Err(Refusal::WrongGroup(group)) => {
                 ctx.counters.invalid_ke += 1;
                 let group = group.id().to_be_bytes();
-                refuse(ctx, Notify::new(NotifyKind::INVALID_KE_PAYLOAD, group));
-                return;
+                return Err(Some(Notify::new(NotifyKind::INVALID_KE_PAYLOAD, group)));
             }
         };
         let suite = chosen.suite;
         if public.len() != suite.group.public_len() {
             ctx.counters.malformed += 1;
-            refuse(ctx, Notify::new(NotifyKind::INVALID_SYNTAX, []));
-            return;
+            return Err(Some(Notify::new(NotifyKind::INVALID_SYNTAX, [])));
         }
         let key = ctx.private_key(now, suite.group);
         let own_nonce = ctx.nonce();
@@ -355,7 +415,6 @@ impl Responder<'_> {
             payloads.push(Payload::Vendor(VENDOR_ID.to_vec()));
         }
         let response = encode(spis, false, payloads);
-        ctx.transmit(local, remote, &response);
         ctx.set_timer(Timer::HalfOpen(spi), now + ctx.settings.timing.half_open);
         // The answer needs no keys, and the peer has to wait for it.
         ctx.set_timer(Timer::Agreement(spi), now);
@@ -364,7 +423,7 @@ impl Responder<'_> {
             spi_r: spi,
             remote,
             request: datagram.to_vec(),
-            response,
+            response: response.clone(),
             nonce_i: nonce.to_vec(),
             nonce_r: own_nonce,
             suite,
@@ -375,6 +434,7 @@ impl Responder<'_> {
             created: now,
             refusal: None,
         });
+        Ok(response)
     }
 }
 

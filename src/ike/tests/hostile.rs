@@ -54,7 +54,7 @@ pub(super) fn init_request(change: impl FnOnce(&mut Vec<Payload>)) -> Vec<u8> {
 }
 
 /// The answer of somebody who saw the request, can compute, and has no key of the peer's.
-fn forged_answer(request: &[u8], spi_r: u64) -> Vec<u8> {
+pub(super) fn forged_answer(request: &[u8], spi_r: u64) -> Vec<u8> {
     let (header, _) = Header::decode(request).unwrap();
     let payloads = init_payloads(request);
     let chosen = negotiation::choose_ike(payloads.proposals().unwrap(), 0, 31).unwrap();
@@ -85,7 +85,7 @@ fn ports() -> (SocketAddr, SocketAddr) {
 }
 
 #[test]
-fn forged_answers_that_come_first_do_not_keep_the_honest_one_from_winning() {
+pub(super) fn forged_answers_that_come_first_do_not_keep_the_honest_one_from_winning() {
     for forgeries in 1..=3 {
         let mut net = Network::new(2, forgeries);
         net.connect(A, connect(1, A, B));

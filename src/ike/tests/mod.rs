@@ -18,6 +18,7 @@ mod establishing;
 mod hostile;
 mod keeping;
 mod network;
+mod openings;
 mod remote_access;
 mod replacing;
 mod simultaneous;

@@ -40,6 +40,8 @@ pub(super) struct Offer {
     pub(super) cookie: Cookie,
     pub(super) merged: Proxy,
     pub(super) claimed: Option<ClaimedIdentity>,
+    /// Of IKE, until somebody tries it.
+    pub(super) ike: Option<Vec<u8>>,
     pub(super) state: OfferState,
 }
 

@@ -3,7 +3,7 @@
 use super::{DiscoveryId, RequestId};
 use crate::net::Flow;
 use crate::ted::proxies::{Irreconcilable, Proxy, ProxyId};
-use crate::ted::wire::ClaimedIdentity;
+use crate::ted::wire::{ClaimedIdentity, Probe};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// To UDP port 500, with the addresses of packet P: the source is usually not an address of
-    /// this machine.
+    /// this machine. Of a discovery, unless somebody only asked who is there: then the probe may take
+    /// an `IKE_SA_INIT` along, the same each time.
     SendProbe {
-        src: IpAddr,
-        src_port: u16,
-        dst: IpAddr,
-        payload: Vec<u8>,
+        discovery: Option<DiscoveryId>,
+        probe: Probe,
     },
     /// Somebody says it protects the destination: try IKE with it. Ends in exactly one of
     /// `Initiator::candidate_failed`, `Initiator::covered` with selectors that hold `flow`, or an
@@ -24,6 +23,7 @@ pub enum Effect {
     Candidate(Candidate),
     /// Nothing came of it; the flow is not probed again before `until`.
     Failed {
+        discovery: DiscoveryId,
         proxy: ProxyId,
         flow: Flow,
         /// ACQUIREs that waited for it.
@@ -61,6 +61,8 @@ pub struct Candidate {
     pub merged: Proxy,
     /// Which configured peer it claims to be. Proves nothing.
     pub claimed: Option<ClaimedIdentity>,
+    /// What it said to the probe's `IKE_SA_INIT`.
+    pub ike: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -244,6 +244,7 @@ impl Initiator {
             cookie: response.responder,
             merged,
             claimed: response.claimed_identity(),
+            ike: response.ike,
             state: OfferState::Untried,
         };
         self.discovery(id).add(offer).map_err(|not| match not {
@@ -352,7 +353,7 @@ impl Initiator {
         }
         let ours = proxy.and_then(|id| Some(self.config.proxies.get(&id)?.proxy));
         let cookie = self.new_cookie();
-        if !self.send_probe(now, cookie, flow, own, ours.as_ref()) {
+        if !self.send_probe(now, None, (cookie, flow, own), ours.as_ref()) {
             return Err(DiscoverError::Limited);
         }
         self.inquiries
@@ -385,9 +386,8 @@ impl Initiator {
     fn send_probe(
         &mut self,
         now: Instant,
-        cookie: Cookie,
-        flow: Flow,
-        own: IpAddr,
+        discovery: Option<DiscoveryId>,
+        (cookie, flow, own): (Cookie, Flow, IpAddr),
         ours: Option<&Proxy>,
     ) -> bool {
         if !self.limiter.allow(now, flow.dst) {
@@ -403,13 +403,10 @@ impl Initiator {
             source: source.filter(|source| source.family() == flow.family()),
             maker: MAKER,
             flow,
+            ike: None,
         };
-        self.effects.push_back(Effect::SendProbe {
-            src: flow.src,
-            src_port: Probe::src_port(&flow),
-            dst: flow.dst,
-            payload: probe.encode(),
-        });
+        self.effects
+            .push_back(Effect::SendProbe { discovery, probe });
         true
     }
 

@@ -72,7 +72,7 @@ impl Initiator {
         let next = now + discovery.back_off();
         let ours = discovery.ours.proxy;
         self.timers.set(Timer::Retransmit(id), next);
-        if self.send_probe(now, cookie, flow, own, Some(&ours)) {
+        if self.send_probe(now, Some(id), (cookie, flow, own), Some(&ours)) {
             self.discovery(id).probes_sent += 1;
         }
     }
@@ -139,7 +139,7 @@ impl Initiator {
         let Some(at) = discovery.next_untried() else {
             return false;
         };
-        let offer = &discovery.candidates[at];
+        let offer = &mut discovery.candidates[at];
         let candidate = Candidate {
             discovery: id,
             proxy: discovery.proxy,
@@ -148,6 +148,7 @@ impl Initiator {
             responder: offer.responder,
             merged: offer.merged,
             claimed: offer.claimed,
+            ike: offer.ike.take(),
         };
         let by = self.active(candidate.proxy).into_iter().find(|other| {
             let offers = &self.discoveries[other].candidates;
@@ -191,6 +192,7 @@ impl Initiator {
             self.failure_ended(&evicted);
         }
         self.effects.push_back(Effect::Failed {
+            discovery: id,
             proxy,
             flow,
             packets: discovery.packets,

@@ -134,6 +134,7 @@ impl Driven {
                         prefix(probe.flow.dst, len),
                         prefix(addr(remote, 0), 16),
                     )],
+                    ike: None,
                 };
                 let octets = response.encode(1200).unwrap();
                 let _ = self.initiator.response(now, id, &octets);
@@ -189,9 +190,7 @@ impl Driven {
     fn drain(&mut self) {
         while let Some(effect) = self.initiator.poll_effect() {
             match effect {
-                Effect::SendProbe { payload, .. } => {
-                    self.probes.push(Probe::decode(&payload).unwrap());
-                }
+                Effect::SendProbe { probe, .. } => self.probes.push(probe),
                 Effect::Candidate(candidate) => self.candidates.push(candidate),
                 _ => {}
             }
@@ -328,7 +327,7 @@ fn discoveries_whose_answers_cannot_come_any_more_begin_anew_from_another_addres
             .acquire(now, Acquire { proxy, flow, own })
             .unwrap();
         let ids = std::iter::from_fn(|| initiator.poll_effect()).filter_map(|e| match e {
-            Effect::SendProbe { payload, .. } => Some(Probe::decode(&payload).unwrap().id),
+            Effect::SendProbe { probe, .. } => Some(probe.id),
             _ => None,
         });
         let ids: Vec<_> = ids.collect();

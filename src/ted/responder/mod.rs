@@ -102,6 +102,8 @@ pub struct Answer {
     pub to: IpAddr,
     /// What the probe was about, for the log.
     pub flow: Flow,
+    /// `IKE_SA_INIT`, where the probe brought one and a proxy of ours holds the packet.
+    pub ike: Option<Vec<u8>>,
     initiator: Cookie,
     responder: Cookie,
     hint: [u8; 16],
@@ -112,8 +114,9 @@ pub struct Answer {
 impl Answer {
     /// `own` is the address of ours that the route to [`Answer::to`] leaves from (or the one that
     /// is configured). It becomes the ID, and the datagram must leave from it, otherwise the
-    /// initiator refuses it. `None` where it is of the other IP version than [`Answer::to`].
-    pub fn encode(self, own: IpAddr) -> Option<Vec<u8>> {
+    /// initiator refuses it. `ike` is the answer to [`Answer::ike`]; it goes along where there is room.
+    /// `None` where `own` is of the other IP version than [`Answer::to`].
+    pub fn encode(self, own: IpAddr, ike: Option<Vec<u8>>) -> Option<Vec<u8>> {
         if own.is_ipv4() != self.to.is_ipv4() {
             return None;
         }
@@ -124,6 +127,7 @@ impl Answer {
             id: own,
             hint: Some(self.hint),
             proxies: self.offered,
+            ike,
         };
         response.encode(self.limit)
     }
@@ -256,6 +260,7 @@ impl Responder {
         let answer = Answer {
             to: probe.id,
             flow,
+            ike: probe.ike.filter(|_| forward == Forward::Consume),
             initiator: probe.cookie,
             responder,
             hint: ClaimedIdentity::digest_of(probe.cookie, responder, &self.identity),

@@ -48,6 +48,7 @@ fn probe() -> Probe {
             protocol: 1,
             ports: None,
         },
+        ike: None,
     }
 }
 
@@ -64,7 +65,7 @@ fn answered(verdict: Verdict) -> (Response, Forward) {
     let Verdict::Answer(answer, forward) = verdict else {
         panic!("{verdict:?}");
     };
-    let octets = answer.encode(ip(OWN)).unwrap();
+    let octets = answer.encode(ip(OWN), None).unwrap();
     (Response::decode(&octets).unwrap(), forward)
 }
 
@@ -81,11 +82,40 @@ fn an_answer_carries_the_cookie_our_address_and_the_proxy() {
 }
 
 #[test]
+fn a_message_of_ike_is_handed_on_where_a_proxy_holds_the_packet_and_its_answer_goes_along() {
+    let proxies = vec![proxy("10.2.0.0/16", "10.1.0.0/16")];
+    let mut responder = Responder::new(config(proxies), vec![ip(OWN)], &mut Seeded(1));
+    let probe = Probe {
+        ike: Some(vec![1, 2, 3]),
+        ..probe()
+    };
+    let Verdict::Answer(answer, _) = judge(&mut responder, Instant::now(), &probe) else {
+        panic!("not answered");
+    };
+    assert_eq!(answer.ike, probe.ike);
+    let octets = answer.encode(ip(OWN), Some(vec![4, 5])).unwrap();
+    assert_eq!(Response::decode(&octets).unwrap().ike, Some(vec![4, 5]));
+
+    let from_elsewhere = Probe {
+        flow: Flow {
+            src: ip("10.9.0.1"),
+            ..probe.flow
+        },
+        ..probe
+    };
+    let verdict = judge(&mut responder, Instant::now(), &from_elsewhere);
+    let Verdict::Answer(answer, Forward::PassOn) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(answer.ike, None, "a further gateway may agree");
+}
+
+#[test]
 fn an_answer_is_not_written_for_an_address_of_the_other_ip_version() {
     let Verdict::Answer(answer, _) = judge(&mut responder(), Instant::now(), &probe()) else {
         panic!("not answered");
     };
-    assert_eq!(answer.encode(ip("2001:db8::106")), None);
+    assert_eq!(answer.encode(ip("2001:db8::106"), None), None);
 }
 
 #[test]
@@ -226,7 +256,7 @@ fn a_shorter_probe_gets_no_longer_answer() {
         let Verdict::Answer(answer, Forward::Consume) = verdict else {
             panic!("{verdict:?}");
         };
-        let octets = answer.encode(ip(OWN)).unwrap();
+        let octets = answer.encode(ip(OWN), None).unwrap();
         assert!(octets.len() <= len && octets.len() + 28 > len);
         let first = Response::decode(&octets).unwrap().proxies[0];
         assert_eq!(

@@ -61,6 +61,7 @@ mod kind {
     pub(super) const TED_RESPONSE: u8 = 202;
     pub(super) const IDENTITY_HINT: u8 = 203;
     pub(super) const PADDING: u8 = 204;
+    pub(super) const IKE: u8 = 205;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

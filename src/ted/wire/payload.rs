@@ -85,6 +85,12 @@ impl<'a> Payloads<'a> {
             .ok_or(DecodeError::Missing(what))
     }
 
+    /// An IKE message for the other end.
+    pub(super) fn ike(&self) -> Result<Option<Vec<u8>>, DecodeError> {
+        let message = self.at_most_one(kind::IKE, "IKE message")?;
+        Ok(message.map(|body| body.rest().to_vec()))
+    }
+
     /// The sender's address (RFC 2407 §4.6.2, types 1 and 5).
     pub(super) fn id(&self) -> Result<IpAddr, DecodeError> {
         let mut body = self.one(kind::ID, "ID payload")?;

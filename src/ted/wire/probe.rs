@@ -11,7 +11,13 @@ use super::{
 use crate::net::{Family, Flow, MaskedAddr, Protocol};
 use std::net::IpAddr;
 
-const KNOWN: &[u8] = &[kind::ID, kind::SOURCE_PROXY, kind::SUMMARY, kind::PADDING];
+const KNOWN: &[u8] = &[
+    kind::ID,
+    kind::SOURCE_PROXY,
+    kind::SUMMARY,
+    kind::IKE,
+    kind::PADDING,
+];
 
 /// Every address in it is of the IP version of `flow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,9 @@ pub struct Probe {
     pub maker: [u8; 16],
     /// Packet P.
     pub flow: Flow,
+    /// `IKE_SA_INIT` for whoever answers, in place of some of the padding: it saves the round trip that
+    /// would follow. Not looked at here; left out where there is no room.
+    pub ike: Option<Vec<u8>>,
 }
 
 impl Probe {
@@ -57,7 +66,13 @@ impl Probe {
                 out.extend(dst.to_be_bytes());
             }
         });
-        // The payloads above never exceed 300 octets, so there is room for this one.
+        // The payloads above never exceed 300 octets, so there is room for the padding.
+        let room = PROBE_LEN - HEADER_LEN - writer.len();
+        if let Some(ike) = &self.ike
+            && HEADER_LEN + ike.len() <= room
+        {
+            writer.payload(kind::IKE, |out| out.extend(ike));
+        }
         let padding = PROBE_LEN - HEADER_LEN - writer.len();
         writer.payload(kind::PADDING, |out| out.resize(out.len() + padding, 0));
         writer.finish()
@@ -80,6 +95,7 @@ impl Probe {
             source,
             maker,
             flow,
+            ike: payloads.ike()?,
         })
     }
 }

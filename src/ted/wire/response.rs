@@ -13,6 +13,7 @@ const KNOWN: &[u8] = &[
     kind::ID,
     kind::TED_RESPONSE,
     kind::IDENTITY_HINT,
+    kind::IKE,
     kind::PADDING,
 ];
 
@@ -29,16 +30,25 @@ pub struct Response {
     pub hint: Option<[u8; hint::LEN]>,
     /// At least one; as the responder wrote them, most wanted first.
     pub proxies: Vec<Proxy>,
+    /// The answer to the probe's `IKE_SA_INIT`. Not looked at here.
+    pub ike: Option<Vec<u8>>,
 }
 
 impl Response {
     /// As many of the proxies, from the front, as fit into `limit` octets; `None` where not even
-    /// one does.
+    /// one does. The answer of IKE comes before all but the first.
     pub fn encode(&self, limit: usize) -> Option<Vec<u8>> {
         let cookies = [self.initiator, self.responder];
         let mut writer = Writer::new(Exchange::Response, cookies, self.capabilities, self.id);
         if let Some(hint) = self.hint {
             writer.payload(kind::IDENTITY_HINT, |out| out.extend(hint));
+        }
+        let first = self.proxies.first()?;
+        let least = writer.len() + HEADER_LEN + proxy::len(first.family());
+        if let Some(ike) = &self.ike
+            && least + HEADER_LEN + ike.len() <= limit
+        {
+            writer.payload(kind::IKE, |out| out.extend(ike));
         }
         let empty = writer.len();
         for one in &self.proxies {
@@ -82,6 +92,7 @@ impl Response {
             id: payloads.id()?,
             hint,
             proxies,
+            ike: payloads.ike()?,
         })
     }
 

@@ -24,6 +24,7 @@ fn probe_of_fig_1() -> Probe {
             protocol: 6,
             ports: Some((40000, 443)),
         },
+        ike: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn response_of_fig_1() -> Response {
         id: ip("198.51.100.106"),
         hint: Some(ClaimedIdentity::digest_of(initiator, responder, &gw106)),
         proxies: vec![proxy],
+        ike: None,
     }
 }
 
@@ -112,6 +114,59 @@ fn the_documents_response_decodes_and_encodes_back() {
     let octets = vector("### Vector 3");
     assert_eq!(Response::decode(&octets).unwrap(), response_of_fig_1());
     assert_eq!(response_of_fig_1().encode(PROBE_LEN).unwrap(), octets);
+}
+
+#[test]
+fn the_documents_probe_and_response_with_messages_of_ike_decode_and_encode_back() {
+    let octets = padded(vector("### Vector 4"));
+    let probe = Probe {
+        ike: Some(vec![0xa1, 0xb2, 0xc3, 0xd4]),
+        ..probe_of_fig_1()
+    };
+    assert_eq!(Probe::decode(&octets).unwrap(), probe);
+    assert_eq!(probe.encode(), octets);
+
+    let octets = vector("### Vector 5");
+    let response = Response {
+        ike: Some(vec![0xd4, 0xc3, 0xb2, 0xa1]),
+        ..response_of_fig_1()
+    };
+    assert_eq!(Response::decode(&octets).unwrap(), response);
+    assert_eq!(response.encode(PROBE_LEN).unwrap(), octets);
+}
+
+#[test]
+fn a_message_of_ike_goes_along_where_there_is_room_and_before_all_but_the_first_proxy() {
+    let room = PROBE_LEN - 116 - 8;
+    for (len, fits) in [(room, true), (room + 1, false)] {
+        let probe = Probe {
+            ike: Some(vec![7; len]),
+            ..probe_of_fig_1()
+        };
+        let octets = probe.encode();
+        assert_eq!(octets.len(), PROBE_LEN);
+        let ike = probe.ike.clone().filter(|_| fits);
+        assert_eq!(Probe::decode(&octets).unwrap().ike, ike);
+    }
+    let mut response = response_of_fig_1();
+    response.proxies = vec![response.proxies[0]; 100];
+    let room = PROBE_LEN - Response::least_len(crate::net::Family::V4) - 4;
+    for (len, fits) in [(300, true), (room, true), (room + 1, false)] {
+        response.ike = Some(vec![7; len]);
+        let octets = response.encode(PROBE_LEN).unwrap();
+        assert!(octets.len() <= PROBE_LEN && octets.len() + 28 > PROBE_LEN);
+        let heard = Response::decode(&octets).unwrap();
+        assert_eq!(heard.ike, response.ike.clone().filter(|_| fits));
+        assert!(!heard.proxies.is_empty());
+    }
+}
+
+#[test]
+fn a_second_message_of_ike_is_refused() {
+    // The padding renamed to what is there already.
+    let octets = with(padded(vector("### Vector 4")), 116, 205);
+    let twice = DecodeError::Repeated("IKE message");
+    assert_eq!(Probe::decode(&octets), Err(twice));
 }
 
 #[test]
@@ -267,6 +322,10 @@ fn cookie() -> impl Strategy<Value = Cookie> {
     (1..=u64::MAX).prop_map(|bits| Cookie(bits.to_be_bytes()))
 }
 
+fn ike(longest: usize) -> impl Strategy<Value = Option<Vec<u8>>> {
+    prop::option::of(prop::collection::vec(any::<u8>(), 0..longest))
+}
+
 fn probe() -> impl Strategy<Value = Probe> {
     let parts = |v6| {
         let protocol = prop_oneof![
@@ -277,8 +336,8 @@ fn probe() -> impl Strategy<Value = Probe> {
         (addrs, prop::option::of(masked(v6)), protocol)
     };
     let parts = any::<bool>().prop_flat_map(parts);
-    (cookie(), any::<u32>(), any::<[u8; 16]>(), parts).prop_map(
-        |(cookie, capabilities, maker, ((id, src, dst), source, (protocol, ports)))| Probe {
+    (cookie(), any::<u32>(), any::<[u8; 16]>(), parts, ike(900)).prop_map(
+        |(cookie, capabilities, maker, ((id, src, dst), source, (protocol, ports)), ike)| Probe {
             cookie,
             capabilities: Capabilities(capabilities),
             id,
@@ -290,6 +349,7 @@ fn probe() -> impl Strategy<Value = Probe> {
                 protocol,
                 ports,
             },
+            ike,
         },
     )
 }
@@ -311,16 +371,26 @@ fn response() -> impl Strategy<Value = Response> {
     let id = any::<bool>().prop_flat_map(addr);
     let proxies = prop::collection::vec(proxy(), 1..12);
     let hint = any::<Option<[u8; 16]>>();
-    (cookie(), cookie(), any::<u32>(), id, hint, proxies).prop_map(
-        |(initiator, responder, capabilities, id, hint, proxies)| Response {
-            initiator,
-            responder,
-            capabilities: Capabilities(capabilities),
-            id,
-            hint,
-            proxies,
-        },
+    (
+        cookie(),
+        cookie(),
+        any::<u32>(),
+        id,
+        hint,
+        proxies,
+        ike(100),
     )
+        .prop_map(
+            |(initiator, responder, capabilities, id, hint, proxies, ike)| Response {
+                initiator,
+                responder,
+                capabilities: Capabilities(capabilities),
+                id,
+                hint,
+                proxies,
+                ike,
+            },
+        )
 }
 
 proptest! {
