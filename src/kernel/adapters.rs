@@ -125,9 +125,10 @@ impl Look {
         &mut self,
         are_wanted: impl Fn(&ObservedLink) -> bool,
     ) -> Result<Vec<Adapter>, KernelError> {
+        let families = self.families();
         let routes = match self.routes.take() {
             Some(routes) => routes,
-            None => neighbour::default_routes(&mut self.requests, &[Family::V4, Family::V6])?,
+            None => neighbour::default_routes(&mut self.requests, families)?,
         };
         let wanted = self.links.iter().filter(|link| are_wanted(link));
         let adapters = wanted.map(|link| Adapter {
@@ -143,6 +144,16 @@ impl Look {
         adapters.sort_by_key(|adapter| adapter.index);
         self.routes = Some(routes);
         Ok(adapters)
+    }
+
+    /// Without an address that reaches beyond the link, no route of IPv6 leads anywhere.
+    fn families(&self) -> &'static [Family] {
+        let mut global = self.addresses.iter().filter(|at| at.global);
+        if global.any(|at| matches!(at.address, IpNet::V6(_))) {
+            &[Family::V4, Family::V6]
+        } else {
+            &[Family::V4]
+        }
     }
 
     /// Of whatever link, the loopback among them.
