@@ -144,7 +144,7 @@ impl<'r, 't> File<'r, 't> {
             self.report.error(&moving.span(), message);
         }
         let foreign_agent = self.foreign_agent(&agent_keys, interception.table);
-        let proxy_agent = self.proxy_agent(interception.table, read_secret);
+        let proxy_agent = self.proxy_agent(&agent_keys, interception.table, read_secret);
         let peers = peers
             .into_iter()
             .map(|ReadPeer { mut peer, .. }| {
@@ -175,7 +175,7 @@ impl<'r, 't> File<'r, 't> {
         let has = |keys: &Keys| self.root.contains_key(keys.table);
         let is_one = has(&keys::FOREIGN_AGENT);
         let others = [&keys::MOBILITY, &keys::HOME_AGENT];
-        let has_role = is_one || others.iter().any(|role| has(role));
+        let has_role = is_one || has(&keys::PROXY_AGENT) || others.iter().any(|role| has(role));
         keys.check(self.report, is_one, has_role);
         let section = self.table(&keys::FOREIGN_AGENT)?;
         for (other, why) in others.into_iter().zip([
@@ -193,10 +193,16 @@ impl<'r, 't> File<'r, 't> {
         foreign_agent::read(self.report, &section, keys, taken)
     }
 
-    fn proxy_agent(&self, taken: u32, read_secret: ReadSecret<'_>) -> Option<ProxyAgentSettings> {
+    fn proxy_agent(
+        &self,
+        agent_keys: &AgentKeys,
+        taken: u32,
+        read_secret: ReadSecret<'_>,
+    ) -> Option<ProxyAgentSettings> {
         let tables = proxy_agent::Tables {
             agent: self.table(&keys::PROXY_AGENT),
             surrogates: self.tables(&keys::SURROGATE),
+            agent_keys,
             taken,
         };
         let others = [&keys::MOBILITY, &keys::HOME_AGENT, &keys::FOREIGN_AGENT];

@@ -97,7 +97,7 @@ impl AgentKeys {
             if !is_used {
                 let message = match with {
                     With::ForeignAgent(_) => {
-                        "foreign-agent: a key with one is for [mobility] or [home-agent]"
+                        "foreign-agent: a key with one is for [mobility], [home-agent] or [proxy-agent]"
                     }
                     With::MobileNode(_) => "mobile-node: a key with one is for [foreign-agent]",
                     With::HomeAgent(_) => "home-agent: a key with one is for [foreign-agent]",

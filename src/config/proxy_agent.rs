@@ -2,6 +2,7 @@
 
 use super::association::{Names, association, association_of, encapsulations};
 use super::file::ReadSecret;
+use super::foreign_agent::AgentKeys;
 use super::report::{Report, Span};
 use super::section::Section;
 use super::values;
@@ -30,6 +31,7 @@ const INSIDE: Names = Names {
 pub(super) struct Tables<'r, 't> {
     pub(super) agent: Option<Section<'r, 't>>,
     pub(super) surrogates: Vec<Section<'r, 't>>,
+    pub(super) agent_keys: &'r AgentKeys,
     /// The table of `[interception]`.
     pub(super) taken: u32,
 }
@@ -54,6 +56,7 @@ pub(super) fn read(
     };
     let mut settings = agent(report, section, tables.taken)?;
     check(report, &settings.protocol, &nodes);
+    settings.protocol.foreign_agents = tables.agent_keys.with_foreign_agents();
     settings.protocol.nodes = nodes.into_iter().map(|(node, _)| node).collect();
     Some(settings)
 }
@@ -98,6 +101,7 @@ fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<P
             lifetime: u16::try_from(lifetime.as_secs()).unwrap_or(u16::MAX - 1),
             keepalive: NatTraversal::default().keepalive,
             nodes: Vec::new(),
+            foreign_agents: Vec::new(),
         },
         tables,
     })

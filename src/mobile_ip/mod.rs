@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`wire`] | messages and extensions as octets, and packets inside tunnels |
 //! | [`security`] | security associations: who may sign what |
+//! | [`foreign_home`] | what a foreign agent signs for a home agent |
 //! | [`replay`] | the clock, and which identification is fresh |
 //! | [`unacknowledged`] | a revocation on its way |
 //! | [`client`] | the mobile node towards one home agent, and the agents of a link |
@@ -20,6 +21,7 @@ pub mod client;
 pub mod domain;
 pub mod dual_client;
 pub mod foreign_agent;
+pub mod foreign_home;
 pub mod home_agent;
 pub mod link;
 pub mod proxy_agent;

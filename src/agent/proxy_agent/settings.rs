@@ -2,6 +2,9 @@
 
 use crate::mobile_ip::proxy_agent::{Node, Settings};
 use crate::mobile_ip::security::SecurityAssociation;
+use std::net::Ipv4Addr;
+
+type ForeignAgent = (Ipv4Addr, SecurityAssociation);
 
 #[derive(Clone, Debug)]
 pub struct ProxyAgentSettings {
@@ -37,14 +40,23 @@ impl ProxyAgentSettings {
                 settings.tables,
             )
         };
-        let (a, b) = (&self.protocol.nodes, &other.protocol.nodes);
+        let (a, b) = (&self.protocol, &other.protocol);
         of(self) == of(other)
-            && a.len() == b.len()
-            && a.iter().zip(b).all(|(a, b)| is_same_node(a, b))
+            && a.nodes.len() == b.nodes.len()
+            && a.nodes.iter().zip(&b.nodes).all(is_same_node)
+            && a.foreign_agents.len() == b.foreign_agents.len()
+            && a.foreign_agents
+                .iter()
+                .zip(&b.foreign_agents)
+                .all(is_same_agent)
     }
 }
 
-fn is_same_node(a: &Node, b: &Node) -> bool {
+fn is_same_agent((a, b): (&ForeignAgent, &ForeignAgent)) -> bool {
+    a.0 == b.0 && is_same_key(&a.1, &b.1)
+}
+
+fn is_same_node((a, b): (&Node, &Node)) -> bool {
     a.home == b.home && is_same_key(&a.outer, &b.outer) && is_same_key(&a.inner, &b.inner)
 }
 

@@ -64,6 +64,7 @@ fn settings() -> Settings {
                     outer: outside(),
                     inner: inside(),
                 }],
+                foreign_agents: Vec::new(),
             },
             tables: Tables::default(),
         }),

@@ -111,7 +111,7 @@ fn what_cannot_work_is_refused() {
         ),
         (
             visited(&KEY.replace("home-agent", "foreign-agent")),
-            "foreign-agent: a key with one is for [mobility] or [home-agent]",
+            "foreign-agent: a key with one is for [mobility], [home-agent] or [proxy-agent]",
         ),
         (
             visited(&format!("{KEY}{KEY}")),

@@ -44,6 +44,26 @@ fn without_an_address_of_its_own_inside_it_has_one() {
     assert!(load_text(&whole()).agent.proxy_agent.is_none());
 }
 
+fn key_with(agent: &str) -> String {
+    format!("[[agent-key]]\n{agent}\nspi = 300\nkey-file = \"psk\"\n")
+}
+
+#[test]
+fn it_shares_keys_with_foreign_agents_and_with_nobody_else() {
+    let loaded = load_text(&standing(&key_with("foreign-agent = \"203.0.113.1\"")));
+    let keys = loaded.agent.proxy_agent.unwrap().protocol.foreign_agents;
+    let [(agent, association)] = &keys[..] else {
+        panic!("{keys:?}")
+    };
+    assert_eq!(
+        (agent.to_string(), association.spi),
+        ("203.0.113.1".to_owned(), 300)
+    );
+    let problems = problems(&standing(&key_with("home-agent = \"10.10.0.2\"")));
+    let complaint = "home-agent: a key with one is for [foreign-agent]";
+    assert!(problems.contains(complaint), "{problems}");
+}
+
 #[test]
 fn what_cannot_work_is_refused() {
     let home_agent = "[home-agent]\naddress = \"192.0.2.2\"\nhome-network = \"198.51.100.0/24\"\n";
@@ -98,6 +118,13 @@ fn a_reload_says_that_it_waits_for_a_restart() {
         (standing(SURROGATE), false),
         (standing(&SURROGATE.replace("300", "301")), true),
         (standing(&format!("lifetime = \"5m\"\n{SURROGATE}")), true),
+        (
+            standing(&format!(
+                "{SURROGATE}{}",
+                key_with("foreign-agent = \"203.0.113.1\"")
+            )),
+            true,
+        ),
         (standing(""), true),
         (whole(), true),
     ] {

@@ -5,6 +5,7 @@ use super::judging::{Service, Udp, judge};
 use super::networks::Networks;
 use super::nodes::{Binding, NodeId};
 use super::{Datagram, HomeAgent};
+use crate::mobile_ip::foreign_home::{self, Foreign};
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification,
@@ -88,7 +89,8 @@ impl HomeAgent {
             signed_at: placed.index,
             foreign_agent: None,
         };
-        let foreign = self.foreign_agent(&asked);
+        let known = self.foreign_agents.get(&source);
+        let foreign = foreign_home::association(known.map(|a| &a.security), decoded, request);
         if let Ok(known) = &foreign {
             asked.foreign_agent.clone_from(known);
         }
@@ -170,28 +172,6 @@ impl HomeAgent {
     fn sender(&self, request: &RegistrationRequest) -> Option<NodeId> {
         let named = request.nai().and_then(|nai| self.nodes.by_nai(nai));
         named.or_else(|| self.nodes.by_home(request.home))
-    }
-
-    /// RFC 5944 §3.8.2.1 c and d.
-    fn foreign_agent(&self, asked: &Asked<'_>) -> Result<Option<SecurityAssociation>, Foreign> {
-        let kind = AuthenticationKind::ForeignHome;
-        let known = self.foreign_agents.get(asked.datagram.remote.ip());
-        let Some(known) = known else {
-            let signed = asked.decoded.authenticators(kind).next().is_some();
-            return if signed {
-                Err(Foreign::Unknown)
-            } else {
-                Ok(None)
-            };
-        };
-        if asked.request.is_deregistration() {
-            return Ok(Some(known.security.clone()));
-        }
-        let placed = asked.decoded.only_authenticator(kind);
-        match placed {
-            Some(placed) if known.security.verify(&placed) => Ok(Some(known.security.clone())),
-            _ => Err(Foreign::Wrong),
-        }
     }
 
     /// What is left of an accepted registration that this request repeats from the same place (RFC
@@ -461,14 +441,6 @@ impl HomeAgent {
         let local = self.own_end(datagram);
         self.send(datagram.via, local, datagram.remote, payload);
     }
-}
-
-/// Why a foreign agent's signature does not do.
-enum Foreign {
-    /// Missing, several, or wrong: 132.
-    Wrong,
-    /// It shares no key with us: silence.
-    Unknown,
 }
 
 /// Whether the other end said, under a signature, that it understands revocation (RFC 3543 §3.2).

@@ -4,6 +4,7 @@
 use super::settings::{Node, Settings};
 use crate::mobile_ip::Datagram;
 use crate::mobile_ip::replay::{Clock, Guard};
+use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification,
     RegistrationReply, RegistrationRequest, TunnelKind, UdpTunnelReply,
@@ -12,10 +13,20 @@ use crate::net::Random;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
+/// Where a request came from, and its reply goes to.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub datagram: Datagram,
+    /// With a foreign agent that it came through.
+    pub foreign_agent: Option<SecurityAssociation>,
+    /// Whether that one should have signed it, and has not.
+    pub is_wrong: bool,
+}
+
 /// A request that is authentic and fresh, until it is answered.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    pub from: Datagram,
+    pub from: Sender,
     pub request: RegistrationRequest,
     /// Of the reply; what was asked with is used up.
     pub identification: Identification,
@@ -74,7 +85,7 @@ pub struct Door<'a> {
 impl Door<'_> {
     pub fn examine(
         &self,
-        from: &Datagram,
+        from: &Sender,
         request: &RegistrationRequest,
         guard: &mut Guard,
         random: &mut dyn Random,
@@ -98,8 +109,13 @@ impl Door<'_> {
             let id = guard.refuse(now, clock, replay, id, random);
             return refuse(Code::HA_IDENTIFICATION, id, settings.outer);
         }
+        if from.is_wrong {
+            // Not used up: who altered what follows the mobile node's signature must not spoil the request.
+            return refuse(Code::HA_FOREIGN_AGENT_AUTHENTICATION, id, settings.outer);
+        }
         let identification = guard.accept(id, random);
-        let source = *from.remote.ip();
+        let remote = from.datagram.remote;
+        let source = *remote.ip();
         let is_inside = settings.inside.iter().any(|net| net.contains(&source));
         if is_inside && !request.is_deregistration() {
             // Who is inside has no need of us: the document has it go to the inner home agent. What it had outside it
@@ -137,7 +153,7 @@ impl Door<'_> {
                 if kind != Some(TunnelKind::IpIp) {
                     return refuse(Code::HA_UDP_ENCAPSULATION, identification, settings.outer);
                 }
-                (End::Udp(from.remote), !translated)
+                (End::Udp(remote), !translated)
             }
             _ => match request.flags.encapsulation() {
                 // Everybody can that (RFC 5944 §4.1).
@@ -161,7 +177,7 @@ impl Door<'_> {
 }
 
 impl Refusal {
-    pub fn reply(&self, from: &Datagram, request: &RegistrationRequest, node: &Node) -> Datagram {
+    pub fn reply(&self, from: &Sender, request: &RegistrationRequest, node: &Node) -> Datagram {
         let reply = RegistrationReply {
             code: self.code,
             lifetime: 0,
@@ -202,14 +218,20 @@ impl Visit {
 }
 
 /// To where the request came from, from where it came to (RFC 5944 §3.4).
-fn send(from: &Datagram, reply: &RegistrationReply, node: &Node) -> Datagram {
+fn send(from: &Sender, reply: &RegistrationReply, node: &Node) -> Datagram {
     let mut payload = reply.encode();
     node.outer
         .sign(AuthenticationKind::MobileHome, &mut payload);
+    if let Some(foreign_agent) = &from.foreign_agent {
+        foreign_agent.sign(AuthenticationKind::ForeignHome, &mut payload);
+    }
+    let Datagram {
+        via, local, remote, ..
+    } = from.datagram;
     Datagram {
-        via: from.via,
-        local: from.local,
-        remote: from.remote,
+        via,
+        local,
+        remote,
         payload,
     }
 }

@@ -27,13 +27,14 @@ pub use settings::{Node, Settings};
 use super::client::{
     self, Attachment, CareOf, Client, Delivery, HomeAgent, Outcome, ReverseTunnel, UdpTunnel,
 };
+use super::foreign_home::{self, Foreign};
 use super::replay::{Clock, Guard};
 use super::wire::{
     Code, Decoded, Flags, INFINITE, Message, RegistrationRequest, TunnelKind, echo, tunnel_data,
 };
 use super::{Datagram, Via};
 use crate::net::{Random, Timers};
-use door::{Door, Visit};
+use door::{Door, Sender, Visit};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -257,11 +258,22 @@ impl ProxyAgent {
             node: &surrogate.node,
             settings: &self.settings,
         };
+        let mut known = self.settings.foreign_agents.iter();
+        let known = known.find(|(address, _)| address == datagram.remote.ip());
+        let foreign = foreign_home::association(known.map(|(_, key)| key), decoded, request);
+        if foreign.as_ref().err() == Some(&Foreign::Unknown) {
+            return;
+        }
+        let from = Sender {
+            datagram: datagram.clone(),
+            foreign_agent: foreign.as_ref().ok().cloned().flatten(),
+            is_wrong: foreign.is_err(),
+        };
         let guard = &mut surrogate.guard;
-        let examined = door.examine(datagram, request, guard, &mut *self.random);
+        let examined = door.examine(&from, request, guard, &mut *self.random);
         match examined {
             Err(refusal) => {
-                let reply = refusal.reply(datagram, request, &surrogate.node);
+                let reply = refusal.reply(&from, request, &surrogate.node);
                 self.effects.push_back(Effect::Send(reply));
             }
             Ok(visit) if request.is_deregistration() => self.take_back(now, &visit),

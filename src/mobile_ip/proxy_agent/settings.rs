@@ -24,6 +24,8 @@ pub struct Settings {
     /// Seconds between keep-alives of UDP tunnels (RFC 3519 §3.2); zero leaves it to the nodes.
     pub keepalive: u16,
     pub nodes: Vec<Node>,
+    /// Foreign agents that sign what they pass on, and whose visitors' replies are signed for them.
+    pub foreign_agents: Vec<(Ipv4Addr, SecurityAssociation)>,
 }
 
 /// A mobile node that is served.

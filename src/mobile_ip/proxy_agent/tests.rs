@@ -11,6 +11,7 @@ const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 8);
 const HOME_AGENT: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 const CARE_OF: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const FOREIGN_AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const NAT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
 const UNIX: Duration = Duration::from_secs(1_700_000_000);
 
@@ -60,6 +61,7 @@ impl Stage {
                 outer: association(b"outer"),
                 inner: association(b"inner"),
             }],
+            foreign_agents: vec![(FOREIGN_AGENT, association(b"agents"))],
         };
         let node = client::Settings {
             home: Some(HOME),
@@ -558,4 +560,77 @@ fn who_is_inside_is_sent_to_the_inner_home_agent() {
     };
     assert_eq!(*code, Code::HA_UNKNOWN_HOME_AGENT);
     assert_eq!(stage.asked_inside, 0);
+}
+
+/// A request of this second from the node, which comes by `from`; signed besides with what the agents share, or
+/// with what somebody else believes.
+fn relayed(stage: &Stage, second: u64, from: Ipv4Addr, key: Option<&[u8]>) -> Datagram {
+    let mut payload = RegistrationRequest {
+        flags: Flags::REVERSE_TUNNEL,
+        lifetime: 300,
+        home: HOME,
+        home_agent: OUTER,
+        care_of: from,
+        identification: Clock::new(stage.now, UNIX)
+            .timestamp(stage.now + Duration::from_secs(second))
+            .into(),
+        extensions: Vec::new(),
+    }
+    .encode();
+    association(b"outer").sign(AuthenticationKind::MobileHome, &mut payload);
+    if let Some(key) = key {
+        association(key).sign(AuthenticationKind::ForeignHome, &mut payload);
+    }
+    Datagram {
+        via: Via::Routed,
+        local: SocketAddrV4::new(OUTER, 434),
+        remote: SocketAddrV4::new(from, 434),
+        payload,
+    }
+}
+
+/// The reply, and whether it is signed with what the agents share.
+fn reply_to(stage: &mut Stage, request: Datagram) -> Option<(Code, bool)> {
+    stage.proxy.handle(stage.now, Input::Datagram(request));
+    while let Some(effect) = stage.proxy.poll_effect() {
+        let Effect::Send(datagram) = effect else {
+            continue;
+        };
+        if *datagram.local.ip() == INNER {
+            stage.inside(&datagram);
+            continue;
+        }
+        let decoded = Decoded::decode(&datagram.payload).expect("a reply");
+        let Message::Reply(reply) = &decoded.message else {
+            panic!("no reply");
+        };
+        let placed = decoded.only_authenticator(AuthenticationKind::ForeignHome);
+        let signed = placed.is_some_and(|placed| association(b"agents").verify(&placed));
+        return Some((reply.code, signed));
+    }
+    None
+}
+
+#[test]
+fn a_foreign_agent_with_a_key_signs_what_it_passes_on_and_its_replies_are_signed() {
+    let mut stage = Stage::new();
+    // Refused, and not used up.
+    let wrong = Code::HA_FOREIGN_AGENT_AUTHENTICATION;
+    for key in [None, Some(&b"guessed"[..])] {
+        let request = relayed(&stage, 1, FOREIGN_AGENT, key);
+        assert_eq!(reply_to(&mut stage, request), Some((wrong, false)));
+    }
+    assert_eq!((stage.asked_inside, stage.stitched()), (0, None));
+    let request = relayed(&stage, 1, FOREIGN_AGENT, Some(b"agents"));
+    let granted = Some((Code::ACCEPTED, true));
+    assert_eq!(reply_to(&mut stage, request.clone()), granted);
+    assert!(stage.stitched().is_some());
+    let old = Some((Code::HA_IDENTIFICATION, true));
+    assert_eq!(reply_to(&mut stage, request), old);
+
+    // One without a key signs nothing; one that pretends to have one is not answered.
+    let request = relayed(&stage, 2, NAT, None);
+    assert_eq!(reply_to(&mut stage, request), Some((Code::ACCEPTED, false)));
+    let request = relayed(&stage, 3, NAT, Some(b"agents"));
+    assert_eq!(reply_to(&mut stage, request), None);
 }

@@ -69,6 +69,11 @@ impl Setup {
         }
     }
 
+    /// With foreign agents.
+    fn proxy_shares_keys(self) -> bool {
+        !self.seed.is_multiple_of(3)
+    }
+
     pub fn outer_key(self, node: usize) -> SecurityAssociation {
         association(&format!("of node {node} outside"), self.outer)
     }
@@ -134,17 +139,24 @@ impl Setup {
         shared.map(move |agent| (agent, foreign_key(node)))
     }
 
-    /// None of them shares a key with the proxy agent, which has none for such.
     pub fn foreign_agent(self, place: Network) -> foreign_agent::Settings {
         let nodes = (0..NODES).filter(|_| self.shares_keys);
+        let proxy = Some(PROXY).filter(|_| self.proxy_shares_keys());
         foreign_agent::Settings {
+            home_agents: proxy
+                .map(|proxy| (proxy, agents_key()))
+                .into_iter()
+                .collect(),
             mobile_nodes: nodes.map(|node| (home(node), foreign_key(node))).collect(),
             ..foreign_agent_settings(place, self.challenges)
         }
     }
 
     pub fn proxy(self) -> proxy_agent::Settings {
+        let agents = ALL.into_iter().filter_map(Network::agent);
+        let shared = agents.filter(|_| self.proxy_shares_keys());
         proxy_agent::Settings {
+            foreign_agents: shared.map(|agent| (agent, agents_key())).collect(),
             outer: PROXY,
             inner: self.care_of,
             port: 434,
@@ -194,6 +206,11 @@ impl Setup {
 pub fn home(node: usize) -> Ipv4Addr {
     let last = u8::try_from(node).expect("there are few nodes");
     Ipv4Addr::new(10, 10, 0, 5 + last)
+}
+
+/// Of the proxy agent and each foreign agent.
+fn agents_key() -> SecurityAssociation {
+    association("of agents", ReplayProtection::default())
 }
 
 fn foreign_key(node: usize) -> SecurityAssociation {
