@@ -264,7 +264,21 @@ impl End {
                 up("tunnel", MTU_USERSPACE);
                 Self::Carrier(handle)
             }
-            Kind::Encap => encapsulate(own, other, inner, far),
+            Kind::Encap => {
+                // The mobile node takes whatever its home agent sends, the home agent what is from the home address.
+                let passes = match at {
+                    0 => DecapsulationEntry::Peer {
+                        src: other,
+                        dst: own,
+                    },
+                    _ => DecapsulationEntry::Binding {
+                        src: other,
+                        dst: own,
+                        inner: far,
+                    },
+                };
+                encapsulate((own, other), (inner, far), passes)
+            }
         }
     }
 }
@@ -313,7 +327,11 @@ fn crowd(handle: &Handle) {
 }
 
 /// What the agent asks of the kernel for a tunnel, and its check of what comes out of it.
-fn encapsulate(own: Ipv4Addr, other: Ipv4Addr, inner: Ipv4Addr, far: Ipv4Addr) -> End {
+fn encapsulate(
+    (own, other): (Ipv4Addr, Ipv4Addr),
+    (inner, far): (Ipv4Addr, Ipv4Addr),
+    passes: DecapsulationEntry,
+) -> End {
     let directory = tempfile::tempdir().expect("a directory");
     let runtime_dir = directory.path().to_owned();
     let (writer, _, mut reports) = Writer::start(Options { runtime_dir }).expect("root");
@@ -349,11 +367,7 @@ fn encapsulate(own: Ipv4Addr, other: Ipv4Addr, inner: Ipv4Addr, far: Ipv4Addr) -
         }),
         Object::Decapsulation,
         Object::DecapsulationEntry(DecapsulationEntry::End(own)),
-        Object::DecapsulationEntry(DecapsulationEntry::Binding {
-            src: other,
-            dst: own,
-            inner: far,
-        }),
+        Object::DecapsulationEntry(passes),
         off(LinkSetting::RpFilter),
         off(LinkSetting::AcceptLocal),
     ];
