@@ -22,6 +22,7 @@ import sys
 NETLINK_XFRM, SOL_NETLINK, ADD_MEMBERSHIP = 6, 270, 1
 GROUPS = range(1, 9)  # ACQUIRE, EXPIRE, SA, POLICY, AEVENTS, REPORT, MIGRATE, MAPPING
 PROBE, RESPONSE = 240, 241
+IKE = 205  # a payload of discovery
 MOST = 4  # seeds of a kind
 
 
@@ -68,16 +69,28 @@ def udp(packet):
     return source, port, packet[at + 8 : at + length]
 
 
-def datagrams(path, folder):
-    pcap, at, seen, conversation = open(path, "rb").read(), 24, {}, b""
+def messages_in(path):
+    """Those of discovery and of IKE, and those of IKE that came along with discovery."""
+    pcap, at = open(path, "rb").read(), 24
     while at < len(pcap):
         (length,) = struct.unpack("=I", pcap[at + 8 : at + 12])
         found, at = udp(pcap[at + 16 : at + 16 + length]), at + 16 + length
         if not found or found[1] not in (500, 4500):
             continue
         _, port, payload = found
-        if port == 4500:
-            payload = payload[4:]
+        payload = payload[4:] if port == 4500 else payload
+        yield payload
+        kind, here = payload[16], 28
+        while payload[18] in (PROBE, RESPONSE) and kind:
+            following, _, size = struct.unpack("!BBH", payload[here : here + 4])
+            if kind == IKE:
+                yield payload[here + 4 : here + size]
+            kind, here = following, here + size
+
+
+def datagrams(path, folder):
+    seen, conversation = {}, b""
+    for payload in messages_in(path):
         exchange = payload[18]
         target = {PROBE: "ted_probe", RESPONSE: "ted_response"}.get(exchange, "ike_message")
         seen[exchange] = seen.get(exchange, 0) + 1
