@@ -4,12 +4,13 @@
   strangers.py probe    FROM TO [--id ADDRESS] [--count N] [--every SECONDS] [--spoil HOW]
                         probes for a ping of FROM to TO
   strangers.py response FROM TO [--cookie HEX] [--local NET --remote NET]  a response, asked for or not
-  strangers.py answer   INTERFACE FROM [--after SECONDS] [--local NET --remote NET] [--times N]
+  strangers.py answer   INTERFACE FROM [--after SECONDS] [--local NET --remote NET] [--times N] [--ike WHAT]
                         answers every probe that arrives on INTERFACE, N times each, in the name of FROM
   strangers.py echo     FROM TO [--count N]                                pings, not waiting for answers
   strangers.py hold     ADDRESS PORT                                       a UDP port, taken
 
 HOW: none, truncated, oversized, padded (1,201 octets or more), version, summary (another destination than the packet's).
+WHAT comes along as an answer to the probe's IKE_SA_INIT: none, noise, or answer (as a stranger can give it, who has no secret).
 `answer` prints the initiator cookie of each probe that it answered, once.
 """
 
@@ -25,7 +26,8 @@ import time
 VENDOR = hashlib.md5(b"xfrm-agent tunnel endpoint discovery, wire format 1").digest()
 MAKER = hashlib.md5(b"xfrm-agent TED probe version 3").digest()
 PROBE, RESPONSE = 240, 241
-VENDOR_ID, ID, SUMMARY, OFFER, HINT, PADDING = 13, 5, 201, 202, 203, 204
+VENDOR_ID, ID, SUMMARY, OFFER, HINT, PADDING, IKE = 13, 5, 201, 202, 203, 204, 205
+SA, KE, NONCE = 33, 34, 40
 PROBE_LENGTH = 1200
 ICMP, UDP = 1, 17
 
@@ -61,13 +63,44 @@ def probe(source, destination, who, cookie, spoil):
     return {"truncated": octets[:600], "oversized": octets + bytes(200)}.get(spoil, octets)
 
 
-def response(who, cookie, local, remote):
+def chain(kind, data):
+    """(number, body) of each payload."""
+    while kind and len(data) >= 4:
+        following, _, length = struct.unpack("!BBH", data[:4])
+        yield kind, data[4:length]
+        kind, data = following, data[length:]
+
+
+def ike_answer(request):
+    """An answer to IKE_SA_INIT (RFC 7296 §1.2) that takes the first of each kind of transform in the first proposal."""
+    asked = dict(chain(request[16], request[28:]))
+    proposal = asked[SA][: struct.unpack("!H", asked[SA][2:4])[0]]
+    chosen, at = {}, 8
+    while at < len(proposal):
+        length = struct.unpack("!H", proposal[at + 2 : at + 4])[0]
+        chosen.setdefault(proposal[at + 4], proposal[at + 1 : at + length])
+        at += length
+    last = len(chosen) - 1
+    transforms = b"".join(bytes([3 if n < last else 0]) + octets for n, octets in enumerate(chosen.values()))
+    sa = struct.pack("!BBHBBBB", 0, 0, 8 + len(transforms), proposal[4], proposal[5], 0, len(chosen)) + transforms
+    bodies = [(SA, sa), (KE, asked[KE][:4] + os.urandom(len(asked[KE]) - 4)), (NONCE, os.urandom(32))]
+    body = b"".join(
+        struct.pack("!BBH", (bodies[n + 1 : n + 2] or [(0,)])[0][0], 0, len(data) + 4) + data
+        for n, (_, data) in enumerate(bodies)
+    )
+    return request[:8] + os.urandom(8) + struct.pack("!BBBBII", SA, 0x20, 34, 0x20, 0, 28 + len(body)) + body
+
+
+def response(who, cookie, local, remote, ike=None):
     def masked(text):
         net = ipaddress.ip_network(text)
         return net.network_address.packed + net.netmask.packed
 
     offer = struct.pack("!BBBBHH", 4, 0, 0, 0, 0, 0) + masked(local) + masked(remote)
-    return message(RESPONSE, cookie, os.urandom(8), [vendor(), identity(who), (HINT, os.urandom(16)), (OFFER, offer)])
+    payloads = [vendor(), identity(who), (HINT, os.urandom(16)), (OFFER, offer)]
+    if ike:
+        payloads.append((IKE, ike))
+    return message(RESPONSE, cookie, os.urandom(8), payloads)
 
 
 def checksum(data):
@@ -92,7 +125,7 @@ class Sender:
 
 
 def probes_on(interface):
-    """(initiator cookie, ID) of each probe that arrives."""
+    """(initiator cookie, ID, IKE message or None) of each probe that arrives."""
     link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
     link.bind((interface, 0x0800))
     while True:
@@ -101,12 +134,8 @@ def probes_on(interface):
         data = packet[udp + 8 :]
         if sender[2] == socket.PACKET_OUTGOING or packet[9] != UDP or data[17:19] != bytes([0x10, PROBE]):
             continue
-        kind, at = data[16], 28
-        while kind:
-            following, _, length = struct.unpack("!BBH", data[at : at + 4])
-            if kind == ID:
-                yield data[:8], socket.inet_ntoa(data[at + 8 : at + 12])
-            kind, at = following, at + length
+        payloads = dict(chain(data[16], data[28:]))
+        yield data[:8], socket.inet_ntoa(payloads[ID][4:8]), payloads.get(IKE)
 
 
 def main():
@@ -121,6 +150,7 @@ def main():
     parser.add_argument("--after", type=float, default=0)
     parser.add_argument("--spoil", default="none")
     parser.add_argument("--cookie")
+    parser.add_argument("--ike", choices=["none", "noise", "answer"], default="none")
     parser.add_argument("--local", default="10.2.0.0/16")
     parser.add_argument("--remote", default="10.1.0.0/16")
     wanted = parser.parse_args()
@@ -147,10 +177,11 @@ def main():
     else:
         known = set()
         print("listening", flush=True)
-        for cookie, initiator in probes_on(wanted.source):
+        for cookie, initiator, asked in probes_on(wanted.source):
             time.sleep(wanted.after)
+            ike = {"noise": os.urandom(200), "answer": ike_answer(asked) if asked else None}.get(wanted.ike)
             for _ in range(wanted.times):
-                octets = response(wanted.destination, cookie, wanted.local, wanted.remote)
+                octets = response(wanted.destination, cookie, wanted.local, wanted.remote, ike)
                 sender.datagram(wanted.id or wanted.destination, initiator, octets)
             if cookie not in known:
                 known.add(cookie)

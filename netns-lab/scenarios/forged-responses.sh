@@ -20,9 +20,10 @@ capture r1 to-104 "$trace"
 strangers r1 response 198.51.100.1 192.0.2.104 --id 198.51.100.1
 eventually 10 counted answers-unasked 1 || counts 104 answers-unasked=1
 
-# In his own name, where IKE finds nobody; in the name of a host that does not exist; and with an ID that is not the sender.
-start_strangers r1 forger answer to-104 198.51.100.1
-start_strangers r1 forger-of-others answer to-104 192.0.2.77 --local 10.0.0.0/8
+# In his own name, where IKE finds nobody, although IKE_SA_INIT has been answered along with the probe; in the name of a host
+# that does not exist, with nonsense for IKE; and with an ID that is not the sender.
+start_strangers r1 forger answer to-104 198.51.100.1 --ike answer
+start_strangers r1 forger-of-others answer to-104 192.0.2.77 --local 10.0.0.0/8 --ike noise
 start_strangers r1 forger-of-106 answer to-104 203.0.113.106 --id 192.0.2.1 --times 5
 
 sent=$(on 102 ping -c 30 -i 0.5 -W 3 10.2.0.108) || true
@@ -34,6 +35,8 @@ tunnels=$(policies 104 | grep 'dir out .*tmpl src [1-9]')
     fail "104 protects: $tunnels"
 (($(counter 104 answers-foreign) >= 1)) || fail "responses whose ID is not their sender were not counted"
 (($(counter 104 answers) >= 2)) || fail "the forged answers were not heard: the scenario shows nothing"
+
+(($(counter 104 ike-openings-used) >= 1)) || fail "no forged answer to IKE_SA_INIT was followed up: the scenario shows nothing"
 
 # The cookie of the probe that has ended is worth nothing any more.
 cookie=$(sed -n 2p "$(state_folder "$lab")/forger.log")

@@ -274,7 +274,7 @@ impl Agent {
     fn send_probe(&mut self, now: Instant, discovery: Option<DiscoveryId>, mut probe: Probe) {
         let flow = probe.flow;
         if let Some(discovery) = discovery
-            && !self.is_in_contact_towards(flow)
+            && !self.is_in_contact_towards(flow, probe.id)
         {
             let request = self.ike.open(now, opening(discovery), probe.id);
             probe.ike = request.map(<[u8]>::to_vec);
@@ -287,10 +287,14 @@ impl Agent {
         });
     }
 
-    fn is_in_contact_towards(&self, flow: Flow) -> bool {
+    fn is_in_contact_towards(&self, flow: Flow, own: IpAddr) -> bool {
         let there = [Selector::between(host(flow.src), host(flow.dst))];
-        let mut peers = eligible(&self.settings, &there, flow.dst);
-        peers.any(|peer| self.ike.is_in_contact(&peer.id))
+        let peers = eligible(&self.settings, &there, flow.dst);
+        let mut known = peers.filter(|peer| self.ike.is_in_contact(&peer.id));
+        known.any(|peer| {
+            let mut sas = self.ike.ike_sas();
+            sas.any(|sa| *sa.peer == peer.id && sa.local.ip() == own)
+        })
     }
 
     /// Block 218 has been passed: P lies inside what both protect. Now the claim must be proved.
