@@ -11,7 +11,7 @@ configure_gateway 106 10.2.0.0/16 10.0.0.0/8 104=10.1.0.0/16
 leave_nothing 104 106
 
 # The exchange type, at octet 18 of the ISAKMP header.
-is_init='udp dst port 500 and udp[26] = 34'
+is_auth='src host 192.0.2.104 and udp dst port 500 and udp[26] = 35'
 
 seen() { [[ -n $(packets "$@") ]]; }
 
@@ -46,5 +46,6 @@ round() {
 }
 
 round 104 6 "$is_probe"
-round 106 6 "$is_init"
-round 104 31 "$is_init"
+round 106 6 "$is_auth"
+# By then 106 has forgotten the IKE_SA_INIT that came with the probe.
+round 104 31 "$is_probe"
