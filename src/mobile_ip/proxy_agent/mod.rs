@@ -261,13 +261,15 @@ impl ProxyAgent {
         let mut known = self.settings.foreign_agents.iter();
         let known = known.find(|(address, _)| address == datagram.remote.ip());
         let foreign = foreign_home::association(known.map(|(_, key)| key), decoded, request);
-        if foreign.as_ref().err() == Some(&Foreign::Unknown) {
-            return;
-        }
+        let (foreign_agent, is_wrong) = match foreign {
+            Ok(association) => (association, false),
+            Err(Foreign::Wrong) => (None, true),
+            Err(Foreign::Unknown) => return,
+        };
         let from = Sender {
             datagram: datagram.clone(),
-            foreign_agent: foreign.as_ref().ok().cloned().flatten(),
-            is_wrong: foreign.is_err(),
+            foreign_agent,
+            is_wrong,
         };
         let guard = &mut surrogate.guard;
         let examined = door.examine(&from, request, guard, &mut *self.random);
