@@ -148,21 +148,23 @@ uml_kernel() {
     echo "/var/cache/xfrm-agent/linux-uml-$1-${config:0:12}"
 }
 
+# one_processor: the number of the one that user-mode Linux runs on, the last of those that we may use, because the first has the most
+# interrupts. A program in it and its kernel are processes that take turns at each system call, and each turn takes a multiple
+# where it wakes another processor of a virtual machine.
+one_processor() { taskset --cpu-list --pid $$ | sed 's/.*[^0-9]//'; }
+
 # undisturbed: sets vm to what runs user-mode Linux so that other jobs of this machine do not count: with real-time priority,
-# where that is allowed, and notes to what a table says of it. It is two processes that take turns at each system call: faster on one
-# processor than on two. That is kept awake by the job $awake, which runs when nothing else does and which the caller ends: waking a
-# processor of a virtual machine can take a tenth of a millisecond, which an exchange over links with a delay meets a dozen times.
+# where that is allowed, and notes to what a table says of it. Its processor is kept awake by the job $awake, which runs when nothing
+# else does and which the caller ends: waking a processor of a virtual machine can take a tenth of a millisecond, which an exchange over
+# links with a delay meets a dozen times.
 undisturbed() {
-    local processor
-    # The last of those that we may use: the first has the most interrupts.
-    processor=$(taskset --cpu-list --pid $$ | sed 's/.*[^0-9]//')
-    vm=(taskset --cpu-list "$processor" scripts/vm --uml)
+    vm=(scripts/vm --uml)
     notes=', user-mode Linux, one processor'
     if chrt --fifo 1 true 2>/dev/null; then
         vm=(chrt --fifo 1 "${vm[@]}")
         notes+=', real-time priority'
     fi
-    chrt --idle 0 taskset --cpu-list "$processor" setpriv --pdeathsig KILL bash -c 'while :; do :; done' &
+    chrt --idle 0 taskset --cpu-list "$(one_processor)" setpriv --pdeathsig KILL bash -c 'while :; do :; done' &
     # shellcheck disable=SC2034 # for the caller
     awake=$!
 }
