@@ -39,6 +39,8 @@ const MTU_IN_IP: u16 = 1480;
 const ADAPTER: AdapterId = AdapterId(0);
 const BINDINGS: u32 = 100_000;
 const TUNNEL: LinkName = LinkName::literal("xa-ipip");
+/// Of a mobile node, what comes from its home agent.
+const RECEIVER: LinkName = LinkName::literal("xa-in-c0000202");
 
 fn main() {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -337,7 +339,7 @@ fn encapsulate(
     let (writer, _, mut reports) = Writer::start(Options { runtime_dir }).expect("root");
     let anchor = LinkName::literal("anchor");
     let off = |setting| Object::Sysctl(Sysctl::Link(TUNNEL, setting), "0".into());
-    let put = vec![
+    let mut put = vec![
         Object::Link(Link {
             name: anchor,
             kind: LinkKind::Tun(Offload::None),
@@ -371,6 +373,20 @@ fn encapsulate(
         off(LinkSetting::RpFilter),
         off(LinkSetting::AcceptLocal),
     ];
+    if let DecapsulationEntry::Peer { src, .. } = passes {
+        put.extend([
+            Object::Link(Link {
+                name: RECEIVER,
+                kind: LinkKind::IpInIpFrom { remote: src },
+                mtu: u32::from(MTU_IN_IP),
+            }),
+            Object::Address(AddressKey {
+                link: RECEIVER,
+                address: "192.0.0.8/32".parse().expect("an address"),
+            }),
+            Object::Sysctl(Sysctl::Link(RECEIVER, LinkSetting::RpFilter), "2".into()),
+        ]);
+    }
     writer.apply(Change {
         revision: Revision(1),
         put,

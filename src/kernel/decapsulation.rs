@@ -55,7 +55,7 @@ table ip {DECAPSULATION_TABLE} {{
     counter name refused drop
   }}
   chain ipv6 {{
-    iifname {{ xa-ipip, xa-gre, xa-udp }} ip saddr . @th,64,128 @ipv6-prefixes accept
+    iifname \"xa-*\" ip saddr . @th,64,128 @ipv6-prefixes accept
     counter name refused drop
   }}
   chain input {{

@@ -45,6 +45,12 @@ pub const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// The tunnel of S within that of T.
 pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
+/// By which packets out of the tunnels of a home agent come in.
+fn receiving(home_agent: Ipv4Addr) -> LinkName {
+    let name = format!("xa-in-{:08x}", home_agent.to_bits());
+    name.parse().expect("14 letters")
+}
+
 /// Of adapters that hold an address: what goes into one leaves in UDP.
 const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
@@ -210,6 +216,11 @@ impl Layout<'_> {
         let gre = self.settings.wants(TunnelKind::Gre);
         if gre {
             self.tunnel(GRE_TUNNELS, LinkKind::Gre);
+        }
+        let inner = self.settings.dual.inner.home_agent;
+        let outer = self.settings.dual.outer_systems();
+        for remote in outer.map(|outer| outer.home_agent).chain([inner]) {
+            self.tunnel(receiving(remote), LinkKind::IpInIpFrom { remote });
         }
         self.want(Object::Decapsulation);
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);

@@ -116,6 +116,10 @@ pub enum LinkKind {
     /// IP in IP between two addresses. What [`Self::IpInIp`] sends cannot go through the same link
     /// again, so a tunnel within a tunnel has one of its own.
     IpInIpBetween { local: Ipv4Addr, remote: Ipv4Addr },
+    /// What comes from `remote`, to any address of ours, is taken out of IP in IP by it; nothing is sent. It goes
+    /// before [`Self::IpInIp`], which gives each packet a record of where it came from, so that the kernel does not look
+    /// for its socket until it has looked for a route: a twelfth of what a full segment takes.
+    IpInIpFrom { remote: Ipv4Addr },
     /// As [`Self::IpInIp`], in GRE without a key (RFC 2784). The kernel has one of these too.
     Gre,
     /// As [`Self::IpInIpBetween`].

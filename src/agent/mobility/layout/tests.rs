@@ -668,6 +668,32 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
 }
 
 #[test]
+fn what_comes_from_a_home_agent_has_a_device_that_no_move_touches() {
+    let inside = arrangement(Place::Inside, through_link(X, S_HA), None);
+    let outer = Some(through_link(X, T_HA));
+    let outside = arrangement(Place::OutsideWithAdapter, through_vpn(), outer);
+    let all = [laid_out(&inside, None), laid_out(&outside, OURS)];
+    for (name, text) in [
+        (
+            "xa-in-0a0a0002",
+            "mtu 1476 type ipip remote 10.10.0.2 ttl 64",
+        ),
+        (
+            "xa-in-c0000202",
+            "mtu 1476 type ipip remote 192.0.2.2 ttl 64",
+        ),
+    ] {
+        let key = Key::Link(name.parse().unwrap());
+        for objects in &all {
+            let Some(Object::Link(link)) = objects.get(&key) else {
+                panic!("no {name}")
+            };
+            assert_eq!(link.to_string(), format!("{name} {text}"));
+        }
+    }
+}
+
+#[test]
 fn t_goes_neither_into_itself_nor_into_the_vpn_that_it_carries() {
     for through in [Through::OuterHome, Through::Vpn] {
         let nonsense = Path::Tunnel {
