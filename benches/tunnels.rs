@@ -21,13 +21,13 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Way,
+    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Takers, Way,
 };
 use xfrm_agent::kernel::writer::{Options, Report, Writer};
 use xfrm_agent::mobile_ip::Via;
-use xfrm_agent::tun::carrier::{self, Handle};
+use xfrm_agent::tun::carrier::{self, Handle, SocketKind};
 use xfrm_agent::tun::device::Device;
-use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Side, Tunnel};
+use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Outer, Side, Tunnel};
 
 /// Of the cable's ends, and of the tunnel's.
 const OUTER: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
@@ -291,7 +291,7 @@ fn carry(at: usize) -> Handle {
     let (handle, _) = carrier::start().expect("a thread");
     let socket = UdpSocket::bind(local).expect("the port is free");
     handle
-        .socket(Via::Routed, socket.into())
+        .socket(SocketKind::Udp, Via::Routed, socket.into())
         .expect("its options");
     handle.adapter(ADAPTER, device);
     let side = [Side::MobileNode, Side::HomeAgent][at];
@@ -309,8 +309,7 @@ fn binding(side: Side, home: Ipv4Addr, local: SocketAddrV4, remote: SocketAddrV4
         networks: Vec::new(),
         tunnels: vec![Tunnel {
             via: Via::Routed,
-            local,
-            remote,
+            outer: Outer::Udp { local, remote },
             mtu: MTU_USERSPACE,
             reverse: true,
             congestion: Congestion::Normal,
@@ -367,7 +366,7 @@ fn encapsulate(
                 source: Some(inner.into()),
             },
         }),
-        Object::Decapsulation,
+        Object::Decapsulation(Takers::Kernel),
         Object::DecapsulationEntry(DecapsulationEntry::End(own)),
         Object::DecapsulationEntry(passes),
         off(LinkSetting::RpFilter),

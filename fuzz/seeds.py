@@ -165,11 +165,16 @@ def mobile_ip(folder):
         return sealed(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, 64, protocol, 0) + source + destination + body)
 
     inner = ip(1, bytes((10, 10, 0, 101)), home, bytes.fromhex("0800f7fd00010001"))
-    forward = bytes((1, 0x80, 0, 0)) + home + inner[12:16]
-    words = sum(struct.unpack("!6H", forward))
-    while words >> 16:
-        words = (words & 0xFFFF) + (words >> 16)
-    forward = forward[:2] + struct.pack("!H", words ^ 0xFFFF) + forward[4:]
+
+    def forwarded(destination, source):
+        header = bytes((1, 0x80, 0, 0)) + destination + source
+        words = sum(struct.unpack("!6H", header))
+        while words >> 16:
+            words = (words & 0xFFFF) + (words >> 16)
+        return header[:2] + struct.pack("!H", words ^ 0xFFFF) + header[4:]
+
+    correspondent = inner[12:16]
+    forward = forwarded(home, correspondent)
 
     made = {
         "request": request(0x22, 300, stamp(1)),
@@ -233,6 +238,8 @@ def mobile_ip(folder):
         "stream": b"".join(came(data(tcp(at, 200))) for at in range(4)) + came(data(tcp(4, 50, 0x18))),
         "marked": came(data(tcp(0, 200)), 3) + came(data(inner), 3),
         "keepalive": came(data(ip(1, home, agent, bytes.fromhex("0800f7fd00010001")))) + came(made["request"]),
+        "minimal": came(ip(55, care_of, agent, forwarded(correspondent, home) + inner[20:]))
+        + came(ip(4, care_of, agent, sealed(inner[:6] + b"\x20\0" + inner[8:10] + bytes(2) + home + correspondent) + inner[20:])),
         "mixed": came(data(tcp(0, 200))) + came(data(tcp(1, 200, 0x11))) + came(data(tcp(1, 200))) + came(b"\x04\x2f\0\0"),
     }
     for name, octets in datagrams.items():

@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 use xfrm_agent::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
+    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Takers, Way,
 };
 use xfrm_agent::kernel::writer::Stop;
 use xfrm_agent::mobile_ip::Via;
 use xfrm_agent::net::Family;
-use xfrm_agent::tun::carrier::{self, Handle, Heard};
+use xfrm_agent::tun::carrier::{self, Handle, Heard, SocketKind};
 use xfrm_agent::tun::device::Device;
-use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Side, Tunnel};
+use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Outer, Side, Tunnel};
 
 const OUTER: [Ipv4Addr; 2] = [
     Ipv4Addr::new(203, 0, 113, 10),
@@ -96,7 +96,9 @@ fn carrier(at: usize) -> (Handle, Receiver<Heard>) {
     let local = SocketAddrV4::new(OUTER[at], PORT);
     let (handle, heard) = carrier::start().unwrap();
     let socket = UdpSocket::bind(local).unwrap();
-    handle.socket(Via::Routed, socket.into()).unwrap();
+    handle
+        .socket(SocketKind::Udp, Via::Routed, socket.into())
+        .unwrap();
     handle.adapter(ADAPTER, device);
     handle.put(
         ADAPTER,
@@ -106,8 +108,10 @@ fn carrier(at: usize) -> (Handle, Receiver<Heard>) {
             networks: Vec::new(),
             tunnels: vec![Tunnel {
                 via: Via::Routed,
-                local,
-                remote: SocketAddrV4::new(OUTER[1 - at], PORT),
+                outer: Outer::Udp {
+                    local,
+                    remote: SocketAddrV4::new(OUTER[1 - at], PORT),
+                },
                 mtu: MTU,
                 reverse: true,
                 congestion: Congestion::Normal,
@@ -492,7 +496,7 @@ fn the_same_packets_are_inside_whichever_path_carries_them() {
                 RuleKey::new(Family::V4, 7400, 7400).from(format!("{HOME}/32").parse().unwrap()),
             ),
             in_kernel,
-            Object::Decapsulation,
+            Object::Decapsulation(Takers::Kernel),
             Object::DecapsulationEntry(DecapsulationEntry::End(OUTER[0])),
             Object::DecapsulationEntry(DecapsulationEntry::Peer {
                 src: OUTER[1],

@@ -38,7 +38,7 @@ use xfrm_agent::ted::proxies::Proxy;
 use xfrm_agent::ted::responder::{self, Intercepted, Responder, Verdict};
 use xfrm_agent::ted::wire::{PROBE_LEN, Probe, Response};
 use xfrm_agent::tun::forwarder::Forwarder;
-use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Side, Tunnel};
+use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Outer, Side, Tunnel};
 use xfrm_agent::vici::packet::{Packet, Packets};
 use xfrm_agent::vici::sas::sas as vici_sas;
 
@@ -646,21 +646,30 @@ impl Routes for NoRoutes {
 const ADAPTER: AdapterId = AdapterId(0);
 const MOBILE_NODE: SocketAddrV4 = SocketAddrV4::new(CARE_OF, 434);
 
-/// Of the home agent, towards [`MOBILE_NODE`].
+const IN_UDP: Outer = Outer::Udp {
+    local: SocketAddrV4::new(HOME_AGENT, 434),
+    remote: MOBILE_NODE,
+};
+const MINIMAL: Outer = Outer::Minimal {
+    local: HOME_AGENT,
+    remote: CARE_OF,
+};
+
+/// Of the home agent, towards [`MOBILE_NODE`], which has a tunnel of each kind.
 fn forwarder() -> Forwarder {
     let mut forwarder = Forwarder::default();
+    let tunnel = |outer| Tunnel {
+        via: Via::Routed,
+        outer,
+        mtu: 600,
+        reverse: true,
+        congestion: Congestion::Normal,
+    };
     let binding = Binding {
         side: Side::HomeAgent,
         home: HOME,
         networks: vec!["10.0.0.0/8".parse().expect("a prefix")],
-        tunnels: vec![Tunnel {
-            via: Via::Routed,
-            local: SocketAddrV4::new(HOME_AGENT, 434),
-            remote: MOBILE_NODE,
-            mtu: 600,
-            reverse: true,
-            congestion: Congestion::Normal,
-        }],
+        tunnels: [IN_UDP, MINIMAL].map(tunnel).into(),
         receives: Vec::new(),
     };
     forwarder.tunnels.put(ADAPTER, binding);
@@ -679,27 +688,58 @@ pub fn tun_frame(octets: &[u8]) {
         let all = all.concat();
         assert_eq!(all.len(), message.octets());
         for datagram in all.chunks(message.size) {
-            assert!(datagram.len() <= 604 && datagram.starts_with(&[4, 4, 0, 0]));
+            if message.outer == IN_UDP {
+                assert!(datagram.len() <= 604 && datagram.starts_with(&[4, 4, 0, 0]));
+                continue;
+            }
+            assert!(datagram.len() <= 612);
+            let out = encapsulation::decapsulate(datagram).expect("it was wrapped just now");
+            assert_eq!((out.source, out.destination), (HOME_AGENT, CARE_OF));
         }
     }
 }
 
-/// Datagrams, each behind its length and the type of service it comes with; all leave as packets, or
-/// none of them does.
+/// Datagrams, each behind its length and the type of service it comes with, as those of UDP and as packets of IP;
+/// all leave as packets, or none of them does.
 pub fn tun_datagrams(octets: &[u8]) {
+    received(octets, |forwarder, tos, slab, datagram| {
+        let origin = Origin {
+            via: Via::Routed,
+            outer: IN_UDP,
+        };
+        forwarder.receive(&origin, tos, slab, datagram);
+    });
+    received(octets, |forwarder, _, slab, datagram| {
+        let origin = Origin {
+            via: Via::Routed,
+            outer: MINIMAL,
+        };
+        let before = forwarder.counts.received.packets;
+        let whole = slab[datagram.clone()].to_vec();
+        forwarder.receive_ip(&origin, slab, datagram.clone());
+        let is_received = forwarder.counts.received.packets > before;
+        let out = encapsulation::decapsulate(&whole);
+        if let (true, Ok(out)) = (is_received, out)
+            && out.kind == TunnelKind::Minimal
+        {
+            let packet = &slab[datagram.end - out.packet.len()..datagram.end];
+            assert_eq!(out.packet, packet);
+        }
+    });
+}
+
+fn received(
+    octets: &[u8],
+    mut receive: impl FnMut(&mut Forwarder, u8, &mut [u8], std::ops::Range<usize>),
+) {
     let mut forwarder = forwarder();
     let mut slab = octets.to_vec();
-    let origin = Origin {
-        via: Via::Routed,
-        local: SocketAddrV4::new(HOME_AGENT, 434),
-        remote: MOBILE_NODE,
-    };
     let mut at = 0;
     while let Some([high, low, tos]) = octets.get(at..at + 3) {
         let start = at + 3;
         let end = start + usize::from(u16::from_be_bytes([*high, *low]));
         let end = end.min(octets.len());
-        forwarder.receive(&origin, *tos, &mut slab, start..end);
+        receive(&mut forwarder, *tos, &mut slab, start..end);
         at = end;
     }
     let received = forwarder.counts.received;

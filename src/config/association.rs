@@ -8,13 +8,22 @@ use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, Securit
 use crate::mobile_ip::wire::TunnelKind;
 use std::path::Path;
 
-/// Of tunnels.
-pub(super) const ENCAPSULATIONS: [(&str, TunnelKind); 2] =
-    [("ipip", TunnelKind::IpIp), ("gre", TunnelKind::Gre)];
+/// Of tunnels between a home agent and a mobile node.
+pub(super) const ENCAPSULATIONS: [(&str, TunnelKind); 3] = [
+    ("ipip", TunnelKind::IpIp),
+    ("gre", TunnelKind::Gre),
+    ("minimal", TunnelKind::Minimal),
+];
 
-/// `encapsulations`: those that are offered; IP in IP is never refused (RFC 5944 §4.1).
-pub(super) fn encapsulations(section: &Section<'_, '_>) -> Vec<TunnelKind> {
-    let offered = section.list("encapsulations", |v| values::word(v, &ENCAPSULATIONS));
+/// Of those that lead on at this machine: the kernel carries them, and has no minimal encapsulation.
+pub(super) const OF_KERNEL: &[(&str, TunnelKind)] = ENCAPSULATIONS.split_at(2).0;
+
+/// `encapsulations`: those of `possible` that are offered; IP in IP is never refused (RFC 5944 §4.1).
+pub(super) fn encapsulations(
+    section: &Section<'_, '_>,
+    possible: &[(&str, TunnelKind)],
+) -> Vec<TunnelKind> {
+    let offered = section.list("encapsulations", |v| values::word(v, possible));
     let offered = offered.unwrap_or_default().into_iter();
     offered.map(|(kind, _)| kind).collect()
 }

@@ -118,7 +118,7 @@ fn agent(section: &Section<'_, '_>) -> Option<HomeAgentSettings> {
         ];
         values::word(v, &words)
     });
-    let encapsulations = association::encapsulations(section);
+    let encapsulations = association::encapsulations(section, &association::ENCAPSULATIONS);
     let trusted = section.list("trusted-networks", net).unwrap_or_default();
     let pool = section.optional("pool", pool);
     Some(HomeAgentSettings {

@@ -1,6 +1,6 @@
 //! `[proxy-agent]` and `[[surrogate]]`: for whom we stand between the outside and an inner home agent.
 
-use super::association::{Names, association, association_of, encapsulations};
+use super::association::{Names, OF_KERNEL, association, association_of, encapsulations};
 use super::file::ReadSecret;
 use super::foreign_agent::AgentKeys;
 use super::report::{Report, Span};
@@ -68,7 +68,7 @@ fn agent(report: &Report<'_>, section: &Section<'_, '_>, taken: u32) -> Option<P
     let inside = section
         .list("inside-networks", values::v4_net)
         .unwrap_or_default();
-    let encapsulations = encapsulations(section);
+    let encapsulations = encapsulations(section, OF_KERNEL);
     let mut lifetime = LIFETIME;
     section.set("lifetime", &mut lifetime, |v| {
         values::duration(v, SHORTEST..=LONGEST)

@@ -7,12 +7,13 @@
 //! ```
 //! From then on only the carrier reads those sockets, and hands on what is not a tunnel's data.
 
+use super::sockets;
 use crate::kernel::desired::LinkName;
 use crate::mobile_ip::{Datagram, Via};
-use crate::tun::carrier::{self, Handle, Heard};
+use crate::tun::carrier::{self, Handle, Heard, SocketId, SocketKind};
 use crate::tun::counts::Counts;
 use crate::tun::device::Device;
-use crate::tun::tunnels::{AdapterId, Binding, Side};
+use crate::tun::tunnels::{AdapterId, Binding, Outer, Side, Tunnel};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use std::cell::RefCell;
@@ -22,12 +23,18 @@ use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
 
+/// More addresses than a machine has had of late; beyond it the oldest is closed.
+const MOST_IN_IP: usize = 64;
+
 #[derive(Debug)]
 pub struct Carrying {
     handle: Handle,
     heard: RefCell<Receiver<Heard>>,
     /// The place is the number that the carrier knows it by.
     adapters: RefCell<Vec<Adapter>>,
+    /// Of tunnels that are not in UDP, the oldest first.
+    in_ip: RefCell<Vec<SocketId>>,
+    mark: u32,
 }
 
 #[derive(Debug)]
@@ -52,17 +59,23 @@ pub enum Came {
 }
 
 impl Carrying {
-    pub fn start() -> io::Result<Self> {
+    /// `mark` is that of sockets of links.
+    pub fn start(mark: u32) -> io::Result<Self> {
         let (handle, heard) = carrier::start()?;
         Ok(Self {
             handle,
             heard: RefCell::new(heard),
-            adapters: RefCell::new(Vec::new()),
+            adapters: RefCell::default(),
+            in_ip: RefCell::default(),
+            mark,
         })
     }
 
     pub fn put(&self, adapter: LinkName, binding: Binding) {
         let id = self.number_of(adapter);
+        for tunnel in binding.tunnels.iter().chain(&binding.receives) {
+            self.open_in_ip(binding.side, tunnel);
+        }
         self.handle.put(id, binding);
         self.attach_missing();
     }
@@ -71,13 +84,46 @@ impl Carrying {
         self.handle.remove(side, home);
     }
 
-    /// A socket that is bound; whoever gives it goes on sending through it.
-    pub fn socket(&self, via: Via, socket: OwnedFd) -> io::Result<()> {
-        self.handle.socket(via, socket)
+    /// A socket of port 434 that is bound; whoever gives it goes on sending through it.
+    pub fn registrations(&self, via: Via, socket: OwnedFd) -> io::Result<()> {
+        self.handle.socket(SocketKind::Udp, via, socket)
     }
 
-    pub fn no_socket(&self, via: Via, bound: Ipv4Addr) {
-        self.handle.no_socket(via, bound);
+    pub fn no_registrations(&self, via: Via, local: Ipv4Addr) {
+        let kind = SocketKind::Udp;
+        self.handle.no_socket(SocketId { kind, via, local });
+    }
+
+    /// What a tunnel needs beside the sockets of port 434. Does nothing where it is there.
+    fn open_in_ip(&self, side: Side, tunnel: &Tunnel) {
+        let Outer::Minimal { local, .. } = tunnel.outer else {
+            return;
+        };
+        // At a mobile node, what comes in IP in IP is let out of the device for it.
+        let kinds = match side {
+            Side::HomeAgent => &[SocketKind::Minimal, SocketKind::Fragments][..],
+            Side::MobileNode => &[SocketKind::Minimal],
+        };
+        let via = tunnel.via;
+        let mut open = self.in_ip.borrow_mut();
+        for id in kinds.iter().map(|kind| SocketId {
+            kind: *kind,
+            via,
+            local,
+        }) {
+            if open.contains(&id) {
+                continue;
+            }
+            let socket = sockets::open_in_ip(self.mark, id).map_err(io::Error::other);
+            if let Err(error) = socket.and_then(|fd| self.handle.socket(id.kind, via, fd)) {
+                tracing::error!(%error, %local, "tunnels of minimal encapsulation carry nothing");
+                continue;
+            }
+            open.push(id);
+            if open.len() > MOST_IN_IP {
+                self.handle.no_socket(open.remove(0));
+            }
+        }
     }
 
     /// The kernel makes adapters in its own time, and again when somebody has deleted one. Does nothing
@@ -111,9 +157,12 @@ impl Carrying {
                 Poll::Ready(Some(Heard::Datagram(datagram))) => {
                     return Poll::Ready(Came::Datagram(datagram));
                 }
-                Poll::Ready(Some(Heard::SocketLost { via, error })) => {
-                    tracing::error!(%error, ?via, "a socket is lost");
-                    return Poll::Ready(Came::SocketLost(via));
+                Poll::Ready(Some(Heard::SocketLost { socket, error })) => {
+                    tracing::error!(%error, ?socket, "a socket is lost");
+                    if socket.kind == SocketKind::Udp {
+                        return Poll::Ready(Came::SocketLost(socket.via));
+                    }
+                    self.in_ip.borrow_mut().retain(|other| *other != socket);
                 }
                 Poll::Ready(Some(Heard::AdapterLost { adapter, error })) => {
                     let mut adapters = self.adapters.borrow_mut();

@@ -370,7 +370,8 @@ impl Daemon {
     /// Started when it is needed first.
     fn carrying(&mut self) -> Option<Rc<Carrying>> {
         if self.carrying.is_none() {
-            let carrying = Carrying::start().map(Rc::new);
+            let mark = self.loaded.agent.interception.pass_mark.value;
+            let carrying = Carrying::start(mark).map(Rc::new);
             self.carrying = carrying
                 .inspect_err(|error| tracing::error!(%error, "tunnels in UDP carry nothing"))
                 .ok();

@@ -11,7 +11,7 @@ mod route;
 mod sysctl;
 
 pub use all::{Desired, Wanted};
-pub use decapsulation::DecapsulationEntry;
+pub use decapsulation::{DecapsulationEntry, Takers};
 pub use link::{
     AddressKey, GRE_HEADER, GRE_TUNNEL_MTU, InvalidLinkName, Link, LinkKind, LinkName, Neighbour,
     NeighbourKey, Offload, ProxyKey, TUNNEL_MTU, embedded,
@@ -76,7 +76,7 @@ pub enum Object {
     Interception(Interception),
     /// Packets of IP in IP to the ends that its entries name are decapsulated only where another
     /// entry allows it (RFC 3024 §4.3.2).
-    Decapsulation,
+    Decapsulation(Takers),
     /// Means nothing without [`Object::Decapsulation`].
     DecapsulationEntry(DecapsulationEntry),
     Sa(Box<Sa>),
@@ -96,7 +96,7 @@ impl Object {
             Self::Proxy(key) => Key::Proxy(*key),
             Self::Neighbour(neighbour) => Key::Neighbour(neighbour.key),
             Self::Interception(_) => Key::Interception,
-            Self::Decapsulation => Key::Decapsulation,
+            Self::Decapsulation(_) => Key::Decapsulation,
             Self::DecapsulationEntry(entry) => Key::DecapsulationEntry(*entry),
             Self::Sa(sa) => Key::Sa(sa.key()),
             Self::AdoptedSa(key) => Key::Sa(*key),

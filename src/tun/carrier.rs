@@ -3,7 +3,9 @@
 use super::counts::Counts;
 use super::device::Device;
 use super::pump::Pump;
+pub use super::pump::SocketId;
 use super::socket::Socket;
+pub use super::socket::SocketKind;
 use super::tunnels::{AdapterId, Binding, Side};
 use crate::mobile_ip::{Datagram, Via};
 use std::io::{self, Read, Write};
@@ -29,7 +31,7 @@ pub enum Heard {
         error: io::Error,
     },
     SocketLost {
-        via: Via,
+        socket: SocketId,
         error: io::Error,
     },
 }
@@ -46,8 +48,8 @@ pub struct Handle {
 enum Command {
     Adapter(AdapterId, Device),
     NoAdapter(AdapterId),
-    Socket(Via, Socket),
-    NoSocket(Via, Ipv4Addr),
+    Socket(SocketId, Socket),
+    NoSocket(SocketId),
     Put(AdapterId, Binding),
     Remove(Side, Ipv4Addr),
     Stop,
@@ -109,16 +111,17 @@ impl Handle {
         self.tell(Command::NoAdapter(id));
     }
 
-    /// A bound UDP socket. From now on only the carrier reads from it; the agent may go on sending
-    /// through its own descriptor. Replaces one of the same way and local address.
-    pub fn socket(&self, via: Via, socket: OwnedFd) -> io::Result<()> {
-        self.tell(Command::Socket(via, Socket::adopt(socket)?));
+    /// A socket that is bound. From now on only the carrier reads from it; the agent may go on sending
+    /// through its own descriptor. Replaces one of the same kind, way and local address.
+    pub fn socket(&self, kind: SocketKind, via: Via, socket: OwnedFd) -> io::Result<()> {
+        let socket = Socket::adopt(kind, socket)?;
+        let local = *socket.bound().ip();
+        self.tell(Command::Socket(SocketId { kind, via, local }, socket));
         Ok(())
     }
 
-    /// `local` is the address that it is bound to.
-    pub fn no_socket(&self, via: Via, local: Ipv4Addr) {
-        self.tell(Command::NoSocket(via, local));
+    pub fn no_socket(&self, socket: SocketId) {
+        self.tell(Command::NoSocket(socket));
     }
 
     /// Carries packets between this adapter and the tunnels of the binding.
@@ -179,8 +182,8 @@ impl Carrier {
             match command {
                 Command::Adapter(id, device) => self.pump.open_adapter(id, device),
                 Command::NoAdapter(id) => self.pump.close_adapter(id),
-                Command::Socket(via, socket) => self.pump.open_socket(via, socket),
-                Command::NoSocket(via, local) => self.pump.close_socket(via, local),
+                Command::Socket(id, socket) => self.pump.open_socket(id, socket),
+                Command::NoSocket(id) => self.pump.close_socket(id),
                 Command::Put(adapter, binding) => self.pump.tunnels().put(adapter, binding),
                 Command::Remove(side, home) => self.pump.tunnels().remove(side, home),
                 Command::Stop => return false,

@@ -8,7 +8,7 @@ pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 pub(super) const ICMP: u8 = 1;
 
-const DONT_FRAGMENT: u8 = 0x40;
+pub(super) const DONT_FRAGMENT: u8 = 0x40;
 /// More fragments, and where this one belongs.
 const MORE_OR_OFFSET: u16 = 0x3fff;
 /// The two bits of the type of service that are no part of the code point (RFC 3168 §5).
@@ -95,11 +95,20 @@ fn address(header: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3])
 }
 
-/// Of a header of its whole length, which has room for them.
-pub(super) fn set_length_and_id(header: &mut [u8], total: usize, id: u16) {
+/// Octets of the whole packet, as its header says.
+pub(super) fn length(header: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([header[2], header[3]]))
+}
+
+/// Of a header of its whole length, which has room for it.
+pub(super) fn set_length(header: &mut [u8], total: usize) {
     header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    header[4..6].copy_from_slice(&id.to_be_bytes());
     seal(header);
+}
+
+pub(super) fn set_length_and_id(header: &mut [u8], total: usize, id: u16) {
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    set_length(header, total);
 }
 
 pub(super) fn set_tos(header: &mut [u8], tos: u8) {
@@ -108,9 +117,8 @@ pub(super) fn set_tos(header: &mut [u8], tos: u8) {
 }
 
 pub(super) fn set_fragment(header: &mut [u8], total: usize, field: u16) {
-    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
     header[6..8].copy_from_slice(&field.to_be_bytes());
-    seal(header);
+    set_length(header, total);
 }
 
 /// Puts the checksum into a header.

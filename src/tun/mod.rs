@@ -1,6 +1,6 @@
-//! The data path in user space: packets between TUN adapters and tunnels in UDP (RFC 3519), for
-//! kernels and ways that have no other. It knows who is at the other end of which tunnel, and not
-//! why.
+//! The data path in user space: packets between TUN adapters and tunnels in UDP (RFC 3519) or minimal
+//! encapsulation (RFC 2004), for kernels and ways that have no other. It knows who is at the other end of
+//! which tunnel, and not why.
 //!
 //! ```text
 //!            ┌────────────────────── pump (a thread) ──────────────────────┐
@@ -24,6 +24,7 @@ pub mod forwarder;
 mod fragments;
 pub mod frame;
 pub mod ipv4;
+mod minimal;
 pub mod outbox;
 mod pump;
 pub mod segments;

@@ -1,7 +1,9 @@
 //! Datagrams of one batch, those of one tunnel behind each other in one message: the kernel cuts it
 //! where the segment size says (`UDP_SEGMENT`).
 
-use super::tunnels::TunnelKey;
+use super::minimal;
+use super::socket::SocketKind;
+use super::tunnels::{Outer, TunnelKey};
 use crate::mobile_ip::Via;
 use crate::mobile_ip::wire::{TunnelKind, tunnel_data};
 use std::net::SocketAddrV4;
@@ -32,8 +34,7 @@ impl Part {
 #[derive(Clone, Debug)]
 pub struct Message {
     pub via: Via,
-    pub local: SocketAddrV4,
-    pub remote: SocketAddrV4,
+    pub outer: Outer,
     /// Type of service of the outer header.
     pub tos: u8,
     /// Octets of each datagram but the last, which may have fewer.
@@ -51,8 +52,7 @@ pub struct Message {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     pub(super) via: Via,
-    pub(super) local: SocketAddrV4,
-    pub(super) remote: SocketAddrV4,
+    pub(super) outer: Outer,
     pub(super) tos: u8,
     pub(super) key: TunnelKey,
     pub(super) one_by_one: bool,
@@ -82,8 +82,7 @@ impl Outbox {
         }
         self.messages.push(Message {
             via: address.via,
-            local: address.local,
-            remote: address.remote,
+            outer: address.outer,
             tos: address.tos,
             size: len,
             count: 1,
@@ -94,10 +93,15 @@ impl Outbox {
         });
     }
 
-    /// A datagram that was made here.
-    pub(super) fn write(&mut self, packet: &[u8]) -> Part {
+    /// A packet that was made here, in IP in IP.
+    pub(super) fn write(&mut self, address: Address, packet: &[u8]) -> Part {
         let start = self.heads.len();
-        self.heads.extend(tunnel_data::header(TunnelKind::IpIp));
+        match address.outer {
+            Outer::Udp { .. } => self.heads.extend(tunnel_data::header(TunnelKind::IpIp)),
+            Outer::Minimal { local, remote } => {
+                minimal::outer_of_fragment(&mut self.heads, packet, address.tos, (local, remote));
+            }
+        }
         self.heads.extend(packet);
         Part::Heads(start..self.heads.len())
     }
@@ -151,6 +155,29 @@ impl Message {
             && self.count < MOST_SEGMENTS
             && self.len + len <= MOST_OCTETS
             && (self.key, self.tos) == (address.key, address.tos)
+    }
+
+    /// By which socket.
+    pub(super) fn socket_kind(&self) -> SocketKind {
+        match self.outer {
+            Outer::Udp { .. } => SocketKind::Udp,
+            Outer::Minimal { .. } => SocketKind::Minimal,
+        }
+    }
+
+    /// To whom the kernel is to send it.
+    pub fn remote(&self) -> SocketAddrV4 {
+        match self.outer {
+            Outer::Udp { remote, .. } => remote,
+            Outer::Minimal { remote, .. } => SocketAddrV4::new(remote, 0),
+        }
+    }
+
+    /// Of its first datagram, so many at most.
+    pub(super) fn first_octets(&self, most: usize, outbox: &Outbox, slab: &[u8]) -> Vec<u8> {
+        let parts = &outbox.parts[self.parts.clone()];
+        let octets = parts.iter().flat_map(|part| outbox.octets(part, slab));
+        octets.take(most.min(self.size)).copied().collect()
     }
 
     /// Of all its datagrams, the tunnel headers included.

@@ -3,11 +3,11 @@
 use super::carrier::Heard;
 use super::counts::Counts;
 use super::device::Device;
-use super::forwarder::{Forwarder, Handling, OUTER_LEN};
+use super::forwarder::{Forwarder, Handling};
 use super::frame::{self, FrameHeader};
 use super::outbox::Message;
-use super::socket::{MOST_RECEIVED, Received, SHARE, Socket};
-use super::tunnels::{AdapterId, Origin, Tunnels};
+use super::socket::{MOST_RECEIVED, Received, SHARE, Socket, SocketKind};
+use super::tunnels::{AdapterId, Origin, Outer, Tunnels};
 use crate::mobile_ip::{Datagram, Via};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,8 +25,13 @@ const MOST_PACKETS: usize = 128;
 /// Milliseconds to wait for room in a socket before a message is dropped.
 const PATIENCE: u8 = 10;
 
-/// By way and bound address, which may be any.
-type SocketKey = (Via, Ipv4Addr);
+/// With its bound address, which of UDP may be any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId {
+    pub kind: SocketKind,
+    pub via: Via,
+    pub local: Ipv4Addr,
+}
 
 /// Who has something, as far as was looked at: in the order of adapters and sockets.
 #[derive(Debug, Default)]
@@ -38,7 +43,7 @@ struct Ready {
 pub(super) struct Pump {
     heard: Sender<Heard>,
     adapters: Vec<(AdapterId, Device)>,
-    sockets: Vec<(SocketKey, Socket)>,
+    sockets: Vec<(SocketId, Socket)>,
     ready: Ready,
     forwarder: Forwarder,
     send_buffer: Vec<u8>,
@@ -77,14 +82,13 @@ impl Pump {
         self.adapters.retain(|(other, _)| *other != id);
     }
 
-    pub(super) fn open_socket(&mut self, via: Via, socket: Socket) {
-        let local = *socket.bound().ip();
-        self.close_socket(via, local);
-        self.sockets.push(((via, local), socket));
+    pub(super) fn open_socket(&mut self, id: SocketId, socket: Socket) {
+        self.close_socket(id);
+        self.sockets.push((id, socket));
     }
 
-    pub(super) fn close_socket(&mut self, via: Via, local: Ipv4Addr) {
-        self.sockets.retain(|(key, _)| *key != (via, local));
+    pub(super) fn close_socket(&mut self, id: SocketId) {
+        self.sockets.retain(|(other, _)| *other != id);
     }
 
     /// A batch of everybody who has something. Waits until somebody has, or the bell rings; whether it
@@ -108,9 +112,9 @@ impl Pump {
                 match self.carry_in(at) {
                     Ok(more) => self.ready.sockets[at] = more,
                     Err(error) => {
-                        let ((via, _), _) = self.sockets.remove(at);
+                        let (socket, _) = self.sockets.remove(at);
                         self.ready.sockets.remove(at);
-                        self.tell(Heard::SocketLost { via, error });
+                        self.tell(Heard::SocketLost { socket, error });
                     }
                 }
             }
@@ -186,10 +190,14 @@ impl Pump {
 
     fn socket_of(&self, message: &Message) -> Option<usize> {
         let is = |local: Ipv4Addr| {
-            let key = (message.via, local);
-            self.sockets.iter().position(|(other, _)| *other == key)
+            let id = SocketId {
+                kind: message.socket_kind(),
+                via: message.via,
+                local,
+            };
+            self.sockets.iter().position(|(other, _)| *other == id)
         };
-        is(*message.local.ip()).or_else(|| is(Ipv4Addr::UNSPECIFIED))
+        is(message.outer.local()).or_else(|| is(Ipv4Addr::UNSPECIFIED))
     }
 
     fn send_through(&mut self, now: Instant, socket: usize, messages: Vec<usize>) {
@@ -222,15 +230,15 @@ impl Pump {
                 }
                 _ => forwarder.counts.dropped.unsent += message.count as u64,
             }
-            tracing::trace!(remote = %message.remote, count = message.count, %errno, "not sent");
+            tracing::trace!(remote = %message.remote(), count = message.count, %errno, "not sent");
             left.remove(0);
         }
     }
 
     /// Whether there may be more.
     fn carry_in(&mut self, at: usize) -> io::Result<bool> {
-        let ((via, _), socket) = &self.sockets[at];
-        let via = *via;
+        let (SocketId { kind, via, .. }, socket) = &self.sockets[at];
+        let (kind, via) = (*kind, *via);
         let port = socket.bound().port();
         match socket.receive(&mut self.receive_buffer, &mut self.received) {
             Ok(()) => {}
@@ -242,13 +250,19 @@ impl Pump {
             let Some(local) = received.came.local.filter(|_| received.len > 0) else {
                 continue;
             };
-            let origin = Origin {
-                via,
-                local: SocketAddrV4::new(local, port),
-                remote: received.remote,
-            };
-            let size = received.came.size.unwrap_or(received.len);
             let start = share * SHARE;
+            if kind != SocketKind::Udp {
+                let remote = *received.remote.ip();
+                let outer = Outer::Minimal { local, remote };
+                let (origin, datagram) = (Origin { via, outer }, start..start + received.len);
+                self.forwarder
+                    .receive_ip(&origin, &mut self.receive_buffer, datagram);
+                continue;
+            }
+            let (local, remote) = (SocketAddrV4::new(local, port), received.remote);
+            let outer = Outer::Udp { local, remote };
+            let origin = Origin { via, outer };
+            let size = received.came.size.unwrap_or(received.len);
             for from in (0..received.len).step_by(size) {
                 let datagram = start + from..start + (from + size).min(received.len);
                 let buffer = &mut self.receive_buffer;
@@ -259,8 +273,8 @@ impl Pump {
                 if handling == Handling::Agents {
                     let datagram = Datagram {
                         via,
-                        local: origin.local,
-                        remote: origin.remote,
+                        local,
+                        remote,
                         payload: buffer[datagram].to_vec(),
                     };
                     match self.heard.try_send(Heard::Datagram(datagram)) {
@@ -311,8 +325,9 @@ impl Pump {
 
 /// Octets of the largest packet that the path of a message takes, where that is why it did not leave.
 fn narrower(socket: &Socket, message: &Message) -> Option<usize> {
-    let mtu = socket.path_mtu(*message.local.ip(), message.remote).ok()?;
-    (message.size + OUTER_LEN > mtu).then_some(mtu)
+    let (local, remote) = (message.outer.local(), message.remote());
+    let mtu = socket.path_mtu(local, remote).ok()?;
+    (message.size + message.outer.headers_of_kernel() > mtu).then_some(mtu)
 }
 
 fn has_room(socket: &Socket) -> bool {

@@ -1,4 +1,4 @@
-//! UDP sockets that send and receive many datagrams with one call.
+//! Sockets that send and receive many datagrams with one call.
 #![expect(
     unsafe_code,
     reason = "nix sends no segments with control messages of their own each"
@@ -23,6 +23,16 @@ const BUFFER: usize = 4 << 20;
 pub const MOST_RECEIVED: usize = 4;
 pub const SHARE: usize = 1 << 16;
 
+/// What goes through a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    Udp,
+    /// Raw: what comes in minimal encapsulation, and, with its outer header, all that is sent beside UDP.
+    Minimal,
+    /// Raw: what comes in IP in IP beside minimal encapsulation, which is fragments.
+    Fragments,
+}
+
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -39,9 +49,13 @@ pub struct Received {
 
 impl Socket {
     /// Takes a bound IPv4 socket for itself alone as far as reading goes; others may send.
-    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+    pub fn adopt(kind: SocketKind, fd: OwnedFd) -> io::Result<Self> {
         setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
-        setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
+        if kind == SocketKind::Udp {
+            setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
+        } else {
+            set(fd.as_fd(), libc::IPPROTO_IP, libc::IP_HDRINCL, 1)?;
+        }
         set(fd.as_fd(), libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
         // Fragments of the outer packet do not get through a NAT (RFC 3519 §4.8).
         let always = libc::IP_PMTUDISC_DO;
@@ -68,7 +82,7 @@ impl Socket {
         messages: &[usize],
     ) -> (usize, io::Result<()>) {
         let all = || messages.iter().map(|at| &outbox.messages[*at]);
-        let mut addresses: Vec<_> = all().map(|message| sockaddr(message.remote)).collect();
+        let mut addresses: Vec<_> = all().map(|message| sockaddr(message.remote())).collect();
         let mut controls = vec![Control::default(); messages.len()];
         let vector = |octets: &[u8]| libc::iovec {
             // The kernel only reads what it sends.
@@ -82,7 +96,7 @@ impl Socket {
         let mut headers = Vec::with_capacity(messages.len());
         let mut vectors_left = &mut vectors[..];
         for ((message, address), control) in all().zip(&mut addresses).zip(&mut controls) {
-            control.from(*message.local.ip());
+            control.from(message.outer.local());
             control.tos(message.tos);
             control.ttl(HOP_LIMIT);
             if message.count > 1 {

@@ -1,7 +1,9 @@
 //! Who is at the other end of which tunnel: one lookup for each packet, whatever the number of
 //! bindings.
 
+use super::{ipv4, minimal};
 use crate::mobile_ip::Via;
+use crate::mobile_ip::wire::tunnel_data;
 use crate::net::Ipv4Net;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -35,15 +37,79 @@ pub struct Binding {
     pub receives: Vec<Tunnel>,
 }
 
-/// A tunnel of IP in IP in UDP (RFC 3519 §4).
+/// How packets are wrapped, and between whom: the outer source, which is the only outer destination that is
+/// accepted, and the outer destination, the only outer source (RFC 3519 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outer {
+    /// IP in IP in UDP (RFC 3519 §4).
+    Udp {
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+    },
+    /// RFC 2004. Fragments go in IP in IP, since it has no room for what they say (§3.1).
+    Minimal { local: Ipv4Addr, remote: Ipv4Addr },
+}
+
+impl Outer {
+    pub fn local(self) -> Ipv4Addr {
+        match self {
+            Self::Udp { local, .. } => *local.ip(),
+            Self::Minimal { local, .. } => local,
+        }
+    }
+
+    pub fn remote(self) -> Ipv4Addr {
+        match self {
+            Self::Udp { remote, .. } => *remote.ip(),
+            Self::Minimal { remote, .. } => remote,
+        }
+    }
+
+    /// The same from another address of ours.
+    #[must_use]
+    pub fn from(self, address: Ipv4Addr) -> Self {
+        match self {
+            Self::Udp { local, remote } => Self::Udp {
+                local: SocketAddrV4::new(address, local.port()),
+                remote,
+            },
+            Self::Minimal { remote, .. } => Self::Minimal {
+                local: address,
+                remote,
+            },
+        }
+    }
+
+    /// Octets by which a packet gets longer, at most.
+    pub(super) fn headers(self) -> usize {
+        match self {
+            Self::Udp { .. } => UDP_HEADERS,
+            Self::Minimal { .. } => minimal::LONGEST,
+        }
+    }
+
+    /// Those of them that the kernel adds.
+    pub(super) fn headers_of_kernel(self) -> usize {
+        match self {
+            Self::Udp { .. } => UDP_HEADERS - tunnel_data::HEADER_LEN,
+            Self::Minimal { .. } => 0,
+        }
+    }
+
+    /// Octets of the largest fragment, where other packets may have `mtu`.
+    pub(super) fn room_of_fragments(self, mtu: u16) -> u16 {
+        match self {
+            Self::Udp { .. } => mtu,
+            Self::Minimal { .. } => mtu - (ipv4::HEADER_LEN - minimal::LONGEST) as u16,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// The socket that was given for this and the local address, or for this and any address.
+    /// The socket that was given for this and the local address, or, in UDP, for this and any address.
     pub via: Via,
-    /// Outer source, and the only outer destination that is accepted.
-    pub local: SocketAddrV4,
-    /// Outer destination, and the only outer source that is accepted (RFC 3519 §4.3).
-    pub remote: SocketAddrV4,
+    pub outer: Outer,
     /// Octets of the largest packet that goes in. Where the path to the other end turns out to carry
     /// less, that holds for ten minutes.
     pub mtu: u16,
@@ -61,9 +127,14 @@ pub enum Congestion {
     Compatible,
 }
 
-/// Octets of the largest packet that fits into Ethernet's with an outer IPv4 header, UDP, and the header of
-/// RFC 3519 §3.2.
-pub const MTU: u16 = 1500 - 20 - 8 - 4;
+/// Outer IPv4, UDP, and the header of RFC 3519 §3.3.
+const UDP_HEADERS: usize = 20 + 8 + tunnel_data::HEADER_LEN;
+
+/// Octets of the largest packet that fits into Ethernet's in UDP.
+pub const MTU: u16 = 1500 - UDP_HEADERS as u16;
+
+/// The same in minimal encapsulation. Fragments have to be 8 octets shorter.
+pub const MINIMAL_MTU: u16 = 1500 - minimal::LONGEST as u16;
 
 /// RFC 1191 §6.3.
 const PATH_MTU_HOLDS: Duration = Duration::from_secs(600);
@@ -72,7 +143,7 @@ const PATH_MTU_HOLDS: Duration = Duration::from_secs(600);
 pub(super) struct Held {
     pub(super) tunnel: Tunnel,
     path_mtu: Option<(u16, Instant)>,
-    /// Datagrams leave one by one: something on the way, such as IPsec, takes no segments.
+    /// Datagrams leave one by one: they are not UDP, or something on the way, such as IPsec, takes no segments.
     pub(super) one_by_one: bool,
 }
 
@@ -160,13 +231,12 @@ impl Networks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub via: Via,
-    pub local: SocketAddrV4,
-    pub remote: SocketAddrV4,
+    pub outer: Outer,
 }
 
 impl Origin {
     fn is_of(&self, tunnel: &Tunnel) -> bool {
-        (self.via, self.local, self.remote) == (tunnel.via, tunnel.local, tunnel.remote)
+        (self.via, self.outer) == (tunnel.via, tunnel.outer)
     }
 }
 
@@ -188,9 +258,9 @@ impl Tunnels {
         let mut held = |tunnel| match before.iter().position(|held| held.tunnel == tunnel) {
             Some(at) => before.swap_remove(at),
             None => Held {
+                one_by_one: matches!(tunnel.outer, Outer::Minimal { .. }),
                 tunnel,
                 path_mtu: None,
-                one_by_one: false,
             },
         };
         let entry = Carried {

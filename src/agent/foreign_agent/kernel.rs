@@ -15,7 +15,7 @@ use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
     LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU,
-    Way,
+    Takers, Way,
 };
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
@@ -37,7 +37,7 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
     let of_link =
         |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
     let mut objects = vec![
-        Object::Decapsulation,
+        Object::Decapsulation(Takers::Kernel),
         of_link(settings.link, LinkSetting::Forwarding, "1"),
         // They come from addresses of elsewhere.
         of_link(settings.link, LinkSetting::RpFilter, "2"),

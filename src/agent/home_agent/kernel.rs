@@ -8,6 +8,8 @@
 //!  to S   ──→ S/32 dev xa-udp ──→ carrier, in user space ──→ IP in IP in UDP ──→ NAT ──→ mobile node
 //!  from S ←── xa-udp ←── let through: of that end, inner source S ←── IP in IP in UDP
 //!
+//!  where minimal encapsulation was agreed on, the same without UDP; fragments come and go in IP in IP
+//!
 //!  to P   ──→ P via ::S dev xa-6in4 ──→ IPv6 in IPv4, to S: as above
 //!  from P ←── xa-6in4 ←── let through: out of a tunnel, from S, inner source P ←── IPv6 in IPv4, from S
 //! ```
@@ -16,13 +18,13 @@
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Way, embedded,
+    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Takers, Way, embedded,
 };
 use crate::mobile_ip::Via;
-use crate::mobile_ip::home_agent::effects::Tunnel;
+use crate::mobile_ip::home_agent::effects::{Tunnel, UdpEnds};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{IpNet, Ipv4Net, Ipv6Net};
-use crate::tun::tunnels::{self, Binding, Congestion, Side};
+use crate::tun::tunnels::{self, Binding, Congestion, Outer, Side};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// All tunnels of IP in IP.
@@ -41,19 +43,25 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
     let agent = settings.protocol.address;
     let of_link =
         |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
+    let offers = |kind| settings.protocol.encapsulations.contains(&kind);
+    let minimal = offers(TunnelKind::Minimal);
     let mut objects = vec![
         Object::Link(Link {
             name: TUNNELS,
             kind: LinkKind::IpInIp,
             mtu: TUNNEL_MTU,
         }),
-        Object::Decapsulation,
+        Object::Decapsulation(if minimal {
+            Takers::UserSpaceToo
+        } else {
+            Takers::Kernel
+        }),
         Object::DecapsulationEntry(DecapsulationEntry::End(agent)),
         of_link(TUNNELS, LinkSetting::Forwarding, "1"),
         // What comes out of a tunnel must be from somebody to whom a tunnel leads.
         of_link(TUNNELS, LinkSetting::RpFilter, "1"),
     ];
-    if settings.protocol.encapsulations.contains(&TunnelKind::Gre) {
+    if offers(TunnelKind::Gre) {
         objects.extend([
             Object::Link(Link {
                 name: GRE_TUNNELS,
@@ -65,12 +73,17 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
             of_link(GRE_TUNNELS, LinkSetting::RpFilter, "1"),
         ]);
     }
-    if settings.protocol.nat.allowed {
+    if settings.protocol.nat.allowed || minimal {
         objects.extend([
             Object::Link(Link {
                 name: UDP_TUNNELS,
                 kind: LinkKind::Tun(Offload::VirtioHeader),
-                mtu: tunnels::MTU.into(),
+                // What is too large for a tunnel in UDP is answered behind it.
+                mtu: if minimal {
+                    tunnels::MINIMAL_MTU.into()
+                } else {
+                    tunnels::MTU.into()
+                },
             }),
             of_link(UDP_TUNNELS, LinkSetting::Forwarding, "1"),
             of_link(UDP_TUNNELS, LinkSetting::RpFilter, "1"),
@@ -152,7 +165,7 @@ enum Ends {
 }
 
 impl Carried {
-    /// There are several only where all are in UDP.
+    /// There are several only where user space carries all.
     pub(super) fn of(tunnels: &[Tunnel]) -> Option<Self> {
         let networks = each_once(tunnels.iter().flat_map(|tunnel| &tunnel.networks));
         let networks6 = each_once(tunnels.iter().flat_map(|tunnel| &tunnel.networks6));
@@ -167,11 +180,11 @@ impl Carried {
             .find_map(|tunnel| match (tunnel.kind, tunnel.udp) {
                 (TunnelKind::IpIp, None) => Some(of_kernel(TUNNELS, tunnel)),
                 (TunnelKind::Gre, None) => Some(of_kernel(GRE_TUNNELS, tunnel)),
-                (TunnelKind::IpIp, Some(_)) => {
-                    Some(Ends::UserSpace(tunnels.iter().filter_map(in_udp).collect()))
+                _ => {
+                    let tunnels = tunnels.iter().filter_map(in_user_space);
+                    let tunnels: Vec<_> = tunnels.collect();
+                    (!tunnels.is_empty()).then_some(Ends::UserSpace(tunnels))
                 }
-                // Not offered.
-                (TunnelKind::Gre, Some(_)) | (TunnelKind::Minimal, _) => None,
             })?;
         Some(Self {
             ends,
@@ -220,24 +233,32 @@ impl Carried {
     }
 
     /// Entries name one inner source each. Those behind a mobile router are judged by the reverse path:
-    /// it must lead into a tunnel.
-    pub(super) fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
-        let Ends::Kernel {
-            local: dst,
-            remote: src,
-            reverse,
-            ..
-        } = self.ends
-        else {
-            return None;
-        };
-        let entry = if self.networks.is_empty() {
-            let inner = home;
-            DecapsulationEntry::Binding { src, dst, inner }
-        } else {
-            DecapsulationEntry::Peer { src, dst }
-        };
-        reverse.then_some(entry)
+    /// it must lead into a tunnel. Beside minimal encapsulation, user space judges fragments.
+    pub(super) fn admission(&self, home: Ipv4Addr) -> Vec<DecapsulationEntry> {
+        match &self.ends {
+            Ends::Kernel { reverse: false, .. } => Vec::new(),
+            &Ends::Kernel {
+                local: dst,
+                remote: src,
+                ..
+            } => vec![if self.networks.is_empty() {
+                let inner = home;
+                DecapsulationEntry::Binding { src, dst, inner }
+            } else {
+                DecapsulationEntry::Peer { src, dst }
+            }],
+            Ends::UserSpace(tunnels) => tunnels
+                .iter()
+                .filter(|tunnel| tunnel.reverse)
+                .filter_map(|tunnel| match tunnel.outer {
+                    Outer::Minimal { local, remote } => Some(DecapsulationEntry::UserSpace {
+                        src: remote,
+                        dst: local,
+                    }),
+                    Outer::Udp { .. } => None,
+                })
+                .collect(),
+        }
     }
 }
 
@@ -251,14 +272,23 @@ fn each_once<'a, T: Copy + PartialEq + 'a>(all: impl Iterator<Item = &'a T>) -> 
     seen
 }
 
-fn in_udp(tunnel: &Tunnel) -> Option<tunnels::Tunnel> {
-    let ends = tunnel.udp?;
+/// `None` for what the kernel carries, or nobody.
+fn in_user_space(tunnel: &Tunnel) -> Option<tunnels::Tunnel> {
+    let (outer, mtu) = match (tunnel.kind, tunnel.udp) {
+        (TunnelKind::IpIp, Some(UdpEnds { local, remote })) => {
+            (Outer::Udp { local, remote }, tunnels::MTU)
+        }
+        (TunnelKind::Minimal, None) => {
+            let (local, remote) = (tunnel.local, tunnel.remote);
+            (Outer::Minimal { local, remote }, tunnels::MINIMAL_MTU)
+        }
+        _ => return None,
+    };
     Some(tunnels::Tunnel {
         // Requests are heard by that socket only.
         via: Via::Routed,
-        local: ends.local,
-        remote: ends.remote,
-        mtu: tunnels::MTU,
+        outer,
+        mtu,
         reverse: tunnel.reverse,
         congestion: Congestion::Normal,
     })
@@ -297,7 +327,7 @@ pub(super) fn of_binding(home: Ipv4Addr, carried: &Carried) -> Vec<Object> {
         let entry = DecapsulationEntry::Ipv6Prefix { home, prefix: *net };
         objects.push(Object::DecapsulationEntry(entry));
     }
-    let admission = carried.admission(home);
+    let admission = carried.admission(home).into_iter();
     objects.extend(admission.map(Object::DecapsulationEntry));
     objects
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  Registration ─→ room ─┬─ Keep ───→ KeepBinding(n) ─→ store ─→ BindingsKept(n) ─┐
 //!                        ├─ Bind ─┬─→ wishes ─────────→ kernel ─→ Applied(r) ─────┤
-//!                        │        └─→ Carry, where the tunnel is in UDP           │
+//!                        │        └─→ Carry, where the kernel does not           │
 //!                        └─ Send ───→ outbox ── waits for n and for r ────────────┴→ SendRegistration
 //! ```
 //! So a reply that was heard is true, and stays true through a restart. Where the disk takes nothing,
@@ -132,9 +132,9 @@ impl OwnHomeAgent {
         }
         let new = kernel::of_binding(home, &carried);
         let mut keys: Vec<Key> = new.iter().map(Object::key).collect();
-        let left = self.admission(home).map(Object::DecapsulationEntry);
-        keys.extend(left.map(|left| left.key()));
-        self.keep_former(now, home, carried.admission(home), wishes);
+        let left = self.admission(home).into_iter();
+        keys.extend(left.map(Key::DecapsulationEntry));
+        self.keep_former(now, home, &carried.admission(home), wishes);
         let before = self.withdraw(home, &keys, wishes);
         for object in new {
             wishes.want(object);
@@ -156,8 +156,9 @@ impl OwnHomeAgent {
     }
 
     /// What is let through of a mobile node now.
-    fn admission(&self, home: Ipv4Addr) -> Option<DecapsulationEntry> {
-        self.bound.get(&home)?.admission(home)
+    fn admission(&self, home: Ipv4Addr) -> Vec<DecapsulationEntry> {
+        let bound = self.bound.get(&home);
+        bound.map_or(Vec::new(), |carried| carried.admission(home))
     }
 
     /// Before a mobile node is somewhere else, and `next` is let through.
@@ -165,28 +166,34 @@ impl OwnHomeAgent {
         &mut self,
         now: Instant,
         home: Ipv4Addr,
-        next: Option<DecapsulationEntry>,
+        next: &[DecapsulationEntry],
         wishes: &mut Wishes,
     ) {
         let Some(left) = self.bound.get(&home).cloned() else {
             return;
         };
         let until = now + ON_ITS_WAY;
-        let stays = [left.admission(home), next];
+        let stays = left.admission(home);
         let older = self.former.insert(home, (until, left));
         self.former_ends.push_back((until, home));
-        let older = older.and_then(|(_, older)| older.admission(home));
-        if let Some(entry) = older.filter(|entry| !stays.contains(&Some(*entry))) {
-            wishes.withdraw(&Key::DecapsulationEntry(entry));
+        let older = older.map_or(Vec::new(), |(_, older)| older.admission(home));
+        for entry in older {
+            if !stays.contains(&entry) && !next.contains(&entry) {
+                wishes.withdraw(&Key::DecapsulationEntry(entry));
+            }
         }
     }
 
     /// From where it was before nothing is let through any more, unless it is there again.
     fn forget_former(&mut self, home: Ipv4Addr, wishes: &mut Wishes) {
-        let former = self.former.remove(&home);
-        let entry = former.and_then(|(_, former)| former.admission(home));
-        if let Some(entry) = entry.filter(|entry| self.admission(home) != Some(*entry)) {
-            wishes.withdraw(&Key::DecapsulationEntry(entry));
+        let Some((_, former)) = self.former.remove(&home) else {
+            return;
+        };
+        let stays = self.admission(home);
+        for entry in former.admission(home) {
+            if !stays.contains(&entry) {
+                wishes.withdraw(&Key::DecapsulationEntry(entry));
+            }
         }
     }
 

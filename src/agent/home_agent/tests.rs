@@ -20,6 +20,7 @@ use crate::mobile_ip::wire::{
 };
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::{IpNet, Ipv6Net, Secret};
+use crate::tun::tunnels::Outer;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,7 +138,7 @@ impl Scene {
                 Effect::Announce { link, address } => left.push(format!("{address} on {link}")),
                 Effect::SendRegistration(datagram) => left.push(format!("say {}", code(&datagram))),
                 Effect::Carry { adapter, binding } => {
-                    let ends = binding.tunnels.iter().map(|it| it.remote.to_string());
+                    let ends = binding.tunnels.iter().map(|it| remote(it.outer));
                     let ends = ends.collect::<Vec<_>>().join(" and ");
                     left.push(format!("{} to {ends} on {adapter}", binding.home));
                 }
@@ -440,6 +441,53 @@ fn behind_a_nat_user_space_carries_and_follows_the_port_and_is_told_when_it_is_o
     let over = "198.51.100.5 no more";
     assert_eq!(scene.ask(|_| {}), ["keep 3", over, "kernel"]);
     assert_eq!(scene.care_of(), Some(CARE_OF));
+}
+
+fn remote(outer: Outer) -> String {
+    match outer {
+        Outer::Udp { remote, .. } => remote.to_string(),
+        Outer::Minimal { remote, .. } => format!("{remote}, minimal"),
+    }
+}
+
+#[test]
+fn in_minimal_encapsulation_user_space_carries_and_fragments_are_let_through_to_it() {
+    let mut settings = settings(None, vec![mobile_node()]);
+    if let Some(agent) = &mut settings.home_agent {
+        agent.protocol.encapsulations = vec![TunnelKind::Minimal];
+        agent.protocol.limits.bindings_each = 2;
+    }
+    let mut scene = Scene::new(settings, Vec::new());
+    let minimal = |request: &mut RegistrationRequest| {
+        request.flags |= Flags::MINIMAL | Flags::REVERSE_TUNNEL;
+    };
+    let on = "198.51.100.5 to 203.0.113.10, minimal on xa-udp";
+    assert_eq!(scene.ask(minimal), ["keep 1", on, "kernel"]);
+    let is_heard = |scene: &Scene, src| {
+        let entry = DecapsulationEntry::UserSpace { src, dst: AGENT };
+        let there = &scene.kernel.objects;
+        there.contains_key(&Key::DecapsulationEntry(entry))
+    };
+    assert!(is_heard(&scene, CARE_OF) && !scene.comes_out(CARE_OF));
+    // The same after a restart.
+    let kept = scene.store.pop().unwrap().1;
+    let again = Scene::new(scene.agent.settings.clone(), vec![kept]);
+    let there = |scene: &Scene| format!("{:?}", scene.kernel.objects);
+    assert_eq!(there(&again), there(&scene));
+    // It moves, with a copy to where it was; then it stays in one place.
+    let both = "198.51.100.5 to 203.0.113.10, minimal and 203.0.113.138, minimal on xa-udp";
+    let moved = scene.ask(|request| {
+        minimal(request);
+        request.flags |= Flags::SIMULTANEOUS;
+        request.care_of = ELSEWHERE;
+    });
+    assert!(moved.contains(&both.to_owned()), "{moved:?}");
+    assert!(is_heard(&scene, CARE_OF) && is_heard(&scene, ELSEWHERE));
+    let plain = scene.ask(|_| {});
+    assert!(
+        plain.contains(&"198.51.100.5 no more".to_owned()),
+        "{plain:?}"
+    );
 }
 
 #[test]

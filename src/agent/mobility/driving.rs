@@ -1,7 +1,6 @@
 //! What mobility and the rest of the agent say to each other.
 
 use super::given::{GivenHome, News};
-use super::layout::is_carried;
 use super::{Carrying, Heard};
 use crate::agent::Agent;
 use crate::agent::effect::Effect;
@@ -197,19 +196,8 @@ impl Agent {
         let Some(mobility) = &mut self.mobility else {
             return;
         };
-        let all = [Some(&arrangement.inner), arrangement.outer.as_ref()];
-        let beyond: Vec<String> = all
-            .into_iter()
-            .flatten()
-            .filter(|carriage| !is_carried(&carriage.path))
-            .map(|carriage| carriage.home.to_string())
-            .collect();
         mobility.arrange(now, arrangement, &mut self.wishes);
         self.wait_for_ways();
-        for home in beyond {
-            let detail = format!("{home} needs a tunnel that is not there: it is blocked");
-            self.tell(now, "mobility-blocked", detail);
-        }
     }
 
     fn mobility_tells(&mut self, now: Instant, tell: &Tell) {

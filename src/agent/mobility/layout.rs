@@ -12,7 +12,7 @@
 //!
 //! IPv6 of networks behind us is in [`prefixes`].
 //!
-//! A tunnel in UDP is not the kernel's: the way of its address leads into the address's own adapter, and from
+//! A tunnel in UDP or minimal encapsulation is not the kernel's: the way of its address leads into the address's own adapter, and from
 //! there user space carries it.
 //!
 //! A packet that has no source yet and goes to the intranet takes S: the rule matches only those, so
@@ -29,14 +29,14 @@ use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, GRE_HEADER, GRE_TUNNEL_MTU, Key, Link, LinkKind, LinkName,
     LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl,
-    TUNNEL_MTU, Way,
+    TUNNEL_MTU, Takers, Way,
 };
 use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Via};
 use crate::net::{Family, IpNet, Ipv4Net, Selector, host};
-use crate::tun::tunnels::{self, Binding, Tunnel};
+use crate::tun::tunnels::{self, Binding, Outer, Tunnel};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 /// One in each network namespace.
 pub const TUNNELS: LinkName = LinkName::literal("xa-ipip");
@@ -51,7 +51,7 @@ fn receiving(home_agent: Ipv4Addr) -> LinkName {
     name.parse().expect("14 letters")
 }
 
-/// Of adapters that hold an address: what goes into one leaves in UDP.
+/// Of adapters that hold an address: what goes into one leaves in UDP, but for [`anchor_mtu`].
 const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
 const VPN_MTU: u16 = (tunnels::MTU - 20 - 16 - 16) / 4 * 4 - 2;
@@ -60,6 +60,8 @@ const VPN_MTU: u16 = (tunnels::MTU - 20 - 16 - 16) / 4 * 4 - 2;
 const NESTED_MTU: u32 = (VPN_MTU - 20 - GRE_HEADER) as u32;
 /// The same where that tunnel is in UDP, since the VPN has no adapter.
 const NESTED_UDP_MTU: u16 = VPN_MTU - (1500 - tunnels::MTU);
+/// And in minimal encapsulation.
+const NESTED_MINIMAL_MTU: u16 = VPN_MTU - (1500 - tunnels::MINIMAL_MTU);
 const HOPS: u8 = 64;
 
 /// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
@@ -112,17 +114,6 @@ pub type Objects = BTreeMap<Key, Object>;
 
 /// What user space should carry, by home address, and the adapter that it is read from.
 pub type Carried = BTreeMap<Ipv4Addr, (LinkName, Binding)>;
-
-/// Whether there are tunnels that carry what takes this path.
-pub fn is_carried(path: &Path) -> bool {
-    match path {
-        Path::Blocked | Path::Native { .. } => true,
-        Path::Tunnel { encapsulation, .. } => matches!(
-            encapsulation,
-            Encapsulation::IpIp | Encapsulation::Gre | Encapsulation::Udp { .. }
-        ),
-    }
-}
 
 pub fn lay_out(
     settings: &MobilitySettings,
@@ -222,7 +213,7 @@ impl Layout<'_> {
         for remote in outer.map(|outer| outer.home_agent).chain([inner]) {
             self.tunnel(receiving(remote), LinkKind::IpInIpFrom { remote });
         }
-        self.want(Object::Decapsulation);
+        self.want(Object::Decapsulation(Takers::Kernel));
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
         let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
         let ends: Vec<Ipv4Addr> = homes
@@ -280,14 +271,25 @@ impl Layout<'_> {
                 continue;
             }
             self.open(home_agent, local);
+            let wants_minimal = self.settings.wants(TunnelKind::Minimal);
             let (Some(link), Some((_, binding))) = (link, self.carried.get_mut(&home)) else {
                 continue;
             };
-            let tunnel = binding.tunnels.first().cloned();
-            binding.receives.extend(tunnel.map(|tunnel| Tunnel {
+            let Some(tunnel) = binding.tunnels.first().cloned() else {
+                continue;
+            };
+            // Behind a NAT it is in UDP, before and after it perhaps not.
+            let alike = tunnel.outer.from(local);
+            let minimal = Outer::Minimal {
+                local,
+                remote: home_agent,
+            };
+            let both = [Some(alike), wants_minimal.then_some(minimal)];
+            let outers = both.into_iter().flatten();
+            binding.receives.extend(outers.map(|outer| Tunnel {
                 via: Via::Link(link),
-                local: SocketAddrV4::new(local, tunnel.local.port()),
-                ..tunnel
+                outer,
+                ..tunnel.clone()
             }));
         }
     }
@@ -305,7 +307,8 @@ impl Layout<'_> {
         self.end(table);
         // Before it is given, what would take it goes nowhere.
         if !home.is_unspecified() {
-            self.anchor(settings.adapters.intranet, home, self.intranet_mtu());
+            let mtu = self.intranet_mtu(&arrangement.inner.path);
+            self.anchor(settings.adapters.intranet, home, mtu);
             self.rule(1, table, Some(host(home.into())), None);
         }
         for network in &settings.dual.mobile_networks {
@@ -345,13 +348,14 @@ impl Layout<'_> {
 
     /// Of what goes into the adapter of S, where that leads anywhere: whoever begins a session says so to
     /// the other side, which need not find it out.
-    fn intranet_mtu(&self) -> u32 {
+    fn intranet_mtu(&self, path: &Path) -> u32 {
         match self.around.vpn {
+            _ if path.is_in_vpn() && is_minimal(path) => NESTED_MINIMAL_MTU.into(),
             Some(VpnEnd {
                 adapter: VpnAdapter::None,
                 ..
             }) => NESTED_UDP_MTU.into(),
-            _ => ANCHOR_MTU,
+            _ => anchor_mtu(path),
         }
     }
 
@@ -378,11 +382,12 @@ impl Layout<'_> {
             }
             seen.push(outer.home);
             let table = self.settings.tables.mobility(number);
-            self.anchor(name, outer.home, ANCHOR_MTU);
-            self.end(table);
-            self.rule(1, table, Some(host(outer.home.into())), None);
             let carriage = arrangement.outer.as_ref();
             let carriage = carriage.filter(|carriage| carriage.home == outer.home);
+            let mtu = carriage.map_or(ANCHOR_MTU, |carriage| anchor_mtu(&carriage.path));
+            self.anchor(name, outer.home, mtu);
+            self.end(table);
+            self.rule(1, table, Some(host(outer.home.into())), None);
             for (path, turn) in self.ways(outer.home, carriage) {
                 let slot = Slot {
                     table,
@@ -492,6 +497,25 @@ impl Layout<'_> {
             LinkKind::IpInIpBetween { local, remote }
         };
         self.tunnel(NESTED, kind);
+    }
+}
+
+fn is_minimal(path: &Path) -> bool {
+    matches!(
+        path,
+        Path::Tunnel {
+            encapsulation: Encapsulation::Minimal,
+            ..
+        }
+    )
+}
+
+/// Of the adapter of an address that takes this path.
+fn anchor_mtu(path: &Path) -> u32 {
+    if is_minimal(path) {
+        tunnels::MINIMAL_MTU.into()
+    } else {
+        ANCHOR_MTU
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `mobility` and `status` say.
 
-use super::layout::{VpnAdapter, VpnEnd, is_carried};
+use super::layout::{VpnAdapter, VpnEnd};
 use super::{Mobility, Standing};
 use crate::agent::Agent;
 use crate::mobile_ip::domain::Context;
@@ -179,7 +179,6 @@ impl Mobility {
         };
         match &carriage.path {
             Path::Blocked => "none".to_owned(),
-            path if !is_carried(path) => "none: there is no such tunnel".to_owned(),
             Path::Native { link, .. } => format!("native over {}", name(*link)),
             Path::Tunnel {
                 local,
@@ -205,7 +204,12 @@ impl Mobility {
                     Encapsulation::Gre => {
                         format!("tunnel of GRE {local} to {remote} over {over}, {sent}")
                     }
-                    _ => format!("tunnel {local} to {remote} over {over}, {sent}"),
+                    Encapsulation::Minimal => {
+                        format!("minimal tunnel {local} to {remote} over {over}, {sent}")
+                    }
+                    Encapsulation::IpIp => {
+                        format!("tunnel {local} to {remote} over {over}, {sent}")
+                    }
                 }
             }
         }

@@ -15,13 +15,13 @@
 use super::settings::ProxyAgentSettings;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
+    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::proxy_agent::{End, Stitch};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Family, host};
-use crate::tun::tunnels::{self, Binding, Congestion, Side};
+use crate::tun::tunnels::{self, Binding, Congestion, Outer, Side};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// All tunnels of IP in IP.
@@ -53,7 +53,7 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
             kind: LinkKind::Tun(Offload::VirtioHeader),
             mtu: tunnels::MTU.into(),
         }),
-        Object::Decapsulation,
+        Object::Decapsulation(Takers::Kernel),
         Object::Route(Route {
             key: RouteKey {
                 table,
@@ -146,8 +146,10 @@ pub(super) fn carried(stitch: &Stitch) -> Option<Binding> {
         networks: Vec::new(),
         tunnels: vec![tunnels::Tunnel {
             via: Via::Routed,
-            local: SocketAddrV4::new(stitch.outer_local, PORT),
-            remote,
+            outer: Outer::Udp {
+                local: SocketAddrV4::new(stitch.outer_local, PORT),
+                remote,
+            },
             mtu: tunnels::MTU,
             reverse: stitch.reverse,
             congestion: Congestion::Normal,

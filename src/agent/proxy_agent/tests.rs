@@ -18,6 +18,7 @@ use crate::mobile_ip::wire::{
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::{Family, Secret};
 use crate::presence::Timestamp;
+use crate::tun::tunnels::Outer;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,9 @@ impl Scene {
                 Effect::Kernel(change) => self.kernel.write(change),
                 Effect::SendRegistration(datagram) => self.sent.push(datagram),
                 Effect::Carry { adapter, binding } => {
-                    let remote = binding.tunnels[0].remote;
+                    let Outer::Udp { remote, .. } = binding.tunnels[0].outer else {
+                        panic!("nothing else is offered")
+                    };
                     self.carrying.push(format!("{adapter}: {remote}"));
                 }
                 Effect::CarryNoMore { home, .. } => self.carrying.push(format!("no more {home}")),

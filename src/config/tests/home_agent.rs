@@ -19,7 +19,7 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
         "link = \"eth1\"
         lifetime = \"5m\"
         reverse-tunnel = \"required\"
-        encapsulations = [\"ipip\", \"gre\"]
+        encapsulations = [\"ipip\", \"gre\", \"minimal\"]
         trusted-networks = [\"10.0.0.0/8\"]
         bindings-each = 2
         rate = 2000
@@ -40,7 +40,8 @@ fn a_home_agent_and_its_mobile_nodes_are_read() {
     let protocol = agent.protocol;
     assert_eq!(protocol.home_link, HomeLink::Physical);
     assert_eq!(protocol.reverse_tunnel, ReverseTunnel::Required);
-    assert!(protocol.encapsulations.contains(&TunnelKind::Gre));
+    let offered = [TunnelKind::IpIp, TunnelKind::Gre, TunnelKind::Minimal];
+    assert_eq!(protocol.encapsulations, offered);
     let limits = protocol.limits;
     assert_eq!((limits.lifetime, limits.rate), (300, 2000));
     assert_eq!(limits.bindings_each, 2);
@@ -113,8 +114,8 @@ fn what_cannot_work_is_refused() {
             "link: an interface's name has 1 to 15 characters",
         ),
         (
-            serving("encapsulations = \"minimal\"\n"),
-            "encapsulations: \"minimal\" is not \"ipip\" or \"gre\"",
+            serving("encapsulations = \"l2tp\"\n"),
+            "encapsulations: \"l2tp\" is not \"ipip\", \"gre\" or \"minimal\"",
         ),
         (
             serving("bindings-each = 9\n"),

@@ -47,7 +47,8 @@ fn one_system_alone_needs_no_site_no_peer_and_no_proxy() {
 #[test]
 fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
     let text = format!(
-        "{}{VPN}{MOBILITY}destinations = [\"10.0.0.0/8\"]\ninside-protection = \"esp\"\n{SITE}",
+        "{}{VPN}{MOBILITY}destinations = [\"10.0.0.0/8\"]\ninside-protection = \"esp\"\n\
+         encapsulation = \"minimal\"\n{SITE}",
         whole()
     );
     let mobility = load_text(&text).agent.mobility.unwrap();
@@ -58,7 +59,7 @@ fn an_inner_system_an_outer_one_and_the_vpn_between_are_read() {
     let outer = &mobility.outer[&0].association;
     assert_eq!((outer.spi, outer.algorithm), (257, Algorithm::HmacSha256));
     let encapsulations = [&mobility.inner, &mobility.outer[&0]].map(|it| it.encapsulation);
-    assert_eq!(encapsulations, [TunnelKind::IpIp, TunnelKind::Gre]);
+    assert_eq!(encapsulations, [TunnelKind::Minimal, TunnelKind::Gre]);
     assert_eq!(mobility.destinations(), ["10.0.0.0/8".parse().unwrap()]);
 }
 

@@ -3,6 +3,7 @@
 
 mod arp;
 mod errors;
+mod in_ip;
 mod on_link;
 mod options;
 mod raw;
@@ -11,6 +12,7 @@ mod udp;
 
 pub use arp::announce;
 pub use errors::ErrorSocket;
+pub use in_ip::open_in_ip;
 pub use on_link::OnLinkSockets;
 pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};

@@ -11,7 +11,7 @@ use nix::sys::socket::SockaddrIn;
 use std::io;
 use std::mem::{offset_of, size_of_val, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -50,6 +50,16 @@ pub(super) fn bypass_policies(socket: BorrowedFd<'_>, family: Family) -> io::Res
         set(socket, level, name, &policy)?;
     }
     Ok(())
+}
+
+/// A raw socket of IPv4, of a protocol that nix has no name for.
+pub(super) fn raw(protocol: u8) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: integers only.
+    let fd = unsafe { libc::socket(libc::AF_INET, kind, protocol.into()) };
+    outcome(fd.min(0))?;
+    // SAFETY: it was opened just now, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Lets the kernel take ESP out of UDP on this socket and leave the rest to us (RFC 3948).

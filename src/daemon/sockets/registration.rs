@@ -252,7 +252,7 @@ impl RegistrationSockets {
         if sockets.len() > MOST_LINKS {
             let oldest = sockets.remove(1);
             if let Some(carrying) = &*self.carrying.borrow() {
-                carrying.no_socket(oldest.via, oldest.bound);
+                carrying.no_registrations(oldest.via, oldest.bound);
             }
         }
         sockets.push(socket.clone());
@@ -267,7 +267,7 @@ impl RegistrationSockets {
                 let fd = socket.into_fd();
                 let theirs = fd.try_clone();
                 theirs
-                    .and_then(|theirs| carrying.socket(via, theirs))
+                    .and_then(|theirs| carrying.registrations(via, theirs))
                     .map_err(|source| Error::Open {
                         port: self.port,
                         family: Family::V4,
@@ -302,6 +302,15 @@ fn open_routed(port: u16) -> Result<UdpSocket, Error> {
 
 fn open_on_link(port: u16, mark: u32, link: LinkId, local: Ipv4Addr) -> Result<UdpSocket, Error> {
     let fd = socket(port)?;
+    keep_to_link(&fd, port, mark, link)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)
+        .map_err(failed(port, "share the port with the routed socket"))?;
+    bind(&fd, SocketAddrV4::new(local, port)).map_err(failed(port, "bind the socket"))?;
+    UdpSocket::bound(fd, port, Family::V4)
+}
+
+/// And in the clear. Of a socket that is not bound yet.
+pub(super) fn keep_to_link(fd: &OwnedFd, port: u16, mark: u32, link: LinkId) -> Result<(), Error> {
     let failed_to = |what| {
         move |source| Error::Open {
             port,
@@ -313,11 +322,7 @@ fn open_on_link(port: u16, mark: u32, link: LinkId, local: Ipv4Addr) -> Result<U
     options::bind_to_link(fd.as_fd(), link.0).map_err(failed_to("bind the socket to a link"))?;
     options::bypass_policies(fd.as_fd(), Family::V4)
         .map_err(failed_to("exempt the socket from XFRM policies"))?;
-    setsockopt(&fd, sockopt::Mark, &mark).map_err(failed(port, "mark the socket"))?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)
-        .map_err(failed(port, "share the port with the routed socket"))?;
-    bind(&fd, SocketAddrV4::new(local, port)).map_err(failed(port, "bind the socket"))?;
-    UdpSocket::bound(fd, port, Family::V4)
+    setsockopt(fd, sockopt::Mark, &mark).map_err(failed(port, "mark the socket"))
 }
 
 /// Before it is bound.

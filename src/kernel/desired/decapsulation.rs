@@ -3,6 +3,15 @@
 use crate::net::Ipv6Net;
 use std::net::Ipv4Addr;
 
+/// Who takes packets of IP in IP out of their tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takers {
+    Kernel,
+    /// Those of [`DecapsulationEntry::UserSpace`] user space and not the kernel, which costs each packet that comes in a
+    /// look at its interface.
+    UserSpaceToo,
+}
+
 /// Judged are packets of IP in IP (protocol 4), of GRE (protocol 47) and of IPv6 in IPv4 (protocol 41) to an end that is
 /// named for it; all others, those of other people's tunnels among them, are left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +29,9 @@ pub enum DecapsulationEntry {
         dst: Ipv4Addr,
         inner: Ipv4Addr,
     },
+    /// What comes from there to here and nothing else lets through is for user space to judge: fragments
+    /// beside minimal encapsulation (RFC 2004 §3.1). It needs [`Takers::UserSpaceToo`].
+    UserSpace { src: Ipv4Addr, dst: Ipv4Addr },
     /// What comes from there to here is let through where the inner packet is to `inner`: from the home
     /// agent of somebody who visits us (RFC 5944 §4.2.2).
     Visitor {

@@ -39,7 +39,7 @@ const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 
 /// In the table [`DECAPSULATION_TABLE`].
-pub const SETS: [&str; 7] = [
+pub const SETS: [&str; 8] = [
     "ends",
     "peers",
     "bindings",
@@ -47,6 +47,7 @@ pub const SETS: [&str; 7] = [
     "gre-ends",
     "ipv6-ends",
     "ipv6-prefixes",
+    "user-space",
 ];
 
 /// In family `inet` of the calling thread's network namespace.
@@ -127,6 +128,7 @@ fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>, Option<Vec<u8>
         DecapsulationEntry::Peer { src, dst } => (SETS[1], octets(&[src, dst])),
         DecapsulationEntry::Binding { src, dst, inner } => (SETS[2], octets(&[src, dst, inner])),
         DecapsulationEntry::Visitor { src, dst, inner } => (SETS[3], octets(&[src, dst, inner])),
+        DecapsulationEntry::UserSpace { src, dst } => (SETS[7], octets(&[src, dst])),
         DecapsulationEntry::GreEnd(end) => (SETS[4], octets(&[end])),
         DecapsulationEntry::Ipv6End(end) => (SETS[5], octets(&[end])),
         DecapsulationEntry::Ipv6Prefix { home, prefix } => {
@@ -215,7 +217,7 @@ fn read_prefix(set: &str, first: &[u8], last: &[u8]) -> Option<DecapsulationEntr
 
 fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
     let (addresses, rest) = key.as_chunks::<4>();
-    if !rest.is_empty() || !SETS[..6].contains(&set) {
+    if !rest.is_empty() || !SETS.contains(&set) || set == SETS[6] {
         return None;
     }
     let address = |at: usize| Ipv4Addr::from(addresses[at]);
@@ -228,6 +230,10 @@ fn read_entry(set: &str, key: &[u8]) -> Option<DecapsulationEntry> {
         1 if set == SETS[4] => Some(DecapsulationEntry::GreEnd(address(0))),
         1 if set == SETS[5] => Some(DecapsulationEntry::Ipv6End(address(0))),
         1 => Some(DecapsulationEntry::End(address(0))),
+        2 if set == SETS[7] => Some(DecapsulationEntry::UserSpace {
+            src: address(0),
+            dst: address(1),
+        }),
         2 => Some(DecapsulationEntry::Peer {
             src: address(0),
             dst: address(1),
@@ -247,7 +253,7 @@ mod tests {
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
-    fn all() -> [DecapsulationEntry; 9] {
+    fn all() -> [DecapsulationEntry; 10] {
         let prefix = |prefix: &str| DecapsulationEntry::Ipv6Prefix {
             home: "10.20.0.5".parse().unwrap(),
             prefix: prefix.parse().unwrap(),
@@ -259,6 +265,7 @@ mod tests {
             DecapsulationEntry::Peer { src, dst },
             DecapsulationEntry::Binding { src, dst, inner },
             DecapsulationEntry::Visitor { src, dst, inner },
+            DecapsulationEntry::UserSpace { src, dst },
             DecapsulationEntry::GreEnd(dst),
             DecapsulationEntry::Ipv6End(dst),
             prefix("2001:db8:40::/48"),
@@ -278,8 +285,8 @@ mod tests {
         end(&mut batch);
         let said: Vec<_> = Messages(batch.bytes()).filter_map(|m| read(&m)).collect();
         let added = all().map(|entry| Happened::Added(vec![entry]));
-        assert_eq!(said[..9], added);
-        assert_eq!(said[9..], [Happened::Deleted(vec![all()[0]])]);
+        assert_eq!(said[..10], added);
+        assert_eq!(said[10..], [Happened::Deleted(vec![all()[0]])]);
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl<'a> Plan<'a> {
             | Object::Rule(_)
             | Object::Proxy(_)
             | Object::Neighbour(_)
-            | Object::Decapsulation
+            | Object::Decapsulation(_)
             | Object::DecapsulationEntry(_) => self.wanted_path(object, desired, observed),
             Object::Interception(wanted) => {
                 if !matches!(&observed.interception, ObservedInterception::Is(is) if is == wanted) {

@@ -51,8 +51,10 @@ impl<'a> Plan<'a> {
                 // Before the first packet could ask for it.
                 Some(Some(_)) | None => self.push(Stage::Addresses, Step::PutNeighbour(*wanted)),
             },
-            Object::Decapsulation if observed.decapsulation != ObservedDecapsulation::AsWritten => {
-                self.push(Stage::Prepare, Step::Judge);
+            Object::Decapsulation(takers)
+                if observed.decapsulation != ObservedDecapsulation::AsWritten(*takers) =>
+            {
+                self.push(Stage::Prepare, Step::Judge(*takers));
             }
             _ => {}
         }

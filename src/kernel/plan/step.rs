@@ -2,7 +2,8 @@
 
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Interception, Key, Link, LinkKind, LinkName, Neighbour,
-    NeighbourKey, Policy, PolicyKey, ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey, Sysctl, Way,
+    NeighbourKey, Policy, PolicyKey, ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey, Sysctl, Takers,
+    Way,
 };
 use crate::kernel::observed::ObservedWay;
 use crate::kernel::ownership;
@@ -24,7 +25,7 @@ pub enum Step<'a> {
     /// In place of whatever was known of it.
     PutNeighbour(Neighbour),
     Intercept(&'a Interception),
-    Judge,
+    Judge(Takers),
     AddEntry(DecapsulationEntry),
     AddSa(&'a Sa),
     AddPolicy(&'a Policy),
@@ -74,7 +75,7 @@ impl Step<'_> {
                 Key::Neighbour(key)
             }
             Self::Intercept(_) | Self::RemoveInterception => Key::Interception,
-            Self::Judge | Self::StopJudging => Key::Decapsulation,
+            Self::Judge(_) | Self::StopJudging => Key::Decapsulation,
             Self::AddEntry(entry) | Self::DeleteEntry(entry) => Key::DecapsulationEntry(entry),
             Self::AddSa(sa) => Key::Sa(sa.key()),
             Self::DeleteSa { key, .. } => Key::Sa(key),
@@ -130,7 +131,7 @@ impl Display for Step<'_> {
             Self::RemoveInterception => {
                 write!(f, "nft delete table inet {}", ownership::NFT_TABLE)
             }
-            Self::Judge => write!(f, "nft table ip {}", ownership::DECAPSULATION_TABLE),
+            Self::Judge(_) => write!(f, "nft table ip {}", ownership::DECAPSULATION_TABLE),
             Self::StopJudging => {
                 write!(f, "nft delete table ip {}", ownership::DECAPSULATION_TABLE)
             }

@@ -172,6 +172,7 @@ impl Display for DecapsulationEntry {
                 write!(f, "ipv6-prefixes {{ {home} . {first:#x}-{last:#x} }}")
             }
             Self::Peer { src, dst } => write!(f, "peers {{ {src} . {dst} }}"),
+            Self::UserSpace { src, dst } => write!(f, "user-space {{ {src} . {dst} }}"),
             Self::Binding { src, dst, inner } => {
                 write!(f, "bindings {{ {src} . {dst} . {:#x} }}", u32::from(*inner))
             }

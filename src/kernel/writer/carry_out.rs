@@ -285,10 +285,10 @@ impl<'a> Run<'a, '_> {
                 looks.tables = true;
                 interception::remove()
             }
-            Step::Judge => {
+            Step::Judge(takers) => {
                 looks.tables = true;
-                decapsulation::install()?;
-                self.kit.table.wrote_decapsulation()
+                decapsulation::install(takers)?;
+                self.kit.table.wrote_decapsulation(takers)
             }
             Step::StopJudging => {
                 looks.tables = true;

@@ -61,6 +61,13 @@ pub struct Tunnel {
     pub networks6: Vec<Ipv6Net>,
 }
 
+impl Tunnel {
+    /// Beside others of the same mobile node: in what the kernel carries one copy is sent.
+    pub fn is_copied(&self) -> bool {
+        self.udp.is_some() || self.kind == TunnelKind::Minimal
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpEnds {
     pub local: SocketAddrV4,

@@ -9,7 +9,7 @@ use crate::mobile_ip::foreign_home::{self, Foreign};
 use crate::mobile_ip::security::SecurityAssociation;
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Flags, INFINITE, Identification,
-    RegistrationReply, RegistrationRequest, RevocationSupport,
+    RegistrationReply, RegistrationRequest, RevocationSupport, TunnelKind,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -197,13 +197,13 @@ impl HomeAgent {
     }
 
     /// Whether the bindings of other care-of addresses stay, as the request asks (RFC 5944 §3.8.2.2). A datagram is
-    /// copied where it is wrapped in UDP, and nowhere else, so all of them have to be such tunnels.
-    fn keeps_others(&self, id: NodeId, request: &RegistrationRequest, udp: Udp) -> bool {
+    /// copied where user space wraps it, and nowhere else, so all of them have to be such tunnels.
+    fn keeps_others(&self, id: NodeId, request: &RegistrationRequest, service: Service) -> bool {
         let mut held = self.nodes.at(id).bindings.iter();
         request.flags.contains(Flags::SIMULTANEOUS)
             && self.settings.limits.bindings_each > 1
-            && matches!(udp, Udp::Tunnel { .. })
-            && held.all(|held| held.tunnel.udp.is_some() || held.care_of == request.care_of)
+            && (matches!(service.udp, Udp::Tunnel { .. }) || service.kind == TunnelKind::Minimal)
+            && held.all(|held| held.tunnel.is_copied() || held.care_of == request.care_of)
     }
 
     fn accepted_code(&self, request: &RegistrationRequest, keeps_others: bool) -> Code {
@@ -279,7 +279,7 @@ impl HomeAgent {
         let (id, request, datagram) = (asked.id, asked.request, asked.datagram);
         let limits = self.settings.limits;
         let held = &self.nodes.at(id).bindings;
-        let keeps_others = self.keeps_others(id, request, service.udp);
+        let keeps_others = self.keeps_others(id, request, service);
         let others = held
             .iter()
             .filter(|held| held.care_of != request.care_of)

@@ -75,7 +75,7 @@ impl Default for NatTraversal {
 pub struct Limits {
     /// The longest lifetime granted, in seconds.
     pub lifetime: u16,
-    /// Simultaneous bindings of one mobile node, where all are tunnels in UDP; otherwise there is one, and code 1 says so.
+    /// Simultaneous bindings of one mobile node, where all are tunnels that user space carries; otherwise there is one, and code 1 says so.
     pub bindings_each: usize,
     pub bindings: usize,
     /// Requests a second whose authenticator is computed.

@@ -453,6 +453,7 @@ fn other_encapsulations_are_served_where_they_are_offered_and_never_in_udp() {
     for (encapsulation, code, kind) in [
         (0, Code::HA_UDP_ENCAPSULATION, None),
         (47, Code::HA_UDP_ENCAPSULATION, None),
+        (55, Code::HA_UDP_ENCAPSULATION, None),
         (4, Code::ACCEPTED, Some(TunnelKind::IpIp)),
     ] {
         let reply = scene.ask(|request| {

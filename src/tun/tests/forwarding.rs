@@ -2,20 +2,20 @@ use super::naive::{DESTINATION, Ip, SOURCE, Tcp, payload};
 use crate::mobile_ip::Via;
 use crate::tun::forwarder::{Forwarder, Handling};
 use crate::tun::frame::{self, FrameHeader, Segments};
-use crate::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Side, Tunnel};
+use crate::tun::outbox::Message;
+use crate::tun::tunnels::{AdapterId, Binding, Congestion, Origin, Outer, Side, Tunnel};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-const ADAPTER: AdapterId = AdapterId(3);
-const HOME: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
-const AGENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 434);
-const MOBILE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 50_000);
+pub(super) const ADAPTER: AdapterId = AdapterId(3);
+pub(super) const HOME: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 5);
+pub(super) const AGENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 434);
+pub(super) const MOBILE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 50_000);
 
 fn tunnel(local: SocketAddrV4, remote: SocketAddrV4) -> Tunnel {
     Tunnel {
         via: Via::Routed,
-        local,
-        remote,
+        outer: Outer::Udp { local, remote },
         mtu: 1400,
         reverse: true,
         congestion: Congestion::Normal,
@@ -36,14 +36,14 @@ fn binding(side: Side) -> Binding {
     }
 }
 
-fn forwarder(binding: Binding) -> Forwarder {
+pub(super) fn forwarder(binding: Binding) -> Forwarder {
     let mut forwarder = Forwarder::default();
     forwarder.tunnels.put(ADAPTER, binding);
     forwarder
 }
 
 /// Reads a packet from the adapter; the datagrams, with the type of service of their outer header.
-fn send(
+pub(super) fn send(
     forwarder: &mut Forwarder,
     now: Instant,
     header: FrameHeader,
@@ -89,8 +89,7 @@ fn receive(
 fn origin(local: SocketAddrV4, remote: SocketAddrV4) -> Origin {
     Origin {
         via: Via::Routed,
-        local,
-        remote,
+        outer: Outer::Udp { local, remote },
     }
 }
 
@@ -276,7 +275,7 @@ fn the_longest_prefix_of_mobile_networks_decides_and_comes_and_goes_with_its_bin
         }
         .udp([1, 2], b"data");
         send(agent, now, FrameHeader::PLAIN, &packet);
-        agent.outbox.messages.first().map(|message| message.remote)
+        agent.outbox.messages.first().map(Message::remote)
     };
     assert_eq!(remote(&mut agent, [172, 16, 9, 1]), Some(elsewhere));
     assert_eq!(remote(&mut agent, [172, 16, 8, 1]), Some(MOBILE));
@@ -325,12 +324,7 @@ fn each_care_of_address_gets_a_copy() {
         segments: Segments::Tcp(1000),
     };
     assert_eq!(send(&mut agent, Instant::now(), header, &packet).len(), 6);
-    let remotes: Vec<_> = agent
-        .outbox
-        .messages
-        .iter()
-        .map(|message| message.remote)
-        .collect();
+    let remotes: Vec<_> = agent.outbox.messages.iter().map(Message::remote).collect();
     assert_eq!(remotes, [MOBILE, second]);
 }
 

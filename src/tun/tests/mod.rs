@@ -3,5 +3,6 @@
 mod coalescing;
 mod forwarding;
 mod fragmenting;
+mod minimal;
 mod naive;
 mod segmenting;

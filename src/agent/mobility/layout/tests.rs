@@ -17,6 +17,7 @@ use crate::mobile_ip::dual_client::{
 use crate::mobile_ip::security::{Algorithm, ReplayProtection, SecurityAssociation};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::Secret;
+use std::net::SocketAddrV4;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -309,7 +310,7 @@ fn what_comes_besides_comes_out_as_long_as_its_address_is_there() {
     let (opened, carried) = laid_out(&adapters, OURS);
     assert_eq!(opened, [peer(S_HA, V), peer(S_HA, X), peer(T_HA, wlan)]);
     let (_, binding) = &carried[&T];
-    let ends = |tunnel: &Tunnel| (tunnel.via, *tunnel.local.ip());
+    let ends = |tunnel: &Tunnel| (tunnel.via, tunnel.outer.local());
     let received: Vec<_> = binding.receives.iter().map(ends).collect();
     assert_eq!(received, [(Via::Link(WLAN0), wlan)]);
     let sent: Vec<_> = binding.tunnels.iter().map(ends).collect();
@@ -496,11 +497,8 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
     assert_eq!(adapter.as_str(), "mobility0");
     let tunnel = &binding.tunnels[0];
     assert_eq!(tunnel.via, Via::Link(ETH0));
-    let ends = (tunnel.local, tunnel.remote);
-    assert_eq!(
-        ends,
-        (SocketAddrV4::new(X, 434), SocketAddrV4::new(T_HA, 434))
-    );
+    let (local, remote) = (SocketAddrV4::new(X, 434), SocketAddrV4::new(T_HA, 434));
+    assert_eq!(tunnel.outer, Outer::Udp { local, remote });
     assert_eq!(carried.len(), 1);
 }
 
@@ -568,32 +566,73 @@ fn what_is_sent_from_v_goes_into_the_interface_of_other_software_or_nowhere() {
     assert!(!objects.contains_key(&Key::Link(LinkName::literal("vpn0"))));
 }
 
-#[test]
-fn an_encapsulation_that_is_not_there_is_blocked_and_not_half_carried() {
+fn minimal(path: &Path, reverse: bool) -> Path {
     let Path::Tunnel {
         local,
         remote,
         through,
-        reverse,
         ..
-    } = through_link(X, T_HA)
+    } = *path
     else {
         unreachable!("it is a tunnel")
     };
-    let encapsulation = Encapsulation::Minimal;
-    let minimal = Path::Tunnel {
+    Path::Tunnel {
         local,
         remote,
-        encapsulation,
+        encapsulation: Encapsulation::Minimal,
         through,
         reverse,
+    }
+}
+
+#[test]
+fn minimal_encapsulation_is_carried_by_user_space_and_fragments_beside_it_are_let_out_of_ip_in_ip()
+{
+    let outer = minimal(&through_link(X, T_HA), true);
+    let inner = minimal(&through_vpn(), true);
+    let figure = arrangement(Place::OutsideWithAdapter, inner, Some(outer));
+    let objects = laid_out(&figure, OURS);
+    for (table, way) in [
+        (7384, "dev mobility0"),
+        (7380, "dev intranet0 src 10.20.0.5"),
+    ] {
+        let route = format!("0.0.0.0/0 table {table} proto 88 metric 1024 {way}");
+        assert_eq!(text(&objects, table)[0], route);
+    }
+    let opened = |src, dst| DecapsulationEntry::Peer { src, dst };
+    for entry in [opened(T_HA, X), opened(S_HA, V)] {
+        assert!(entries(&objects).contains(&entry), "{entry}");
+    }
+    let carried = carried(&figure, OURS);
+    for (home, via, local, remote, mtu) in [
+        (T, Via::Link(ETH0), X, T_HA, 1488),
+        (S, Via::Routed, V, S_HA, 1402),
+    ] {
+        let (adapter, binding) = &carried[&home];
+        let tunnel = &binding.tunnels[0];
+        let outer = Outer::Minimal { local, remote };
+        assert_eq!((tunnel.via, tunnel.outer, tunnel.mtu), (via, outer, mtu));
+        let Some(Object::Link(link)) = objects.get(&Key::Link(*adapter)) else {
+            panic!("no {adapter}");
+        };
+        assert_eq!(link.mtu, u32::from(mtu), "what is sent fits");
+    }
+    // V lost its adapter meanwhile.
+    assert!(!self::carried(&figure, None).contains_key(&S));
+}
+
+#[test]
+fn what_comes_out_of_minimal_encapsulation_while_nothing_goes_in_may_be_from_anywhere() {
+    let outer = minimal(&through_link(X, T_HA), false);
+    let figure = arrangement(Place::Blocked, Path::Blocked, Some(outer));
+    let objects = laid_out(&figure, None);
+    assert!(text(&objects, 7384)[0].contains("dev eth0"));
+    let loose = Sysctl::Link(LinkName::literal("mobility0"), LinkSetting::RpFilter);
+    let Some(Object::Sysctl(_, value)) = objects.get(&Key::Sysctl(loose)) else {
+        panic!("strict");
     };
-    assert!(!is_carried(&minimal));
-    let objects = laid_out(
-        &arrangement(Place::Blocked, Path::Blocked, Some(minimal)),
-        None,
-    );
-    assert_eq!(routes(&objects, 7384).len(), 1);
+    assert_eq!(value, "2");
+    assert_eq!(carried(&figure, None)[&T].1.tunnels.len(), 1);
 }
 
 #[test]
@@ -628,7 +667,6 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
         turns: &FIRST,
     };
     let (inner, outer) = (gre(through_vpn()), gre(through_link(X, T_HA)));
-    assert!(is_carried(&inner) && is_carried(&outer));
     let outside = arrangement(Place::OutsideWithAdapter, inner, Some(outer));
     let objects = lay_out(&settings, &outside, around).0;
     let link = |objects: &Objects, name| match objects.get(&Key::Link(name)) {

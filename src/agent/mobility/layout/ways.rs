@@ -1,10 +1,15 @@
 //! The way of one home address: its route, and what is below that.
 
-use super::{GRE_TUNNELS, HOPS, Layout, NESTED, NESTED_UDP_MTU, Slot, TUNNELS, VpnAdapter, VpnEnd};
-use crate::kernel::desired::{Encapsulation as Outer, Fragmenting, RouteKey, Way};
+use super::{
+    GRE_TUNNELS, HOPS, Layout, NESTED, NESTED_MINIMAL_MTU, NESTED_UDP_MTU, Slot, TUNNELS,
+    VpnAdapter, VpnEnd,
+};
+use crate::kernel::desired::{
+    Encapsulation as OuterHeader, Fragmenting, LinkSetting, Object, RouteKey, Sysctl, Way,
+};
 use crate::mobile_ip::{Encapsulation, LinkId, Path, Through, Via};
 use crate::net::{IpNet, Ipv4Net, host};
-use crate::tun::tunnels::{self, Binding, Congestion, Side, Tunnel};
+use crate::tun::tunnels::{self, Binding, Congestion, Outer, Side, Tunnel};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// Where a way leads from one of our addresses.
@@ -20,11 +25,7 @@ impl Layout<'_> {
     pub(super) fn carry(&mut self, home: Ipv4Addr, path: &Path, slot: Slot) {
         let is_inner = home == self.settings.dual.inner.home;
         match *path {
-            Path::Blocked
-            | Path::Tunnel {
-                encapsulation: Encapsulation::Minimal,
-                ..
-            } => {}
+            Path::Blocked => {}
             // Those are ways of S: T within itself, or within the VPN that it carries, leads nowhere.
             Path::Tunnel {
                 through: Through::Vpn | Through::OuterHome,
@@ -54,7 +55,18 @@ impl Layout<'_> {
             } => {
                 let local = SocketAddrV4::new(local, local_port);
                 let remote = SocketAddrV4::new(remote, remote_port);
-                self.carry_in_udp(home, (local, remote), through, slot);
+                let outer = Outer::Udp { local, remote };
+                self.carry_in_user_space(home, outer, (through, true), slot);
+            }
+            Path::Tunnel {
+                local,
+                remote,
+                encapsulation: Encapsulation::Minimal,
+                through,
+                reverse,
+            } => {
+                let outer = Outer::Minimal { local, remote };
+                self.carry_in_user_space(home, outer, (through, reverse), slot);
             }
             Path::Tunnel {
                 local,
@@ -99,7 +111,7 @@ impl Layout<'_> {
                 };
                 let way = Way::Encapsulated {
                     link,
-                    encapsulation: Outer {
+                    encapsulation: OuterHeader {
                         src: local,
                         dst: remote,
                         ttl: HOPS,
@@ -113,30 +125,13 @@ impl Layout<'_> {
     }
 
     /// What is sent leads into the adapter that holds the address, and what comes is written there.
-    fn carry_in_udp(
+    fn carry_in_user_space(
         &mut self,
         home: Ipv4Addr,
-        (local, remote): (SocketAddrV4, SocketAddrV4),
-        through: Through,
+        outer: Outer,
+        (through, reverse): (Through, bool),
         slot: Slot,
     ) {
-        let via = match through {
-            Through::Link { link, gateway } => {
-                if self.adapter(link).is_none() {
-                    return;
-                }
-                let below = Below {
-                    local: *local.ip(),
-                    home_agent: *remote.ip(),
-                    link,
-                    gateway,
-                };
-                self.below(slot, &below);
-                Via::Link(link)
-            }
-            Through::Vpn if !self.is_protected(*local.ip()) => return,
-            Through::Vpn | Through::OuterHome => Via::Routed,
-        };
         let dual = &self.settings.dual;
         let names = &self.settings.adapters;
         let (adapter, networks) = if home == dual.inner.home {
@@ -144,23 +139,63 @@ impl Layout<'_> {
         } else {
             (names.mobility, Vec::new())
         };
-        let way = Way::Link {
-            link: adapter,
-            gateway: None,
-            source: slot.source.map(IpAddr::V4),
+        let (local, home_agent) = (outer.local(), outer.remote());
+        let is_in_udp = matches!(outer, Outer::Udp { .. });
+        let via = match through {
+            Through::Link { link, gateway } => {
+                if self.adapter(link).is_none() {
+                    return;
+                }
+                if reverse {
+                    let below = Below {
+                        local,
+                        home_agent,
+                        link,
+                        gateway,
+                    };
+                    self.below(slot, &below);
+                } else {
+                    self.native(slot, (link, gateway));
+                    // What comes out of it has a source that is routed elsewhere.
+                    let loose = Sysctl::Link(adapter, LinkSetting::RpFilter);
+                    self.want(Object::Sysctl(loose, "2".to_owned()));
+                }
+                if !is_in_udp {
+                    // Fragments, which come in IP in IP.
+                    self.receive(home_agent, link);
+                }
+                Via::Link(link)
+            }
+            Through::Vpn if is_in_udp && !self.is_protected(local) => return,
+            // As in the kernel's tunnels.
+            Through::Vpn if !is_in_udp && !self.is_v(local) => return,
+            Through::Vpn | Through::OuterHome => {
+                if !is_in_udp {
+                    self.open(home_agent, local);
+                }
+                Via::Routed
+            }
         };
-        self.default_route(slot, way);
+        if reverse || !matches!(through, Through::Link { .. }) {
+            let way = Way::Link {
+                link: adapter,
+                gateway: None,
+                source: slot.source.map(IpAddr::V4),
+            };
+            self.default_route(slot, way);
+        }
         let binding = Binding {
             side: Side::MobileNode,
             home,
             networks,
             tunnels: vec![Tunnel {
                 via,
-                local,
-                remote,
-                mtu: match through {
-                    Through::Vpn => NESTED_UDP_MTU,
-                    Through::Link { .. } | Through::OuterHome => tunnels::MTU,
+                outer,
+                mtu: match (through, outer) {
+                    (Through::Vpn, Outer::Udp { .. }) => NESTED_UDP_MTU,
+                    (Through::Vpn, Outer::Minimal { .. }) => NESTED_MINIMAL_MTU,
+                    (_, Outer::Udp { .. }) => tunnels::MTU,
+                    (_, Outer::Minimal { .. }) => tunnels::MINIMAL_MTU,
                 },
                 reverse: true,
                 congestion: Congestion::Normal,

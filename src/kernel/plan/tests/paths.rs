@@ -4,7 +4,7 @@
 use super::*;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, Offload,
-    ProxyKey, Route,
+    ProxyKey, Route, Takers,
 };
 use crate::kernel::observed::links::tests::link;
 use std::net::IpAddr;
@@ -266,7 +266,7 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
         address: IpAddr::V4(home),
     };
     let mut desired = desire(vec![
-        Object::Decapsulation,
+        Object::Decapsulation(Takers::Kernel),
         Object::DecapsulationEntry(DecapsulationEntry::End(here)),
         Object::DecapsulationEntry(entry),
         Object::Route(binding),
@@ -284,7 +284,7 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
             "ip neigh add proxy 10.20.0.5 dev eth0 protocol 88",
         ]
     );
-    observed.decapsulation = ObservedDecapsulation::AsWritten;
+    observed.decapsulation = ObservedDecapsulation::AsWritten(Takers::Kernel);
     observed.decapsulation_entries.insert(entry);
     observed
         .routes
@@ -308,6 +308,11 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
             "ip route del 10.20.0.5/32 table 254 proto 88 metric 169082885",
         ]
     );
+    // The table is another one where user space takes some.
+    let also = Object::Decapsulation(Takers::UserSpaceToo);
+    desired.insert(also);
+    let plan = text(&everything(&desired, &observed));
+    assert_eq!(plan[0], "nft table ip xfrm-agent-tunnels");
 }
 
 /// Where packets from the home address go.

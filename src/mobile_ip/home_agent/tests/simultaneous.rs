@@ -1,4 +1,4 @@
-//! Several care-of addresses at a time (RFC 5944 §3.8.2.2), which is for tunnels in UDP.
+//! Several care-of addresses at a time (RFC 5944 §3.8.2.2), which is for tunnels that user space carries.
 
 use super::*;
 
@@ -118,4 +118,20 @@ fn who_cannot_have_copies_is_told_so_and_the_new_care_of_address_replaces_the_ol
     // What only replaces itself is beside nobody.
     let reply = scene.ask(beside);
     assert_eq!(reply.code, Code::ACCEPTED);
+}
+
+#[test]
+fn minimal_encapsulation_is_copied_as_tunnels_in_udp_are() {
+    let mut settings = settings();
+    settings.limits.bindings_each = 2;
+    settings.encapsulations = vec![TunnelKind::Minimal];
+    let mut scene = Scene::new(settings);
+    scene.ask(in_udp);
+    let minimal = |request: &mut RegistrationRequest| {
+        request.flags |= Flags::MINIMAL | Flags::SIMULTANEOUS;
+        request.care_of = OTHER;
+    };
+    assert_eq!(scene.ask(minimal).code, Code::ACCEPTED);
+    assert_eq!(remotes(&scene), [X, OTHER]);
+    assert_eq!(scene.bound().unwrap()[1].kind, TunnelKind::Minimal);
 }
