@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Takers, Way,
+    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Takers, Way, receiver,
 };
 use xfrm_agent::kernel::writer::{Options, Report, Writer};
 use xfrm_agent::mobile_ip::Via;
@@ -39,8 +39,6 @@ const MTU_IN_IP: u16 = 1480;
 const ADAPTER: AdapterId = AdapterId(0);
 const BINDINGS: u32 = 100_000;
 const TUNNEL: LinkName = LinkName::literal("xa-ipip");
-/// Of a mobile node, what comes from its home agent.
-const RECEIVER: LinkName = LinkName::literal("xa-in-c0000202");
 
 fn main() {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -372,20 +370,10 @@ fn encapsulate(
         off(LinkSetting::RpFilter),
         off(LinkSetting::AcceptLocal),
     ];
-    if let DecapsulationEntry::Peer { src, .. } = passes {
-        put.extend([
-            Object::Link(Link {
-                name: RECEIVER,
-                kind: LinkKind::IpInIpFrom { remote: src },
-                mtu: u32::from(MTU_IN_IP),
-            }),
-            Object::Address(AddressKey {
-                link: RECEIVER,
-                address: "192.0.0.8/32".parse().expect("an address"),
-            }),
-            Object::Sysctl(Sysctl::Link(RECEIVER, LinkSetting::RpFilter), "2".into()),
-        ]);
-    }
+    put.extend(match passes {
+        DecapsulationEntry::Peer { src, .. } => receiver::from_home_agent(src),
+        _ => receiver::by_home_agent(own),
+    });
     writer.apply(Change {
         revision: Revision(1),
         put,

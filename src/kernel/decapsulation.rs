@@ -34,7 +34,7 @@ fn script(takers: Takers) -> String {
         Takers::UserSpaceToo => format!(
             "table ip {DECAPSULATION_TABLE} {{
   chain inner {{
-    iifname xa-ipip meta mark {IN_USER_SPACE} drop
+    iifname \"xa-i*\" meta mark {IN_USER_SPACE} drop
   }}
 }}"
         ),

@@ -7,6 +7,7 @@
 mod all;
 mod decapsulation;
 mod link;
+pub mod receiver;
 mod route;
 mod sysctl;
 

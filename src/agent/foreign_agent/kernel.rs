@@ -13,21 +13,18 @@
 
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU,
-    Takers, Way,
+    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting,
+    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way,
+    receiver,
 };
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Family, host};
-use std::net::Ipv4Addr;
 
 /// All tunnels of IP in IP.
 const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 /// All tunnels of GRE.
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
-/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
-const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// Of outer headers, where the inner ones do not say.
 const HOPS: u8 = 64;
 
@@ -56,19 +53,14 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         objects.extend([
             Object::Link(Link { name, kind, mtu }),
             of_link(name, LinkSetting::Forwarding, "1"),
-            // What comes out of a tunnel is from anybody; to whom it may go is judged before. The kernel is
-            // as loose only with a link that has an address.
-            Object::Address(AddressKey {
-                link: name,
-                address: host(DUMMY.into()),
-            }),
-            of_link(name, LinkSetting::RpFilter, "2"),
             // Behind those for what a visitor has wrapped for us.
             Object::Rule(RuleKey {
                 iif: Some(name),
                 ..RuleKey::new(Family::V4, settings.tables.rule_priority + 1, visitors)
             }),
         ]);
+        // What comes out of a tunnel is from anybody; to whom it may go is judged before.
+        objects.extend(receiver::loose(name));
     }
     let mut ends = vec![protocol.care_of, protocol.address];
     ends.dedup();

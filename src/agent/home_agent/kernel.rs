@@ -18,7 +18,7 @@
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Takers, Way, embedded,
+    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Takers, Way, embedded, receiver,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::home_agent::effects::{Tunnel, UdpEnds};
@@ -61,6 +61,12 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
         // What comes out of a tunnel must be from somebody to whom a tunnel leads.
         of_link(TUNNELS, LinkSetting::RpFilter, "1"),
     ];
+    // Who is behind a mobile router is judged by the reverse path, which leads into the device that sends.
+    let mut nodes = settings.protocol.mobile_nodes.iter();
+    if nodes.all(|node| node.networks.is_empty()) {
+        objects.extend(receiver::by_home_agent(agent));
+        objects.push(of_link(receiver::name(agent), LinkSetting::Forwarding, "1"));
+    }
     if offers(TunnelKind::Gre) {
         objects.extend([
             Object::Link(Link {

@@ -541,6 +541,29 @@ fn on_a_physical_home_network_arp_is_answered_while_the_mobile_node_is_away() {
 }
 
 #[test]
+fn what_comes_in_has_a_device_of_its_own_unless_the_reverse_path_has_to_judge_it() {
+    let router = MobileNode {
+        networks: vec!["10.40.0.0/24".parse().unwrap()],
+        ..mobile_node()
+    };
+    for (node, expected) in [
+        (
+            mobile_node(),
+            Some("xa-in-c0000202 mtu 1476 type ipip local 192.0.2.2 remote 0.0.0.0 ttl 64"),
+        ),
+        (router, None),
+    ] {
+        let scene = Scene::new(settings(None, vec![node]), Vec::new());
+        let link = Key::Link("xa-in-c0000202".parse().unwrap());
+        let link = scene.kernel.objects.get(&link).map(|object| match object {
+            Object::Link(link) => link.to_string(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(link.as_deref(), expected);
+    }
+}
+
+#[test]
 fn networks_behind_a_mobile_router_move_with_it() {
     let router = MobileNode {
         networks: vec!["10.40.0.0/24".parse().unwrap()],

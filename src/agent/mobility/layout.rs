@@ -28,8 +28,8 @@ use super::turns::{Turn, Turns};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
     AddressKey, DecapsulationEntry, GRE_HEADER, GRE_TUNNEL_MTU, Key, Link, LinkKind, LinkName,
-    LinkSetting, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl,
-    TUNNEL_MTU, Takers, Way,
+    Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, TUNNEL_MTU, Takers, Way,
+    receiver,
 };
 use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Arrangement, Carriage, Encapsulation, LinkId, Path, Place, Via};
@@ -45,12 +45,6 @@ pub const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// The tunnel of S within that of T.
 pub const NESTED: LinkName = LinkName::literal("xa-nested");
 
-/// By which packets out of the tunnels of a home agent come in.
-fn receiving(home_agent: Ipv4Addr) -> LinkName {
-    let name = format!("xa-in-{:08x}", home_agent.to_bits());
-    name.parse().expect("14 letters")
-}
-
 /// Of adapters that hold an address: what goes into one leaves in UDP, but for [`anchor_mtu`].
 const ANCHOR_MTU: u32 = tunnels::MTU as u32;
 /// What is left in a tunnel of T in UDP after the VPN's ESP (AES-GCM, padded to four).
@@ -63,9 +57,6 @@ const NESTED_UDP_MTU: u16 = VPN_MTU - (1500 - tunnels::MTU);
 /// And in minimal encapsulation.
 const NESTED_MINIMAL_MTU: u16 = VPN_MTU - (1500 - tunnels::MINIMAL_MTU);
 const HOPS: u8 = 64;
-
-/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
-const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// What the arrangement does not say of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -210,8 +201,10 @@ impl Layout<'_> {
         }
         let inner = self.settings.dual.inner.home_agent;
         let outer = self.settings.dual.outer_systems();
-        for remote in outer.map(|outer| outer.home_agent).chain([inner]) {
-            self.tunnel(receiving(remote), LinkKind::IpInIpFrom { remote });
+        for agent in outer.map(|outer| outer.home_agent).chain([inner]) {
+            for object in receiver::from_home_agent(agent) {
+                self.want(object);
+            }
         }
         self.want(Object::Decapsulation(Takers::Kernel));
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
@@ -238,13 +231,9 @@ impl Layout<'_> {
         };
         self.want(Object::Link(Link { name, kind, mtu }));
         // What comes out of a tunnel has a source that may be routed elsewhere.
-        let loose = Sysctl::Link(name, LinkSetting::RpFilter);
-        self.want(Object::Sysctl(loose, "2".to_owned()));
-        // On a link without an address the kernel is strict about that all the same.
-        self.want(Object::Address(AddressKey {
-            link: name,
-            address: host(DUMMY.into()),
-        }));
+        for object in receiver::loose(name) {
+            self.want(object);
+        }
     }
 
     /// What `from` sends to `to` is taken out of its tunnel.

@@ -14,13 +14,13 @@
 
 use super::settings::ProxyAgentSettings;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way,
+    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
+    Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way, receiver,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::proxy_agent::{End, Stitch};
 use crate::mobile_ip::wire::TunnelKind;
-use crate::net::{Family, host};
+use crate::net::Family;
 use crate::tun::tunnels::{self, Binding, Congestion, Outer, Side};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -30,8 +30,6 @@ const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
 /// All tunnels in UDP: what is routed there, user space sends.
 pub(super) const UDP_TUNNELS: LinkName = LinkName::literal("xa-udp");
-/// Stands for an address where none is needed (RFC 7600: the IPv4 dummy address).
-const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// RFC 5944 §1.8, RFC 3519 §3.2: of registrations, and of tunnels in UDP.
 const PORT: u16 = 434;
 /// Of outer headers of GRE; those of IP in IP have what the inner ones say.
@@ -83,18 +81,13 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
             |setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
         objects.extend([
             setting(LinkSetting::Forwarding, "1"),
-            // What comes out of a tunnel is from anybody; who may use which tunnel is judged before. The kernel is as
-            // loose only with a link that has an address.
-            setting(LinkSetting::RpFilter, "2"),
-            Object::Address(AddressKey {
-                link,
-                address: host(DUMMY.into()),
-            }),
             Object::Rule(RuleKey {
                 iif: Some(link),
                 ..RuleKey::new(Family::V4, settings.tables.rule_priority, table)
             }),
         ]);
+        // What comes out of a tunnel is from anybody; who may use which tunnel is judged before.
+        objects.extend(receiver::loose(link));
     }
     let mut ends = vec![protocol.outer, protocol.inner];
     ends.dedup();

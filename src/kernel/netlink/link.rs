@@ -67,7 +67,6 @@ pub fn add_tunnel(batch: &mut Batch, link: &Link) {
         LinkKind::Tun(_) => return,
         LinkKind::IpInIp => (IP_IN_IP, None),
         LinkKind::IpInIpBetween { local, remote } => (IP_IN_IP, Some((local, remote))),
-        LinkKind::IpInIpFrom { remote } => (IP_IN_IP, Some((Ipv4Addr::UNSPECIFIED, remote))),
         LinkKind::Gre => (GRE, None),
         LinkKind::GreBetween { local, remote } => (GRE, Some((local, remote))),
         LinkKind::Ipv6InIp { local } => (IPV6_IN_IP, Some((local, Ipv4Addr::UNSPECIFIED))),
@@ -250,13 +249,6 @@ mod tests {
             (
                 LinkKind::IpInIpBetween { local, remote },
                 ObservedKind::IpInIpBetween { local, remote },
-            ),
-            (
-                LinkKind::IpInIpFrom { remote },
-                ObservedKind::IpInIpBetween {
-                    local: Ipv4Addr::UNSPECIFIED,
-                    remote,
-                },
             ),
             (
                 LinkKind::GreBetween { local, remote },

@@ -67,10 +67,6 @@ impl ObservedLink {
             LinkKind::IpInIpBetween { local, remote } => {
                 self.kind == ObservedKind::IpInIpBetween { local, remote }
             }
-            LinkKind::IpInIpFrom { remote } => {
-                let local = Ipv4Addr::UNSPECIFIED;
-                self.kind == ObservedKind::IpInIpBetween { local, remote }
-            }
             LinkKind::Gre => self.kind == ObservedKind::Gre,
             LinkKind::GreBetween { local, remote } => {
                 self.kind == ObservedKind::GreBetween { local, remote }

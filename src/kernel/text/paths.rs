@@ -23,9 +23,6 @@ impl Display for Link {
             LinkKind::Tun(Offload::VirtioHeader) => write!(f, "{name} mode tun vnet_hdr mtu {mtu}"),
             LinkKind::IpInIp => write!(f, "{name} mtu {mtu} type ipip external"),
             LinkKind::IpInIpBetween { local, remote } => between(f, "ipip", local, remote),
-            LinkKind::IpInIpFrom { remote } => {
-                write!(f, "{name} mtu {mtu} type ipip remote {remote} ttl 64")
-            }
             LinkKind::Gre => write!(f, "{name} mtu {mtu} type gre external"),
             LinkKind::GreBetween { local, remote } => between(f, "gre", local, remote),
             LinkKind::Ipv6InIp { local } => {

@@ -7,6 +7,7 @@ use super::*;
 use crate::agent::mobility::settings::{AdapterNames, Tables};
 use crate::agent::mobility::turns::tests::turned;
 use crate::kernel::adapters::Gateway;
+use crate::kernel::desired::{LinkSetting, Sysctl};
 use crate::mobile_ip::Through;
 use crate::mobile_ip::client::Delivery;
 use crate::mobile_ip::domain::Ranges;
@@ -714,11 +715,11 @@ fn what_comes_from_a_home_agent_has_a_device_that_no_move_touches() {
     for (name, text) in [
         (
             "xa-in-0a0a0002",
-            "mtu 1476 type ipip remote 10.10.0.2 ttl 64",
+            "mtu 1476 type ipip local 0.0.0.0 remote 10.10.0.2 ttl 64",
         ),
         (
             "xa-in-c0000202",
-            "mtu 1476 type ipip remote 192.0.2.2 ttl 64",
+            "mtu 1476 type ipip local 0.0.0.0 remote 192.0.2.2 ttl 64",
         ),
     ] {
         let key = Key::Link(name.parse().unwrap());
