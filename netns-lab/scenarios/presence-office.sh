@@ -39,7 +39,7 @@ reaches bob "$alice_in_office"
 stop_capture alice to-office
 protected_by_both "$bob_in_office"
 eventually 10 both_strict "$alice_in_office" "$bob_in_office" || fail "not strict outside: $(what_is)"
-for node in alice bob; do four_sas "$node" || fail "not four SAs: $(what_is)"; done
+for node in alice bob; do eventually 10 four_sas "$node" || fail "not four SAs: $(what_is)"; done
 believes alice bob "external $bob_in_office" || fail "Alice believes Bob at $(believed alice bob)"
 echo "ok  external: ESP inside AH"
 
