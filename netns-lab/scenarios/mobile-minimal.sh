@@ -4,7 +4,7 @@
 # the name of the mobile node changes nothing, and kill -9 of the home agent costs no registration.
 #
 # topology: mip-fig1
-# needs: agent
+# needs: esp agent
 
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
