@@ -24,7 +24,7 @@ pub fn loose(link: LinkName) -> [Object; 2] {
 /// is sent by it.
 ///
 /// [`LinkKind::IpInIp`] would take it too, but gives each packet a record of where it came from, and with that the kernel
-/// does not look for a socket before it has looked for a route: a tenth of what a full segment costs.
+/// does not look for a socket before it has looked for a route (docs/performance.md has what that costs).
 pub fn from_home_agent(home_agent: Ipv4Addr) -> [Object; 3] {
     receiver(home_agent, ANY, home_agent)
 }
