@@ -20,8 +20,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xfrm_agent::kernel::desired::{
-    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Takers, Way, receiver,
+    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind,
+    LinkName, LinkSetting, Object, Offload, Revision, Route, RouteKey, Sysctl, Way, receiver,
 };
 use xfrm_agent::kernel::writer::{Options, Report, Writer};
 use xfrm_agent::mobile_ip::Via;
@@ -266,18 +266,21 @@ impl End {
             }
             Kind::Encap => {
                 // The mobile node takes whatever its home agent sends, the home agent what is from the home address.
-                let passes = match at {
-                    0 => DecapsulationEntry::Peer {
-                        src: other,
-                        dst: own,
-                    },
-                    _ => DecapsulationEntry::Binding {
-                        src: other,
-                        dst: own,
-                        inner: far,
-                    },
+                let (judging, passes) = match at {
+                    0 => {
+                        let (src, dst) = (other, own);
+                        (Judging::MOBILE_NODE, DecapsulationEntry::Peer { src, dst })
+                    }
+                    _ => {
+                        let binding = DecapsulationEntry::Binding {
+                            src: other,
+                            dst: own,
+                            inner: far,
+                        };
+                        (Judging::HOME_AGENT, binding)
+                    }
                 };
-                encapsulate((own, other), (inner, far), passes)
+                encapsulate((own, other), (inner, far), judging, passes)
             }
         }
     }
@@ -329,6 +332,7 @@ fn crowd(handle: &Handle) {
 fn encapsulate(
     (own, other): (Ipv4Addr, Ipv4Addr),
     (inner, far): (Ipv4Addr, Ipv4Addr),
+    judging: Judging,
     passes: DecapsulationEntry,
 ) -> End {
     let directory = tempfile::tempdir().expect("a directory");
@@ -364,7 +368,7 @@ fn encapsulate(
                 source: Some(inner.into()),
             },
         }),
-        Object::Decapsulation(Takers::Kernel),
+        Object::Decapsulation(judging),
         Object::DecapsulationEntry(DecapsulationEntry::End(own)),
         Object::DecapsulationEntry(passes),
         off(LinkSetting::RpFilter),

@@ -19,8 +19,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 use xfrm_agent::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName,
-    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Takers, Way,
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName,
+    LinkSetting, Object, Offload, Route, RouteKey, RuleKey, Sysctl, Way,
 };
 use xfrm_agent::kernel::writer::Stop;
 use xfrm_agent::mobile_ip::Via;
@@ -496,7 +496,7 @@ fn the_same_packets_are_inside_whichever_path_carries_them() {
                 RuleKey::new(Family::V4, 7400, 7400).from(format!("{HOME}/32").parse().unwrap()),
             ),
             in_kernel,
-            Object::Decapsulation(Takers::Kernel),
+            Object::Decapsulation(Judging::HOME_AGENT),
             Object::DecapsulationEntry(DecapsulationEntry::End(OUTER[0])),
             Object::DecapsulationEntry(DecapsulationEntry::Peer {
                 src: OUTER[1],

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use xfrm_agent::kernel::adapters::{DefaultRoute, Gateway, Look};
 use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
-    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, GRE_TUNNEL_MTU, Key, Link,
-    LinkKind, LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey, RuleKey, Sysctl,
-    TUNNEL_MTU, Takers, Way,
+    AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, GRE_TUNNEL_MTU, Judging,
+    Key, Link, LinkKind, LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey,
+    RuleKey, Sysctl, TUNNEL_MTU, Way,
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::monitor::Monitor;
@@ -553,7 +553,7 @@ fn entries() -> [DecapsulationEntry; 3] {
 fn what_may_be_decapsulated_is_kept_through_a_kill_and_comes_back_after_a_flush_of_all_tables() {
     in_namespace(|| {
         let mut kernel = Kernel::open();
-        let mut wanted = vec![Object::Decapsulation(Takers::Kernel)];
+        let mut wanted = vec![Object::Decapsulation(Judging::HOME_AGENT)];
         wanted.extend(entries().map(Object::DecapsulationEntry));
         kernel.put(wanted.clone());
         let listed = || run("nft", "list ruleset");
@@ -653,7 +653,7 @@ fn entries_by_the_ten_thousand_are_put_in_and_one_is_changed_at_no_more_cost() {
         };
         let mut kernel = Kernel::open();
         let start = Instant::now();
-        let mut wanted = vec![Object::Decapsulation(Takers::Kernel)];
+        let mut wanted = vec![Object::Decapsulation(Judging::HOME_AGENT)];
         wanted.extend((0..many).map(|n| entry(n, "203.0.113.1")));
         kernel.put(wanted);
         println!("{many} entries put in within {:?}", start.elapsed());
@@ -806,7 +806,10 @@ fn only_what_an_entry_lets_through(wrapping: Wrapping) {
         wan();
         run("ip", "address add 203.0.113.11/24 dev wan");
         let mut kernel = Kernel::open();
-        let mut wanted = vec![wrapping.device(), Object::Decapsulation(Takers::Kernel)];
+        let mut wanted = vec![
+            wrapping.device(),
+            Object::Decapsulation(Judging::HOME_AGENT),
+        ];
         let entries = entries().map(|entry| match (entry, wrapping.kind) {
             (DecapsulationEntry::End(end), LinkKind::Gre) => DecapsulationEntry::GreEnd(end),
             _ => entry,

@@ -1,7 +1,8 @@
 //! The nftables table that judges what is decapsulated (RFC 3024 §4.3.2).
 //!
 //! ```text
-//!  input ── IP in IP ─┬─ outer addresses in `peers` ───────────────────→ accept
+//!  input ── IP in IP ─┬─ first what comes in the greatest number, then
+//!        │            ├─ outer addresses in `peers` ───────────────────→ accept
 //!        │            ├─ those and the inner source in `bindings` ──────→ accept
 //!        │            ├─ those and the inner destination in `visitors` ─→ accept
 //!        │            ├─ outer addresses in `user-space` ───────────────→ marked, accept
@@ -15,7 +16,7 @@
 //!
 //! `nft` writes the table once; its elements are written without it, see [`super::netlink::nftables`].
 
-use super::desired::Takers;
+use super::desired::{Judging, Mostly, Takers};
 use super::netlink::error::KernelError;
 use super::netlink::nftables;
 use super::nft;
@@ -24,12 +25,22 @@ use super::ownership::DECAPSULATION_TABLE;
 /// The mark of IP in IP that user space takes.
 pub const IN_USER_SPACE: u32 = 0x7861_2d34;
 
+// Of packets of IP in IP.
+const PEERS: &str = "ip saddr . ip daddr @peers";
+const BINDINGS: &str = "ip saddr . ip daddr . @th,96,32 @bindings";
+const VISITORS: &str = "ip saddr . ip daddr . @th,128,32 @visitors";
+
 /// In one transaction; elements that are there stay.
-fn script(takers: Takers) -> String {
+fn script(judging: Judging) -> String {
     // The inner header is where a transport header would be, its source 12 octets into it and its
     // destination 16; with GRE 4 octets later. That of IPv6 has its source 8 octets into it. What comes in the
     // greatest number takes the fewest lookups: whether an address is an end at all is asked last.
-    let inner = match takers {
+    let first = match judging.mostly {
+        Mostly::Peers => PEERS,
+        Mostly::Bindings => BINDINGS,
+        Mostly::Visitors => VISITORS,
+    };
+    let inner = match judging.takers {
         Takers::Kernel => format!("delete chain ip {DECAPSULATION_TABLE} inner"),
         Takers::UserSpaceToo => format!(
             "table ip {DECAPSULATION_TABLE} {{
@@ -63,9 +74,9 @@ flush chain ip {DECAPSULATION_TABLE} gre
 flush chain ip {DECAPSULATION_TABLE} ipv6
 table ip {DECAPSULATION_TABLE} {{
   chain ipip {{
-    ip saddr . ip daddr @peers accept
-    ip saddr . ip daddr . @th,96,32 @bindings accept
-    ip saddr . ip daddr . @th,128,32 @visitors accept
+    {PEERS} accept
+    {BINDINGS} accept
+    {VISITORS} accept
     ip saddr . ip daddr @user-space meta mark set {IN_USER_SPACE} accept
     ip daddr @ends counter name refused drop
   }}
@@ -81,6 +92,7 @@ table ip {DECAPSULATION_TABLE} {{
     counter name refused drop
   }}
   chain input {{
+    ip protocol 4 {first} accept
     ip protocol 4 goto ipip
     ip protocol 47 ip daddr @gre-ends goto gre
     ip protocol 41 ip daddr @ipv6-ends goto ipv6
@@ -91,8 +103,8 @@ table ip {DECAPSULATION_TABLE} {{
     )
 }
 
-pub fn install(takers: Takers) -> Result<(), KernelError> {
-    nft::run(&["-f", "-"], &script(takers)).map(drop)
+pub fn install(judging: Judging) -> Result<(), KernelError> {
+    nft::run(&["-f", "-"], &script(judging)).map(drop)
 }
 
 /// Already gone is success.

@@ -12,7 +12,7 @@ mod route;
 mod sysctl;
 
 pub use all::{Desired, Wanted};
-pub use decapsulation::{DecapsulationEntry, Takers};
+pub use decapsulation::{DecapsulationEntry, Judging, Mostly, Takers};
 pub use link::{
     AddressKey, GRE_HEADER, GRE_TUNNEL_MTU, InvalidLinkName, Link, LinkKind, LinkName, Neighbour,
     NeighbourKey, Offload, ProxyKey, TUNNEL_MTU, embedded,
@@ -77,7 +77,7 @@ pub enum Object {
     Interception(Interception),
     /// Packets of IP in IP to the ends that its entries name are decapsulated only where another
     /// entry allows it (RFC 3024 §4.3.2).
-    Decapsulation(Takers),
+    Decapsulation(Judging),
     /// Means nothing without [`Object::Decapsulation`].
     DecapsulationEntry(DecapsulationEntry),
     Sa(Box<Sa>),

@@ -5,8 +5,8 @@ pub(super) mod links;
 pub use links::{LinkState, Links, ObservedKind, ObservedLink};
 
 use super::desired::{
-    AddressKey, DecapsulationEntry, Interception, Lifetime, Mode, NeighbourKey, Policy, PolicyKey,
-    ProxyKey, RouteKey, RuleKey, SaKey, Sysctl, Takers, UdpEncapsulation, Way,
+    AddressKey, DecapsulationEntry, Interception, Judging, Lifetime, Mode, NeighbourKey, Policy,
+    PolicyKey, ProxyKey, RouteKey, RuleKey, SaKey, Sysctl, UdpEncapsulation, Way,
 };
 use super::ownership;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ pub enum ObservedDecapsulation {
     #[default]
     Absent,
     /// Just as it was after we wrote it, its entries aside.
-    AsWritten(Takers),
+    AsWritten(Judging),
     /// Of an earlier run, or altered since: to be written again. Its entries stay.
     Unknown,
 }

@@ -13,9 +13,8 @@
 
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
-    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting,
-    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way,
-    receiver,
+    DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName, LinkSetting,
+    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way, receiver,
 };
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
@@ -34,7 +33,7 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
     let of_link =
         |link, setting, value: &str| Object::Sysctl(Sysctl::Link(link, setting), value.to_owned());
     let mut objects = vec![
-        Object::Decapsulation(Takers::Kernel),
+        Object::Decapsulation(Judging::FOREIGN_AGENT),
         of_link(settings.link, LinkSetting::Forwarding, "1"),
         // They come from addresses of elsewhere.
         of_link(settings.link, LinkSetting::RpFilter, "2"),

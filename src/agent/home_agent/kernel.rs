@@ -17,8 +17,9 @@
 
 use super::settings::HomeAgentSettings;
 use crate::kernel::desired::{
-    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Takers, Way, embedded, receiver,
+    DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName, LinkSetting,
+    Object, Offload, ProxyKey, Route, RouteKey, Sysctl, TUNNEL_MTU, Takers, Way, embedded,
+    receiver,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::home_agent::effects::{Tunnel, UdpEnds};
@@ -51,10 +52,13 @@ pub(super) fn foundation(settings: &HomeAgentSettings) -> Vec<Object> {
             kind: LinkKind::IpInIp,
             mtu: TUNNEL_MTU,
         }),
-        Object::Decapsulation(if minimal {
-            Takers::UserSpaceToo
-        } else {
-            Takers::Kernel
+        Object::Decapsulation(Judging {
+            takers: if minimal {
+                Takers::UserSpaceToo
+            } else {
+                Takers::Kernel
+            },
+            ..Judging::HOME_AGENT
         }),
         Object::DecapsulationEntry(DecapsulationEntry::End(agent)),
         of_link(TUNNELS, LinkSetting::Forwarding, "1"),

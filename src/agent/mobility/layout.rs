@@ -27,8 +27,8 @@ use super::settings::MobilitySettings;
 use super::turns::{Turn, Turns};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, GRE_HEADER, GRE_TUNNEL_MTU, Key, Link, LinkKind, LinkName,
-    Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, TUNNEL_MTU, Takers, Way,
+    AddressKey, DecapsulationEntry, GRE_HEADER, GRE_TUNNEL_MTU, Judging, Key, Link, LinkKind,
+    LinkName, Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, TUNNEL_MTU, Way,
     receiver,
 };
 use crate::mobile_ip::wire::TunnelKind;
@@ -206,7 +206,7 @@ impl Layout<'_> {
                 self.want(object);
             }
         }
-        self.want(Object::Decapsulation(Takers::Kernel));
+        self.want(Object::Decapsulation(Judging::MOBILE_NODE));
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
         let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
         let ends: Vec<Ipv4Addr> = homes

@@ -14,8 +14,8 @@
 
 use super::settings::ProxyAgentSettings;
 use crate::kernel::desired::{
-    DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, LinkSetting, Object,
-    Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Takers, Way, receiver,
+    DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName, LinkSetting,
+    Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way, receiver,
 };
 use crate::mobile_ip::Via;
 use crate::mobile_ip::proxy_agent::{End, Stitch};
@@ -51,7 +51,7 @@ pub(super) fn foundation(settings: &ProxyAgentSettings) -> Vec<Object> {
             kind: LinkKind::Tun(Offload::VirtioHeader),
             mtu: tunnels::MTU.into(),
         }),
-        Object::Decapsulation(Takers::Kernel),
+        Object::Decapsulation(Judging::HOME_AGENT),
         Object::Route(Route {
             key: RouteKey {
                 table,

@@ -51,10 +51,10 @@ impl<'a> Plan<'a> {
                 // Before the first packet could ask for it.
                 Some(Some(_)) | None => self.push(Stage::Addresses, Step::PutNeighbour(*wanted)),
             },
-            Object::Decapsulation(takers)
-                if observed.decapsulation != ObservedDecapsulation::AsWritten(*takers) =>
+            Object::Decapsulation(judging)
+                if observed.decapsulation != ObservedDecapsulation::AsWritten(*judging) =>
             {
-                self.push(Stage::Prepare, Step::Judge(*takers));
+                self.push(Stage::Prepare, Step::Judge(*judging));
             }
             _ => {}
         }

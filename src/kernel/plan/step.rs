@@ -1,9 +1,9 @@
 //! One change to the kernel, and what it is called.
 
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Interception, Key, Link, LinkKind, LinkName, Neighbour,
-    NeighbourKey, Policy, PolicyKey, ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey, Sysctl, Takers,
-    Way,
+    AddressKey, DecapsulationEntry, Interception, Judging, Key, Link, LinkKind, LinkName,
+    Neighbour, NeighbourKey, Policy, PolicyKey, ProxyKey, Route, RouteKey, RuleKey, Sa, SaKey,
+    Sysctl, Way,
 };
 use crate::kernel::observed::ObservedWay;
 use crate::kernel::ownership;
@@ -25,7 +25,7 @@ pub enum Step<'a> {
     /// In place of whatever was known of it.
     PutNeighbour(Neighbour),
     Intercept(&'a Interception),
-    Judge(Takers),
+    Judge(Judging),
     AddEntry(DecapsulationEntry),
     AddSa(&'a Sa),
     AddPolicy(&'a Policy),

@@ -285,10 +285,10 @@ impl<'a> Run<'a, '_> {
                 looks.tables = true;
                 interception::remove()
             }
-            Step::Judge(takers) => {
+            Step::Judge(judging) => {
                 looks.tables = true;
-                decapsulation::install(takers)?;
-                self.kit.table.wrote_decapsulation(takers)
+                decapsulation::install(judging)?;
+                self.kit.table.wrote_decapsulation(judging)
             }
             Step::StopJudging => {
                 looks.tables = true;

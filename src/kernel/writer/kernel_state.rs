@@ -2,7 +2,7 @@
 
 use super::StartError;
 use super::paths::Paths;
-use crate::kernel::desired::{Interception, Key, PolicyKey, SaKey, Sysctl, Takers};
+use crate::kernel::desired::{Interception, Judging, Key, PolicyKey, SaKey, Sysctl};
 use crate::kernel::netlink::error::KernelError;
 use crate::kernel::netlink::message::Message;
 use crate::kernel::netlink::socket::{Heard, Listener, Requests};
@@ -161,7 +161,7 @@ fn decode(message: &Message<'_>) -> Option<Seen> {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     written: Option<(Interception, String)>,
-    judging: Option<(Takers, String)>,
+    judging: Option<(Judging, String)>,
 }
 
 impl Table {
@@ -170,16 +170,16 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn wrote_decapsulation(&mut self, takers: Takers) -> Result<(), KernelError> {
-        self.judging = decapsulation::listing()?.map(|listing| (takers, listing));
+    pub(super) fn wrote_decapsulation(&mut self, judging: Judging) -> Result<(), KernelError> {
+        self.judging = decapsulation::listing()?.map(|listing| (judging, listing));
         Ok(())
     }
 
     pub(super) fn observe_decapsulation(&self) -> Result<ObservedDecapsulation, KernelError> {
         Ok(match (decapsulation::listing()?, &self.judging) {
             (None, _) => ObservedDecapsulation::Absent,
-            (Some(now), Some((takers, then))) if now == *then => {
-                ObservedDecapsulation::AsWritten(*takers)
+            (Some(now), Some((judging, then))) if now == *then => {
+                ObservedDecapsulation::AsWritten(*judging)
             }
             (Some(_), _) => ObservedDecapsulation::Unknown,
         })

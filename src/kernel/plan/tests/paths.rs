@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::kernel::desired::{
-    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Link, LinkKind, LinkName, Offload,
-    ProxyKey, Route, Takers,
+    AddressKey, DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName,
+    Offload, ProxyKey, Route, Takers,
 };
 use crate::kernel::observed::links::tests::link;
 use std::net::IpAddr;
@@ -266,7 +266,7 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
         address: IpAddr::V4(home),
     };
     let mut desired = desire(vec![
-        Object::Decapsulation(Takers::Kernel),
+        Object::Decapsulation(Judging::HOME_AGENT),
         Object::DecapsulationEntry(DecapsulationEntry::End(here)),
         Object::DecapsulationEntry(entry),
         Object::Route(binding),
@@ -284,7 +284,7 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
             "ip neigh add proxy 10.20.0.5 dev eth0 protocol 88",
         ]
     );
-    observed.decapsulation = ObservedDecapsulation::AsWritten(Takers::Kernel);
+    observed.decapsulation = ObservedDecapsulation::AsWritten(Judging::HOME_AGENT);
     observed.decapsulation_entries.insert(entry);
     observed
         .routes
@@ -309,7 +309,10 @@ fn a_binding_is_let_through_with_its_route_and_its_proxy_goes_before_the_route_d
         ]
     );
     // The table is another one where user space takes some.
-    let also = Object::Decapsulation(Takers::UserSpaceToo);
+    let also = Object::Decapsulation(Judging {
+        takers: Takers::UserSpaceToo,
+        ..Judging::HOME_AGENT
+    });
     desired.insert(also);
     let plan = text(&everything(&desired, &observed));
     assert_eq!(plan[0], "nft table ip xfrm-agent-tunnels");
