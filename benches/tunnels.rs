@@ -3,7 +3,7 @@
 //! `cargo bench --bench tunnels -- userspace` on a kernel with TUN and VXLAN: the carrier beside
 //! VXLAN. `-- kernel` on one with IP in IP: routes that encapsulate, as the agent makes them,
 //! beside a bare tunnel device. As root, with iperf3 and ethtool. Two network namespaces with a
-//! cable between them, one TCP connection, the two tunnels in turns.
+//! cable between them, one TCP connection, the two tunnels in turns, and every second time the other one first.
 
 #[path = "common/host.rs"]
 mod host;
@@ -43,7 +43,7 @@ const TUNNEL: LinkName = LinkName::literal("xa-ipip");
 fn main() {
     let mode = std::env::args().nth(1).unwrap_or_default();
     let number = |name: &str, usual| std::env::var(name).map_or(usual, |n| n.parse().expect(name));
-    let (rounds, seconds) = (number("ROUNDS", 5), number("LENGTH", 3));
+    let (rounds, seconds) = (number("ROUNDS", 15), number("LENGTH", 2));
     assert!(nix::unistd::geteuid().is_root(), "needs root");
     // The bare one first.
     let kinds: &[_] = match mode.as_str() {
@@ -59,29 +59,35 @@ fn main() {
             .unwrap_or_default()
     );
     println!(
-        "{rounds} rounds of {seconds} s each; median (least - most); processor seconds of the whole machine without niced programs\n"
+        "{rounds} rounds of {seconds} s each; median (least - most), of the other's too, which is that of the same round; processor seconds of the whole machine without niced programs\n"
     );
     println!("| frames | direction | tunnel | Gbit/s | of the other's | processor s a Gbit |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for frames in [Frames::Large, Frames::Mtu] {
         for direction in [Direction::Up, Direction::Down] {
             let mut results: Vec<_> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
-            for _ in 0..rounds {
-                for (kind, results) in &mut results {
-                    results.push(round(*kind, frames, direction, seconds));
+            for turn in 0..rounds {
+                let mut each = |(kind, measured): &mut (Kind, Vec<Measured>)| {
+                    measured.push(round(*kind, frames, direction, seconds));
+                };
+                // Whatever grows during a round is to nobody's advantage.
+                if turn % 2 == 0 {
+                    results.iter_mut().for_each(&mut each);
+                } else {
+                    results.iter_mut().rev().for_each(&mut each);
                 }
             }
-            let rows = results.into_iter().map(|(kind, all)| (kind, Row::of(&all)));
-            let rows: Vec<_> = rows.collect();
-            for (kind, row) in &rows {
-                let share = row.speed.median / rows[0].1.speed.median;
-                let (frames, direction) = (frames.name(), direction.name());
-                let (name, speed, cost) = (kind.name(), &row.speed, &row.cost);
-                println!(
-                    "| {frames} | {direction} | {name} | {} | {share:.2} | {} |",
-                    speed.show(1),
-                    cost.show(3)
-                );
+            let peer = &results[0].1;
+            for (kind, measured) in &results {
+                let each = |of: fn(&Measured) -> f64| Spread::of(measured.iter().map(of));
+                let speed = each(|m| m.gigabits_per_second);
+                let cost = each(|m| m.seconds_per_gigabit);
+                // Round by round: the machine is not the same from one minute to the next.
+                let pairs = measured.iter().zip(peer);
+                let share = pairs.map(|(m, peer)| m.gigabits_per_second / peer.gigabits_per_second);
+                let (frames, direction, name) = (frames.name(), direction.name(), kind.name());
+                let (speed, share, cost) = (speed.show(1), Spread::of(share).show(2), cost.show(3));
+                println!("| {frames} | {direction} | {name} | {speed} | {share} | {cost} |");
             }
         }
     }
@@ -138,21 +144,6 @@ impl Direction {
         match self {
             Self::Up => "to the home agent",
             Self::Down => "to the mobile node",
-        }
-    }
-}
-
-struct Row {
-    speed: Spread,
-    cost: Spread,
-}
-
-impl Row {
-    fn of(measured: &[Measured]) -> Self {
-        let spread = |of: fn(&Measured) -> f64| Spread::of(measured.iter().map(of));
-        Self {
-            speed: spread(|m| m.gigabits_per_second),
-            cost: spread(|m| m.seconds_per_gigabit),
         }
     }
 }
