@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # IPv6 inside and IPv4 outside (RFC 5454): a prefix behind the mobile node and an IPv6 address of its own move with its home address,
-# through IP in IP and, behind a NAT, in UDP. A TCP session of IPv6 lives through the moves and kill -9; nothing of the prefixes
+# through IP in IP, GRE and, behind a NAT, in UDP. A TCP session of IPv6 lives through the moves and kill -9; nothing of the prefixes
 # leaves by the IPv6 that the network gives, nor when there is no tunnel. The home agent takes out of tunnels what is from the
 # prefix of who sends it, and says what it does not carry.
 #
@@ -42,12 +42,12 @@ TOML
 leave_nothing 102o 103
 has_tunnels() {
     local kind
-    for kind in 'sit local 192.0.2.1' 'ipip external' dummy; do
+    for kind in 'sit local 192.0.2.1' 'ipip external' 'gre external' dummy; do
         # shellcheck disable=SC2086 # a kind and its words
         on 102o ip link add probe type $kind && on 102o ip link del probe || return
     done
 }
-has_tunnels 2>/dev/null || skip "this kernel has no sit, no ipip or no dummy"
+has_tunnels 2>/dev/null || skip "this kernel has no sit, ipip, gre or dummy"
 on isp ip address add "$asker/64" dev to-106 nodad
 on 102o ip address add 2001:db8:106::2/64 dev to-106 nodad
 for there in 2001:db8:5::/64 2001:db8:6::/64; do on isp ip route add "$there" via 2001:db8:106::2; done
@@ -138,14 +138,27 @@ flows6
 goes 2
 flows6
 reached "$own" || fail "not reached in UDP: $(cat "$mobility_trace/ping") $(state)"
-for node in 103 102o; do
-    stop_agent "$node" KILL || true
-    start_agent "$node"
-done
+start_again() {
+    local node
+    for node in 102o 103; do
+        stop_agent "$node" KILL || true
+        start_agent "$node"
+    done
+}
+start_again
 eventually 10 dwells 103 "without VPN" x2 || fail "after the restart: $(state)"
 flows6
 goes 1
 flows6
+
+# And in GRE, when both have been told to and started again.
+wrapped() { agent 102o bindings --json | jq -r '.[].encapsulation' | has -x gre; }
+sed -i '/^\[home-agent\]/a encapsulations = "gre"' "$(agent_folder 102o)/agent.toml"
+sed -i '/^\[mobility\]/a encapsulation = "gre"' "$(agent_folder 103)/agent.toml"
+start_again
+eventually 10 wrapped || fail "not in GRE: $(state)"
+flows6
+reached "$own" || fail "not reached in GRE: $(cat "$mobility_trace/ping") $(state)"
 end_process streams-take6 INT || fail "TCP: $(cat "$mobility_trace/streams-take6.log")"
 end_process streams-serve6 INT || true
 
@@ -167,9 +180,10 @@ nestings() {
     tshark -n -r "$1" -Y '(ipv6.addr == 2001:db8:5::/64 || ipv6.addr == 2001:db8:6::/64) && !icmp' -T fields -e frame.protocols -e ip.proto 2>/dev/null |
         sed 's/^eth:ethertype://; s/:\(tcp\|icmpv6\).*\t/ /; s/\t/ /' | sort -u
 }
-for expected in 'x1 ip:ip:ipv6 4,41' 'x2 ip:udp:mip:ip:ipv6 17,41'; do
+for expected in 'x1 ip:gre:ip:ipv6 47,41 ip:ip:ipv6 4,41' 'x2 ip:udp:mip:ip:ipv6 17,41'; do
     read -r network expected <<<"$expected"
-    seen=$(nestings "$mobility_trace/$network.pcap")
+    seen=$(nestings "$mobility_trace/$network.pcap" | tr '\n' ' ')
+    seen=${seen% }
     [[ $seen == "$expected" ]] || fail "$network shows $seen"
 done
 
