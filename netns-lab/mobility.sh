@@ -108,6 +108,17 @@ report_moves() {
     report "network lost gap tcp-gap wait: ${moves//$'\n'/; }"
 }
 
+# wrapped AGENT KIND: its bindings have tunnels of that kind, as it names it.
+wrapped() { agent "$1" bindings --json | jq -r '.[].encapsulation' | has -x "$2"; }
+
+# fits OCTETS: packets of 103 so long go through to the correspondent whole, one octet more is answered by who is nearest.
+fits() {
+    local answers
+    answers=$(on 103 ping -c 2 -i 0.2 -W 5 -M 'do' -s $(($1 - 28)) "$correspondent") || fail "$1 octets: $answers $(state)"
+    ! answers=$(on 103 ping -c 1 -W 2 -M 'do' -s $(($1 - 27)) "$correspondent" 2>&1) || fail "more than $1 octets: $answers"
+    has "mtu[ =:]*$1" <<<"$answers" || fail "nobody says how much fits: $answers"
+}
+
 # --- what captures show ------------------------------------------------------------------------------------------
 
 # clear_outside FILE [ALLOWED]: the packets of a capture on an access link that carry S, V or an address of the inside where

@@ -12,14 +12,6 @@
 encapsulation=gre
 configure_dual 10.20.0.0/24 10.11.0.0/24,10.12.0.0/24,10.20.0.0/24 to-105h
 state() { agent 103 mobility; tail -n 30 "$(agent_log 103)"; refusals 103; agent 102o bindings; agent 102i bindings; }
-wrapped() { agent "$1" bindings --json | jq -r '.[].encapsulation' | has -x "$2"; }
-# fits OCTETS: packets so long go through whole, one octet more is answered by who is nearest.
-fits() {
-    local answers
-    answers=$(on 103 ping -c 2 -i 0.2 -W 5 -M 'do' -s $(($1 - 28)) "$correspondent") || fail "$1 octets: $answers $(state)"
-    ! answers=$(on 103 ping -c 1 -W 2 -M 'do' -s $(($1 - 27)) "$correspondent" 2>&1) || fail "more than $1 octets: $answers"
-    has "mtu[ =:]*$1" <<<"$answers" || fail "nobody says how much fits: $answers"
-}
 capture isp to-x1 "$mobility_trace/x1.pcap" ip
 capture isp to-home "$mobility_trace/home.pcap" ip
 capture 102i to-105 "$mobility_trace/inside.pcap" ip
