@@ -91,11 +91,11 @@ fn of_station(message: &Message<'_>) -> Option<i8> {
         return None;
     };
     let info = Attributes(attributes.find(ATTR_STA_INFO)?);
-    let dbm = |kind| Some(info.find_u8(kind)?.cast_signed()).filter(is_told);
+    let dbm = |kind| told(info.find_u8(kind)?.cast_signed());
     dbm(STA_INFO_SIGNAL_AVG).or_else(|| dbm(STA_INFO_SIGNAL))
 }
 
-fn of_scanned(message: &Message<'_>) -> Option<i8> {
+pub(super) fn of_scanned(message: &Message<'_>) -> Option<i8> {
     let (NEW_SCAN_RESULTS, attributes) = generic::parts(message)? else {
         return None;
     };
@@ -104,12 +104,12 @@ fn of_scanned(message: &Message<'_>) -> Option<i8> {
         return None;
     }
     let hundredths = scanned.find_u32(BSS_SIGNAL_MBM)?.cast_signed();
-    i8::try_from(hundredths / 100).ok().filter(is_told)
+    told(i8::try_from(hundredths / 100).ok()?)
 }
 
 /// Drivers that have not heard anything yet say 0, which nobody receives.
-fn is_told(dbm: &i8) -> bool {
-    *dbm < 0
+fn told(dbm: i8) -> Option<i8> {
+    (dbm < 0).then_some(dbm)
 }
 
 #[cfg(test)]
@@ -124,6 +124,11 @@ mod tests {
         let mut octets = [&length[..], &kind.to_ne_bytes(), value].concat();
         octets.resize(octets.len().next_multiple_of(4), 0);
         octets
+    }
+
+    /// The topmost bit says so.
+    fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
+        attribute(kind | 0x8000, value)
     }
 
     /// A message of the family, as numbers of linux/nl80211.h.
@@ -149,8 +154,7 @@ mod tests {
             let parts = [
                 attribute(3, &3u32.to_ne_bytes()),
                 attribute(6, &[2, 0, 0, 0, 0, 0]),
-                // The topmost bit says that it is nested.
-                attribute(21 | 1 << 15, &info),
+                nested(21, &info),
             ];
             message(19, &parts)
         };
@@ -182,7 +186,7 @@ mod tests {
         let scanned = |hundredths: i32, status: Option<u32>| {
             let mut bss = attribute(7, &hundredths.to_ne_bytes());
             bss.extend(status.map_or(Vec::new(), |status| attribute(9, &status.to_ne_bytes())));
-            message(34, &[attribute(47 | 1 << 15, &bss)])
+            message(34, &[nested(47, &bss)])
         };
         assert_eq!(read(&scanned(-8150, Some(1)), of_scanned), Some(-81));
         assert_eq!(read(&scanned(-8150, None), of_scanned), None);
@@ -192,7 +196,7 @@ mod tests {
         // NL80211_BSS_SIGNAL_UNSPEC: of 100, whatever that means.
         let in_use = attribute(9, &1u32.to_ne_bytes());
         let unit = [attribute(8, &[60]), in_use].concat();
-        let unit = message(34, &[attribute(47 | 1 << 15, &unit)]);
+        let unit = message(34, &[nested(47, &unit)]);
         assert_eq!(read(&unit, of_scanned), None);
     }
 
@@ -206,7 +210,7 @@ mod tests {
         let parts = [
             attribute(1, &1u32.to_ne_bytes()),
             attribute(3, &3u32.to_ne_bytes()),
-            attribute(94 | 1 << 15, &below.concat()),
+            nested(94, &below.concat()),
         ];
         let payload = message(64, &parts);
         assert_eq!(read(&payload, |m| alarm(m, FAMILY)), Some(3));

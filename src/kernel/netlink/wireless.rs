@@ -113,6 +113,7 @@ fn mac(attributes: &Attributes<'_>, kind: u16) -> Option<[u8; 6]> {
 mod tests {
     use super::*;
     use crate::kernel::netlink::message::Messages;
+    use crate::kernel::netlink::signal;
     use proptest::prelude::*;
 
     const FAMILY: Family = Family { id: 32, group: 12 };
@@ -184,6 +185,8 @@ mod tests {
         assert_eq!(read(&octets(P2P_DEVICE), station), None);
         assert_eq!(read(&octets(SCANNED), associated), Some(ONE));
         assert_eq!(read(&octets(NEIGHBOUR), associated), None);
+        assert_eq!(read(&octets(SCANNED), signal::of_scanned), Some(-30));
+        assert_eq!(read(&octets(NEIGHBOUR), signal::of_scanned), None);
         let change = |m: &Message<'_>| change(m, FAMILY);
         assert_eq!(read(&octets(CONNECTED), change), Some((3, Some(ONE))));
         assert_eq!(read(&octets(DISCONNECTED), change), Some((3, None)));
