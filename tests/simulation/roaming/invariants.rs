@@ -112,7 +112,7 @@ impl World {
     }
 
     /// The smaller, the better: their numbers are in the order of their metrics.
-    fn rank(&self, link: LinkId) -> (bool, LinkId) {
+    pub(super) fn rank(&self, link: LinkId) -> (bool, LinkId) {
         (self.weak.contains(&link), link)
     }
 
