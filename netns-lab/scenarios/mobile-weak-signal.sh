@@ -18,7 +18,9 @@ mapfile -t radios < <(simulated_radios)
 # The kernel's own air is as strong everywhere.
 signal() { echo "$1" >"$mobility_trace/signal"; }
 signal -40
-start_process 103 air nsenter --net=/proc/1/ns/net python3 "$lab_folder/air.py" "$mobility_trace/signal" \
+# In the namespace where the radios were made, by a shell that stays in the node's, where the lab looks for it.
+# shellcheck disable=SC2016 # for the shell that it starts
+start_process 103 air bash -c 'nsenter --net=/proc/1/ns/net python3 "$@"; exit' _ "$lab_folder/air.py" "$mobility_trace/signal" \
     "$(<"${radios[0]}/macaddress")" "$(<"${radios[1]}/macaddress")"
 eventually 40 grep -q open "$mobility_trace/air.log" || fail "no air: $(cat "$mobility_trace/air.log")"
 give_radio "${radios[0]}" x1 ap0
