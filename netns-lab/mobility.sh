@@ -66,6 +66,21 @@ only_vpn_in_ipv6() {
     ((esp > 20)) || fail "$esp packets of ESP over IPv6"
 }
 
+# --- radios ------------------------------------------------------------------------------------------------------
+
+# simulated_radios: their folders in /sys, a line each. User-mode Linux of scripts/uml-kernel has them, others after
+# `modprobe mac80211_hwsim`.
+simulated_radios() { find /sys/devices -path '*mac80211_hwsim/*/ieee80211/*' -name 'phy*' 2>/dev/null | sort; }
+
+# give_radio RADIO NODE NAME: with its interface, which gets that name. It comes back when the namespace goes.
+give_radio() {
+    local interface
+    interface=$(basename "$1"/device/net/*)
+    ip link set "$interface" down
+    ip link set "$interface" name "$3"
+    iw phy "$(basename "$1")" set netns name "$(namespace "$2")"
+}
+
 # --- streams that go on meanwhile --------------------------------------------------------------------------------
 
 # start_streams FROM TO ADDRESS [RATE] [OCTETS]: numbered UDP packets from FROM to ADDRESS of TO, RATE (1,000) a second, and a

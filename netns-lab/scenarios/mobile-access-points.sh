@@ -12,19 +12,8 @@
 for program in hostapd iw wpa_supplicant; do
     command -v "$program" >/dev/null || skip "no $program (scripts/test installs it)"
 done
-# Simulated: user-mode Linux of scripts/uml-kernel has them, others after `modprobe mac80211_hwsim`. They come back when their
-# namespaces go.
-mapfile -t radios < <(find /sys/devices -path '*mac80211_hwsim/*/ieee80211/*' -name 'phy*' 2>/dev/null | sort)
+mapfile -t radios < <(simulated_radios)
 ((${#radios[@]} >= 2)) || skip "no simulated radios (mac80211_hwsim)"
-
-# give_radio RADIO NODE NAME: with its interface, which gets that name.
-give_radio() {
-    local interface
-    interface=$(basename "$1"/device/net/*)
-    ip link set "$interface" down
-    ip link set "$interface" name "$3"
-    iw phy "$(basename "$1")" set netns name "$(namespace "$2")"
-}
 give_radio "${radios[0]}" 105a ap0
 give_radio "${radios[1]}" 103 radio0
 

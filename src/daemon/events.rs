@@ -50,7 +50,8 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
         | events::KernelEvent::LinkChanged
         | events::KernelEvent::AddressChanged
         | events::KernelEvent::GatewayChanged(_)
-        | events::KernelEvent::AccessPointsChanged(_) => return None,
+        | events::KernelEvent::AccessPointsChanged(_)
+        | events::KernelEvent::SignalsChanged => return None,
     };
     Some(Event::Kernel(event))
 }

@@ -179,6 +179,7 @@ impl Daemon {
                         KernelEvent::AddressChanged => self.look_at_addresses(),
                         KernelEvent::GatewayChanged(routes) => self.default_routes_are(routes),
                         KernelEvent::AccessPointsChanged(known) => self.access_points_are(known),
+                        KernelEvent::SignalsChanged => self.signals_are_others(),
                         event => {
                             let is_overrun = matches!(event, KernelEvent::Overrun);
                             if let Some(event) = events::of_kernel(event) {
@@ -220,6 +221,7 @@ impl Daemon {
                     // Summer time comes without a step.
                     self.handle(clock::reading(None));
                     self.look_at_gateways();
+                    self.look_at_signals();
                     self.look_around(false);
                 }
                 _ = inputs.reload.recv() => drop(self.reload()),
@@ -423,6 +425,7 @@ impl Daemon {
                 self.loaded = new;
                 self.handle(Event::Configuration(settings));
                 self.vpns.watch(&self.loaded.agent.vpn);
+                self.look_at_signals();
                 self.look_around(false);
                 self.look_at_gateways();
                 self.keeper.try_again();
@@ -658,6 +661,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         calls,
         lines,
     };
+    daemon.look_at_signals();
     daemon.look_at_adapters();
     for effect in waiting.into_iter().chain(intercepting) {
         daemon.carry_out(effect);

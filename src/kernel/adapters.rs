@@ -5,6 +5,7 @@ use super::netlink::address::{self, AddressAt, Standing};
 use super::netlink::error::KernelError;
 use super::netlink::link;
 use super::netlink::neighbour;
+use super::netlink::signal::{self, Signals};
 use super::netlink::socket::Requests;
 use super::observed::{LinkState, ObservedKind, ObservedLink};
 use crate::net::{Family, IpNet, Ipv4Net};
@@ -28,6 +29,8 @@ pub struct Adapter {
     pub gateway: Option<Gateway>,
     /// Of a wireless one: whom it is associated with. What it says of itself, which proves nothing.
     pub access_point: Option<[u8; 6]>,
+    /// How strong that is received, in dBm, as it was asked last; `None` where the driver does not say.
+    pub signal: Option<i8>,
     /// `None` while it leads nowhere over IPv6.
     pub ipv6: Option<Ipv6>,
 }
@@ -61,6 +64,8 @@ pub struct Look {
     routes: Option<Vec<DefaultRoute>>,
     /// Only told: they come with events.
     access_points: AccessPoints,
+    /// Of these.
+    signals: Signals,
 }
 
 impl Look {
@@ -75,6 +80,7 @@ impl Look {
             addresses: Vec::new(),
             routes: None,
             access_points: AccessPoints::new(),
+            signals: Signals::new(),
         };
         look.around().map_err(|error| error.errno)?;
         Ok(look)
@@ -106,9 +112,20 @@ impl Look {
         self.routes = Some(routes);
     }
 
-    /// From now on.
+    /// From now on. How strong they are is not known before it is asked.
     pub fn access_points_are(&mut self, access_points: AccessPoints) {
         self.access_points = access_points;
+        self.signals.clear();
+    }
+
+    /// Asks how strong the access points that are used are received, where any are.
+    ///
+    /// # Errors
+    /// It is not known then.
+    pub fn at_signals(&mut self) -> Result<(), KernelError> {
+        self.signals.clear();
+        self.signals = signal::all(&self.access_points)?;
+        Ok(())
     }
 
     /// In the order of their indices.
@@ -138,6 +155,7 @@ impl Look {
             addresses: self.addresses_on(link.index),
             gateway: gateway(link.index, &routes),
             access_point: self.access_points.get(&link.index).copied(),
+            signal: self.signals.get(&link.index).copied(),
             ipv6: ipv6(link.index, &self.addresses, &routes),
         });
         let mut adapters: Vec<_> = adapters.collect();

@@ -37,6 +37,8 @@ pub enum KernelEvent {
     GatewayChanged(Vec<DefaultRoute>),
     /// A wireless interface has associated with an access point, or left it. These are all there are now.
     AccessPointsChanged(AccessPoints),
+    /// An alarm that whoever manages a wireless network has set: an access point may be weaker or stronger than it was.
+    SignalsChanged,
     /// Events were lost. ACQUIREs come again while their packets do.
     Overrun,
 }

@@ -117,6 +117,9 @@ impl Monitor {
                         self.known.doubt();
                         ready.push_back(KernelEvent::AccessPointsChanged(news));
                     }
+                    if radio.is_alarmed() {
+                        ready.push_back(KernelEvent::SignalsChanged);
+                    }
                 }
                 guard = self.addresses.readable_mut() => {
                     let mut guard = guard?;

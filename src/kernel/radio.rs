@@ -1,8 +1,10 @@
 //! Which access point each wireless interface is associated with, from the start and by events; nothing is asked in between.
+//! And when somebody else's alarm says that it should be asked how strong one is.
 
 use super::netlink::error::KernelError;
 use super::netlink::generic::{CONTROLLER, CTRL_CMD_NEWFAMILY, Family};
 use super::netlink::message::Message;
+use super::netlink::signal::{self, NOTIFY_CQM};
 use super::netlink::socket::{Listener, Requests};
 use super::netlink::wireless::{self, AccessPoints, CONNECT, DISCONNECT, ROAM};
 use super::socket_filter::{equals, statement};
@@ -16,11 +18,12 @@ use std::io;
 ///  0       4      6                16
 ///  length  kind   flags …          command …
 /// ```
-const COMINGS_AND_GOINGS: [sock_filter; 7] = [
+const COMINGS_AND_GOINGS: [sock_filter; 8] = [
     statement(BPF_LD | BPF_B | BPF_ABS, 16),
-    equals(CONNECT as u32, 4, 0),
-    equals(ROAM as u32, 3, 0),
-    equals(DISCONNECT as u32, 2, 0),
+    equals(CONNECT as u32, 5, 0),
+    equals(ROAM as u32, 4, 0),
+    equals(DISCONNECT as u32, 3, 0),
+    equals(NOTIFY_CQM as u32, 2, 0),
     equals(CTRL_CMD_NEWFAMILY as u32, 1, 0),
     statement(BPF_RET | BPF_K, 0),
     statement(BPF_RET | BPF_K, u32::MAX),
@@ -36,6 +39,8 @@ pub struct Radio {
     doubtful: bool,
     /// Whether something was heard since somebody was told.
     concerned: bool,
+    /// Whether an access point that is used may have become weaker or stronger since.
+    alarmed: bool,
 }
 
 impl Radio {
@@ -56,6 +61,9 @@ impl Radio {
         if wireless::is_new_family(message) {
             self.lost_track();
         }
+        let alarm = self.family.and_then(|f| signal::alarm(message, f));
+        // One that is an access point itself hears of its stations.
+        self.alarmed |= alarm.is_some_and(|interface| self.known.contains_key(&interface));
         let change = self.family.and_then(|f| wireless::change(message, f));
         let Some((interface, access_point)) = change else {
             return;
@@ -80,6 +88,11 @@ impl Radio {
             self.look(listener);
         }
         Some(self.known.clone())
+    }
+
+    /// Whether it should be asked how strong they are, since this was asked before.
+    pub fn is_alarmed(&mut self) -> bool {
+        std::mem::take(&mut self.alarmed)
     }
 
     /// Makes guesses better and nothing else, so it may fail.
@@ -124,7 +137,8 @@ mod tests {
     #[test]
     fn only_what_says_where_an_interface_is_wakes_anybody() {
         for command in 0..=u8::MAX {
-            let is_wanted = [CTRL_CMD_NEWFAMILY, CONNECT, ROAM, DISCONNECT].contains(&command);
+            let wanted = [CTRL_CMD_NEWFAMILY, CONNECT, ROAM, DISCONNECT, NOTIFY_CQM];
+            let is_wanted = wanted.contains(&command);
             let message = event(32, command, None);
             assert_eq!(
                 passes(&COMINGS_AND_GOINGS, &message),
@@ -153,5 +167,20 @@ mod tests {
         assert_eq!(hear(&event(32, CONNECT, None)), (false, Some([1; 6])));
         assert_eq!(hear(&event(32, DISCONNECT, None)), (true, None));
         assert!(!radio.doubtful);
+    }
+
+    #[test]
+    fn an_alarm_counts_where_an_access_point_is_used() {
+        let mut radio = Radio {
+            family: Some(Family { id: 32, group: 12 }),
+            ..Radio::default()
+        };
+        let alarm = event(32, NOTIFY_CQM, Some([1; 6]));
+        Messages(&alarm).for_each(|message| radio.hear(&message));
+        assert!(!radio.is_alarmed());
+        radio.known.insert(3, [1; 6]);
+        Messages(&alarm).for_each(|message| radio.hear(&message));
+        assert!(radio.is_alarmed() && !radio.is_alarmed());
+        assert!(!radio.concerned, "the access points are the same");
     }
 }

@@ -48,6 +48,8 @@ pub struct Link {
     pub gateway_mac: Option<[u8; 6]>,
     /// The access point of a wireless link.
     pub access_point: Option<[u8; 6]>,
+    /// That is received so weakly that it may soon not be at all.
+    pub weak: bool,
     /// The smaller, the better.
     pub metric: u32,
 }
@@ -72,7 +74,7 @@ impl Link {
         self.addresses.iter().any(|own| net.contains(&own.addr()))
     }
 
-    /// Whether packets go elsewhere now than in `before`. A metric changes nothing of that.
+    /// Whether packets go elsewhere now than in `before`. A metric changes nothing of that, nor does a weak signal.
     pub fn is_elsewhere_than(&self, before: &Self) -> bool {
         self.carrier != before.carrier
             || self.usable_address() != before.usable_address()
@@ -118,6 +120,7 @@ mod tests {
             gateway: Some(Ipv4Addr::new(10, 10, 0, 1)),
             gateway_mac: None,
             access_point: None,
+            weak: false,
             metric: 100,
         }
     }

@@ -26,7 +26,7 @@ use super::wishes::{Owner, Wishes};
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Action, Direction, LinkName, Mark, Object, Policy};
 use crate::kernel::ownership::Band;
-use crate::mobile_ip::domain::Context;
+use crate::mobile_ip::domain::{Context, Reception};
 use crate::mobile_ip::dual_client::station::{Effect, Input, Station};
 use crate::mobile_ip::dual_client::{self, ForeignAgents};
 use crate::mobile_ip::replay::Clock;
@@ -64,6 +64,8 @@ pub struct Mobility {
     /// What earlier runs knew of networks, for the station that begins.
     known: Vec<Context>,
     adapters: Vec<Adapter>,
+    /// How strong access points are, by adapter.
+    receptions: BTreeMap<u32, Reception>,
     /// Those with an address and no gateway, and until when one is waited for.
     settling: BTreeMap<u32, Instant>,
     /// When the dual client was told of adapters last.
@@ -128,6 +130,7 @@ impl Mobility {
             station: Standing::AwaitingClock(Some(random)),
             known: Vec::new(),
             adapters: Vec::new(),
+            receptions: BTreeMap::new(),
             settling: BTreeMap::new(),
             told_at: None,
             vpn: None,
@@ -202,6 +205,12 @@ impl Mobility {
         self.settling.retain(|index, _| indices.contains(index));
         for index in indices {
             self.settling.entry(index).or_insert(now + SETTLING);
+        }
+        let is_there = |index: &u32| adapters.iter().any(|adapter| adapter.index == *index);
+        self.receptions.retain(|index, _| is_there(index));
+        for adapter in &adapters {
+            let reception = self.receptions.entry(adapter.index).or_default();
+            reception.heard(adapter.access_point, adapter.signal);
         }
         self.adapters = adapters;
         self.tell_links(now);
@@ -440,6 +449,8 @@ impl Mobility {
         let is_settling = |index| self.settling.get(&index).is_some_and(|until| now < *until);
         let links = self.adapters.iter().map(|adapter| {
             let mut link = link(adapter);
+            let reception = self.receptions.get(&adapter.index);
+            link.weak = reception.is_some_and(|reception| reception.is_weak());
             if is_settling(adapter.index) {
                 link.addresses.clear();
             }
@@ -563,6 +574,8 @@ fn link(adapter: &Adapter) -> Link {
         gateway: gateway.map(|gateway| gateway.address),
         gateway_mac: gateway.and_then(|gateway| gateway.mac),
         access_point: adapter.access_point,
+        // That is judged by what was before.
+        weak: false,
         ipv6: adapter.ipv6.map(|ipv6| ipv6.address),
         metric: metric.unwrap_or(NO_METRIC),
     }

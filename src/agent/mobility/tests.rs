@@ -3,6 +3,7 @@
 mod given;
 mod kept;
 mod others;
+mod signals;
 
 use super::given::GivenHome;
 use super::layout::tests::{S, S_HA, T, X, adapter, agreement, settings};

@@ -73,6 +73,12 @@ pub struct PhysicalView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proved_for_seconds: Option<u64>,
     pub flapping: bool,
+    /// Of a wireless one: how strong its access point is received, where the driver says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal_dbm: Option<i8>,
+    /// Others that work come before it.
+    #[serde(default)]
+    pub weak: bool,
     pub in_use: bool,
 }
 
@@ -121,7 +127,8 @@ impl Mobility {
         };
         by_hand.clone_into(&mut view.by_hand);
         view.networks = known.iter().rev().map(network).collect();
-        view.adapters = station.links.iter().map(physical).collect();
+        let physical = station.links.iter().map(|link| self.physical(link));
+        view.adapters = physical.collect();
         view.registrations = station
             .registrations
             .iter()
@@ -139,6 +146,27 @@ impl Mobility {
         vpn.clone_into(&mut view.vpn);
         view.site = station.site.unwrap_or_default();
         view
+    }
+
+    fn physical(&self, link: &LinkView) -> PhysicalView {
+        let mut adapters = self.adapters.iter();
+        let adapter = adapters.find(|adapter| adapter.index == link.link.0);
+        PhysicalView {
+            name: link.name.clone(),
+            address: link.address,
+            domain: link
+                .domain
+                .map(|domain| domain.to_string())
+                .unwrap_or_default(),
+            guess: link.guess.domain.to_string(),
+            confidence: link.guess.confidence.0,
+            hints: link.hints.iter().map(ToString::to_string).collect(),
+            proved_for_seconds: link.proved_for.map(|held| held.as_secs()),
+            flapping: link.is_flapping,
+            signal_dbm: adapter.and_then(|adapter| adapter.signal),
+            weak: link.is_weak,
+            in_use: link.is_in_use,
+        }
     }
 
     fn home_views(&self) -> Vec<HomeView> {
@@ -223,23 +251,6 @@ fn network(known: &Context) -> NetworkView {
         prefix: known.prefix,
         domain: known.domain.to_string(),
         times: known.times,
-    }
-}
-
-fn physical(link: &LinkView) -> PhysicalView {
-    PhysicalView {
-        name: link.name.clone(),
-        address: link.address,
-        domain: link
-            .domain
-            .map(|domain| domain.to_string())
-            .unwrap_or_default(),
-        guess: link.guess.domain.to_string(),
-        confidence: link.guess.confidence.0,
-        hints: link.hints.iter().map(ToString::to_string).collect(),
-        proved_for_seconds: link.proved_for.map(|held| held.as_secs()),
-        flapping: link.is_flapping,
-        in_use: link.is_in_use,
     }
 }
 

@@ -65,6 +65,12 @@ pub fn mobility(view: &MobilityView, width: usize) -> String {
 
 fn why(adapter: &PhysicalView) -> String {
     let mut why = Vec::new();
+    match (adapter.signal_dbm, adapter.weak) {
+        (Some(dbm), true) => why.push(format!("signal {dbm} dBm, weak")),
+        (Some(dbm), false) => why.push(format!("signal {dbm} dBm")),
+        (None, true) => why.push("weak signal".to_owned()),
+        (None, false) => {}
+    }
     if let Some(seconds) = adapter.proved_for_seconds {
         why.push(format!("proved for another {}", span(seconds)));
     }
@@ -92,10 +98,10 @@ mod tests {
                 name: "T".into(),
                 address: [198, 51, 100, 5].into(),
                 adapter: "mobility0".into(),
-                way: "tunnel 203.0.113.10 to 192.0.2.2 over eth0, both ways".into(),
+                way: "tunnel 203.0.113.10 to 192.0.2.2 over wlan0, both ways".into(),
             }],
             adapters: vec![PhysicalView {
-                name: "eth0".into(),
+                name: "wlan0".into(),
                 address: Some([203, 0, 113, 10].into()),
                 domain: "outside".into(),
                 guess: "outside".into(),
@@ -103,6 +109,8 @@ mod tests {
                 hints: vec!["the address is of a range outside".into()],
                 proved_for_seconds: None,
                 flapping: false,
+                signal_dbm: Some(-82),
+                weak: true,
                 in_use: true,
             }],
             registrations: vec![MobileRegistrationView {
@@ -119,8 +127,9 @@ mod tests {
         let text = mobility(&view, 140);
         for part in [
             "blocked, waiting for the VPN",
-            "tunnel 203.0.113.10 to 192.0.2.2 over eth0, both ways",
-            "eth0 *",
+            "tunnel 203.0.113.10 to 192.0.2.2 over wlan0, both ways",
+            "wlan0 *",
+            "signal -82 dBm, weak",
             "guess: outside, 82 %",
             "registered, 20.4 ms",
         ] {

@@ -64,7 +64,23 @@ impl Daemon {
     /// Its carrier goes with an access point, which the kernel may tell a second later.
     pub(super) fn access_points_are(&mut self, access_points: AccessPoints) {
         self.look.access_points_are(access_points);
+        self.look_at_signals();
         self.look_around(false);
+    }
+
+    /// Somebody's alarm says so.
+    pub(super) fn signals_are_others(&mut self) {
+        self.look_at_signals();
+        self.look_at_adapters();
+    }
+
+    /// Where the configuration chooses between adapters by them.
+    pub(super) fn look_at_signals(&mut self) {
+        if self.loaded.agent.mobility.is_some()
+            && let Err(error) = self.look.at_signals()
+        {
+            tracing::debug!(%error, "cannot tell how strong access points are");
+        }
     }
 
     /// Where the configuration tells places by them.

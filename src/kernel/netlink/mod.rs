@@ -11,7 +11,7 @@
 //! | [`error`] | errno and the kernel's own explanation |
 //! | [`fields`] | addresses, selectors, lifetimes, marks |
 //! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`link`], [`address`], [`route`], [`rule`], [`neighbour`], [`proxy`], [`nftables`] | one kind of object each |
-//! | [`generic`], [`wireless`] | families of generic netlink, and the one of wireless interfaces |
+//! | [`generic`], [`wireless`], [`signal`] | families of generic netlink, and the one of wireless interfaces |
 
 pub mod acquire;
 pub mod address;
@@ -28,6 +28,7 @@ pub mod proxy;
 pub mod route;
 pub mod rule;
 pub mod sa;
+pub mod signal;
 pub mod socket;
 pub mod spd;
 pub mod wireless;

@@ -1,7 +1,7 @@
 //! Wireless interfaces and the access points that they are associated with (nl80211).
 //!
 //! Who that is the kernel tells in each event. It is asked only at the start, and of what has been scanned, as `iw` does: not
-//! every driver knows its access point as a station.
+//! every driver knows its access point as a station. How strong it is [`super::signal`] asks.
 
 use super::error::KernelError;
 use super::generic::{self, Family, header};
@@ -16,22 +16,22 @@ const GROUP: &str = "mlme";
 
 const GET_INTERFACE: u8 = 5;
 const NEW_INTERFACE: u8 = 7;
-const GET_SCAN: u8 = 32;
-const NEW_SCAN_RESULTS: u8 = 34;
+pub(super) const GET_SCAN: u8 = 32;
+pub(super) const NEW_SCAN_RESULTS: u8 = 34;
 pub const CONNECT: u8 = 46;
 pub const ROAM: u8 = 47;
 pub const DISCONNECT: u8 = 48;
 
-const ATTR_IFINDEX: u16 = 3;
+pub(super) const ATTR_IFINDEX: u16 = 3;
 const ATTR_IFTYPE: u16 = 5;
-const ATTR_MAC: u16 = 6;
-const ATTR_BSS: u16 = 47;
+pub(super) const ATTR_MAC: u16 = 6;
+pub(super) const ATTR_BSS: u16 = 47;
 const ATTR_STATUS_CODE: u16 = 72;
 const BSS_BSSID: u16 = 1;
-const BSS_STATUS: u16 = 9;
+pub(super) const BSS_STATUS: u16 = 9;
 /// Of an access point with several links (Wi-Fi 7), which events name.
 const BSS_MLD_ADDR: u16 = 22;
-const BSS_STATUS_ASSOCIATED: u32 = 1;
+pub(super) const BSS_STATUS_ASSOCIATED: u32 = 1;
 const IFTYPE_STATION: u32 = 2;
 const IFTYPE_P2P_CLIENT: u32 = 8;
 
@@ -76,7 +76,7 @@ pub fn access_points(requests: &mut Requests, family: Family) -> Result<AccessPo
     Ok(found)
 }
 
-fn of_interface(command: u8, interface: u32) -> Vec<u8> {
+pub(super) fn of_interface(command: u8, interface: u32) -> Vec<u8> {
     let attribute = [8u16.to_ne_bytes(), ATTR_IFINDEX.to_ne_bytes()].concat();
     [&header(command)[..], &attribute, &interface.to_ne_bytes()].concat()
 }
@@ -113,6 +113,7 @@ fn mac(attributes: &Attributes<'_>, kind: u16) -> Option<[u8; 6]> {
 mod tests {
     use super::*;
     use crate::kernel::netlink::message::Messages;
+    use crate::kernel::netlink::signal;
     use proptest::prelude::*;
 
     const FAMILY: Family = Family { id: 32, group: 12 };
@@ -184,6 +185,8 @@ mod tests {
         assert_eq!(read(&octets(P2P_DEVICE), station), None);
         assert_eq!(read(&octets(SCANNED), associated), Some(ONE));
         assert_eq!(read(&octets(NEIGHBOUR), associated), None);
+        assert_eq!(read(&octets(SCANNED), signal::of_scanned), Some(-30));
+        assert_eq!(read(&octets(NEIGHBOUR), signal::of_scanned), None);
         let change = |m: &Message<'_>| change(m, FAMILY);
         assert_eq!(read(&octets(CONNECTED), change), Some((3, Some(ONE))));
         assert_eq!(read(&octets(DISCONNECTED), change), Some((3, None)));

@@ -24,17 +24,20 @@ pub struct Candidate {
     pub standing: Standing,
     /// Of its network; `None` while undecided.
     pub domain: Option<Domain>,
+    /// It may soon be out of reach.
+    pub weak: bool,
     /// The smaller, the better.
     pub metric: u32,
 }
 
 impl Candidate {
     /// The smaller, the better. An adapter that works beats the metric, and inside, where no tunnel is
-    /// needed, beats outside.
-    fn rank(&self) -> (Standing, bool, u32, LinkId) {
+    /// needed, beats outside. Between those that are alike in that, one that will last beats the metric.
+    fn rank(&self) -> (Standing, bool, bool, u32, LinkId) {
         (
             self.standing,
             self.domain != Some(Domain::Inside),
+            self.weak,
             self.metric,
             self.link,
         )
@@ -100,7 +103,15 @@ mod tests {
             link: LinkId(link),
             standing: Standing::Good,
             domain: None,
+            weak: false,
             metric,
+        }
+    }
+
+    fn weak(link: u32, metric: u32) -> Candidate {
+        Candidate {
+            weak: true,
+            ..candidate(link, metric)
         }
     }
 
@@ -136,12 +147,49 @@ mod tests {
     }
 
     #[test]
-    fn inside_beats_the_metric_but_not_a_failing_link() {
+    fn a_weak_link_is_left_for_any_that_is_not_and_used_where_there_is_no_other() {
+        let now = Instant::now();
+        let (wlan, modem) = (candidate(3, 600), candidate(4, 700));
+        let mut choice = Choice::default();
+        let mut choose = |at, candidates: &[Candidate]| {
+            choice.choose(at, candidates);
+            // And when it has stayed so.
+            choice.choose(at + PATIENCE, candidates)
+        };
+        assert_eq!(choose(now, &[wlan, modem]), Some(wlan.link));
+        assert_eq!(choose(now, &[weak(3, 600)]), Some(wlan.link));
+        assert_eq!(choose(now, &[weak(3, 600), modem]), Some(modem.link));
+        assert_eq!(choose(now, &[weak(3, 600), weak(4, 700)]), Some(wlan.link));
+        assert_eq!(choose(now, &[wlan, weak(4, 700)]), Some(wlan.link));
+        let failing = Candidate {
+            standing: Standing::Failing,
+            ..modem
+        };
+        assert_eq!(choose(now, &[weak(3, 600), failing]), Some(wlan.link));
+    }
+
+    #[test]
+    fn a_link_that_becomes_weak_is_left_when_another_has_been_better_for_a_while() {
+        let now = Instant::now();
+        let (wlan, modem) = (candidate(3, 600), candidate(4, 700));
+        let mut choice = Choice::default();
+        choice.choose(now, &[wlan, modem]);
+        let is_weak = [weak(3, 600), modem];
+        assert_eq!(choice.choose(now, &is_weak), Some(wlan.link));
+        let before = now + PATIENCE / 2;
+        assert_eq!(choice.choose(before, &[wlan, modem]), Some(wlan.link));
+        assert_eq!(choice.choose(now + PATIENCE, &is_weak), Some(wlan.link));
+        let end = choice.poll_timeout().expect("the other challenges");
+        assert_eq!(choice.choose(end, &is_weak), Some(modem.link));
+    }
+
+    #[test]
+    fn inside_beats_the_metric_however_weak_but_not_a_failing_link() {
         let now = Instant::now();
         let cable = candidate(2, 100);
         let inside = Candidate {
             domain: Some(Domain::Inside),
-            ..candidate(3, 600)
+            ..weak(3, 600)
         };
         assert_eq!(
             Choice::default().choose(now, &[cable, inside]),

@@ -124,6 +124,7 @@ mod tests {
             gateway: None,
             gateway_mac: Some([gateway; 6]),
             access_point: access_point.map(|octet| [octet; 6]),
+            weak: false,
             metric: 600,
         }
     }

@@ -16,12 +16,14 @@ mod conjecture;
 mod context;
 mod damping;
 mod proof;
+mod reception;
 
 pub use choice::{Candidate, Choice, Standing};
 pub use conjecture::{Confidence, Conjecture, Evidence, Hint, Ranges};
 pub use context::{Context, Contexts, Fit, MAX_CONTEXTS};
 pub use damping::Damping;
 pub use proof::{Epoch, Proof, Proofs, ProvenLink};
+pub use reception::{Reception, STRONG_FROM, WEAK_BELOW};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

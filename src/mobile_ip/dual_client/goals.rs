@@ -51,6 +51,7 @@ impl DualClient {
                 Standing::Good
             },
             domain: None,
+            weak: tracked.link.weak,
             metric: tracked.link.metric,
         }
     }
@@ -295,12 +296,13 @@ impl DualClient {
         let Some(inside) = self.inside.filter(|_| self.detects()) else {
             return;
         };
-        let Some(metric) = self.links.get(&inside).map(|t| t.link.metric) else {
+        let rank = |tracked: &Tracked| (tracked.link.weak, tracked.link.metric);
+        let Some(present) = self.links.get(&inside).map(rank) else {
             return;
         };
         let everywhere = self.settings.clear_probes == ClearProbes::Everywhere;
         for (link, tracked) in &mut self.links {
-            let is_better = *link != inside && tracked.link.metric < metric;
+            let is_better = *link != inside && rank(tracked) < present;
             let is_due = tracked.smoke_out == SmokeOut::NotAsked && now >= tracked.ask_from;
             let is_allowed = everywhere || tracked.evidence.conjecture().domain == Domain::Inside;
             if is_better && is_due && is_allowed && tracked.is_usable(now) {
@@ -338,6 +340,7 @@ impl DualClient {
             (
                 tracked.found.is_some(),
                 certainty,
+                tracked.link.weak,
                 tracked.link.metric,
                 tracked.link.id,
             )

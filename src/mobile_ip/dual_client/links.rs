@@ -287,6 +287,7 @@ mod tests {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            weak: false,
             ipv6: None,
             metric: 100,
         };

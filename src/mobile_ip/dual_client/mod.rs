@@ -226,6 +226,7 @@ impl DualClient {
                 hints: tracked.evidence.hints().to_vec(),
                 proved_for: until.and_then(|until| until.checked_duration_since(now)),
                 is_flapping: tracked.damping.is_held(now),
+                is_weak: tracked.link.weak,
                 is_in_use: used == Some(link),
             }
         });
@@ -250,7 +251,7 @@ impl DualClient {
 
     fn links_are(&mut self, now: Instant, mut links: Vec<Link>) {
         if links.len() > MAX_LINKS {
-            links.sort_by_key(|link| (!link.carrier, link.metric, link.id));
+            links.sort_by_key(|link| (!link.carrier, link.weak, link.metric, link.id));
             let beyond = links.len() - MAX_LINKS;
             links.truncate(MAX_LINKS);
             self.tell(Tell::TooManyLinks { beyond });

@@ -69,8 +69,8 @@ impl Newcomer {
     pub fn links_are(&mut self, now: Instant, links: &[Link]) {
         let usable = links
             .iter()
-            .filter_map(|link| Some((link.metric, link.id, link.usable_address()?)));
-        let best = usable.min().map(|(_, link, address)| (link, address));
+            .filter_map(|link| Some((link.weak, link.metric, link.id, link.usable_address()?)));
+        let best = usable.min().map(|(.., link, address)| (link, address));
         if best == self.at {
             return;
         }
@@ -206,6 +206,7 @@ mod tests {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            weak: false,
             ipv6: None,
             metric,
         }

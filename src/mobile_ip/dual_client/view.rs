@@ -33,6 +33,7 @@ pub struct LinkView {
     /// How long the proof of inside still holds.
     pub proved_for: Option<Duration>,
     pub is_flapping: bool,
+    pub is_weak: bool,
     pub is_in_use: bool,
 }
 

@@ -23,7 +23,7 @@ fn one_step(world: &mut World) {
     } else {
         Which::Outer(site)
     };
-    match world.random.u32() % 28 {
+    match world.random.u32() % 31 {
         0 => world.input(Input::Dual(dual_client::Input::Resumed)),
         1 => world.vpn_falls(),
         2 | 3 => world.restart(which),
@@ -44,6 +44,7 @@ fn one_step(world: &mut World) {
             let at = world.random.u32() as usize % world.visited.count();
             world.restart_foreign_agent(at);
         }
+        15..=17 => world.carry_about(link),
         8 | 9 => live_again(world, link, network),
         _ => world.plug(link, network),
     }

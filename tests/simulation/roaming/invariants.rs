@@ -81,8 +81,10 @@ impl World {
         let arrangement = self.arrangement.as_ref().expect("one is said at once");
         self.check_visits(arrangement);
         let first = |may_be: &dyn Fn(Network) -> bool| {
-            let mut links = self.plugged.iter().filter(|(_, network)| may_be(**network));
-            links.next().map(|(link, _)| *link)
+            let links = self.plugged.iter().filter(|(_, network)| may_be(**network));
+            links
+                .map(|(link, _)| *link)
+                .min_by_key(|link| self.rank(*link))
         };
         let told = || self.told();
         if first(&Network::is_inside).is_some() {
@@ -109,6 +111,11 @@ impl World {
         }
     }
 
+    /// The smaller, the better: their numbers are in the order of their metrics.
+    pub(super) fn rank(&self, link: LinkId) -> (bool, LinkId) {
+        (self.weak.contains(&link), link)
+    }
+
     /// The VPN begins on the best link, T has no way and no binding.
     fn check_without_ipv4(&self, arrangement: &Arrangement, link: LinkId) {
         let own = self.plugged[&link].ipv6(link).map(IpAddr::V6);
@@ -127,9 +134,10 @@ impl World {
         assert_eq!(arrangement.place, Place::Inside, "{}", told());
         let link = arrangement.inner.path.clear_on();
         let link = link.unwrap_or_else(|| panic!("S goes nowhere: {}", told()));
-        let better = self.plugged.range(..link).map(|(_, network)| *network);
-        let is_missed = |network: Network| network.is_inside() && network.gives_addresses();
-        assert!(!better.into_iter().any(is_missed), "{}", told());
+        let is_better = |other: &LinkId| self.rank(*other) < self.rank(link);
+        let mut better = self.plugged.iter().filter(|(other, _)| is_better(other));
+        let is_missed = |network: &Network| network.is_inside() && network.gives_addresses();
+        assert!(!better.any(|(_, network)| is_missed(network)), "{}", told());
         let network = self.plugged[&link];
         assert!(network.is_inside(), "{}", told());
         if network == Network::InsideHome {

@@ -164,7 +164,10 @@ impl World {
         if which == Which::Inner && *to.ip() == self.over_the_vpn() {
             return self.vpn_passes().then_some((Via::Routed, to));
         }
-        self.plugged.iter().find_map(|(link, network)| {
+        // Where two are on one home network, its hosts know the better one.
+        let mut plugged: Vec<_> = self.plugged.iter().collect();
+        plugged.sort_by_key(|(link, _)| self.rank(**link));
+        plugged.into_iter().find_map(|(link, network)| {
             let is_home = match which {
                 Which::Inner => *network == Network::InsideHome && *to.ip() == S,
                 Which::Outer(site) => {

@@ -156,6 +156,7 @@ impl Network {
             gateway: gives.then(|| format!("{prefix}1").parse().unwrap()),
             gateway_mac: gives.then_some([mac; 6]),
             access_point: None,
+            weak: false,
             ipv6: self.ipv6(id),
             metric: id.0 * 100,
         }

@@ -15,7 +15,7 @@ use crate::trace::Trace;
 use xfrm_agent::mobile_ip::dual_client::station::{Effect, Input, Station};
 use xfrm_agent::mobile_ip::dual_client::{self, VpnState};
 
-use xfrm_agent::mobile_ip::{Arrangement, Datagram, LinkId};
+use xfrm_agent::mobile_ip::{Arrangement, Datagram, Link, LinkId};
 use xfrm_agent::net::Random;
 use xfrm_agent::net::random::Seeded;
 
@@ -52,6 +52,8 @@ pub struct World {
     pub ways: Vec<Way>,
     pub visited: ForeignAgents,
     pub plugged: BTreeMap<LinkId, Network>,
+    /// Of these, those that are received so.
+    pub weak: BTreeSet<LinkId>,
     pub visits: BTreeMap<LinkId, u64>,
     /// Put elsewhere without noticing, when.
     pub moved_silently: BTreeMap<LinkId, Instant>,
@@ -114,6 +116,7 @@ impl World {
             ways,
             visited,
             plugged: BTreeMap::new(),
+            weak: BTreeSet::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
             witnessed: BTreeSet::new(),
@@ -157,6 +160,16 @@ impl World {
         self.moved_silently.insert(link, self.now);
     }
 
+    /// It becomes weak where it was not, and no more where it was, whatever it is plugged in.
+    pub fn carry_about(&mut self, link: LinkId) {
+        if !self.weak.remove(&link) {
+            self.weak.insert(link);
+        }
+        let weak = self.weak.contains(&link);
+        self.tell(&format_args!("{link} weak: {weak}"));
+        self.links_changed();
+    }
+
     fn put(&mut self, link: LinkId, network: Network) {
         self.tell(&format_args!("{link} in {network:?}"));
         self.plugged.insert(link, network);
@@ -165,7 +178,11 @@ impl World {
 
     pub(super) fn links_changed(&mut self) {
         let links = self.plugged.iter();
-        let links: Vec<_> = links.map(|(id, network)| network.link(*id)).collect();
+        let links = links.map(|(id, network)| Link {
+            weak: self.weak.contains(id),
+            ..network.link(*id)
+        });
+        let links = links.collect();
         self.input(Input::Dual(dual_client::Input::Links(links)));
         // Once that is carried out, nothing of before counts there any more.
         for (id, network) in &self.plugged {

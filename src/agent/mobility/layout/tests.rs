@@ -105,6 +105,7 @@ pub fn adapter(index: u32, name: &str, address: &str, gateway: Ipv4Addr) -> Adap
             metric: 100,
         }),
         access_point: None,
+        signal: None,
         ipv6: None,
     }
 }

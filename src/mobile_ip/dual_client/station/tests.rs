@@ -144,6 +144,7 @@ impl World {
             gateway: None,
             gateway_mac: None,
             access_point: None,
+            weak: false,
             ipv6: None,
             metric: 100,
         }]);

@@ -74,6 +74,10 @@ fn one_step(world: &mut World) {
             let by_hand = said[world.random.u32() as usize % 3];
             world.input(Input::Override(by_hand));
         }
+        6 | 7 => {
+            let is_weak = world.weak.contains(&LinkId(link));
+            world.is_weak(link, !is_weak);
+        }
         _ => world.plug(link, network),
     }
     let pause = match world.random.u32() % 3 {
@@ -86,17 +90,19 @@ fn one_step(world: &mut World) {
 
 /// Where it must be in the end, and over which adapter, by what is plugged in where.
 fn right_end(world: &World) -> (bool, Option<LinkId>) {
-    let best = |may_be: fn(Network) -> bool| {
-        let mut links = world
-            .plugged
-            .iter()
-            .filter(|(_, network)| may_be(**network));
-        links.next().map(|(link, _)| *link)
-    };
+    let best = |may_be| best(world, may_be);
     match best(Network::is_inside) {
         Some(link) => (true, Some(link)),
         None => (false, best(Network::has_internet)),
     }
+}
+
+/// The numbers of links are in the order of their metrics.
+fn best(world: &World, may_be: fn(Network) -> bool) -> Option<LinkId> {
+    let links = world.plugged.iter();
+    let links = links.filter(|(_, network)| may_be(**network));
+    let links = links.map(|(link, _)| *link);
+    links.min_by_key(|link| (world.weak.contains(link), *link))
 }
 
 fn assert_right(world: &World, settings: &Settings, has_lost: bool) {
@@ -104,11 +110,10 @@ fn assert_right(world: &World, settings: &Settings, has_lost: bool) {
     let story = || world.story();
     let (is_inside, link) = right_end(world);
     let Some(link) = link else {
-        let mut without_ipv4 = world.plugged.iter();
-        let without_ipv4 = without_ipv4.find(|(_, network)| **network == Network::OnlyIpv6);
+        let without_ipv4 = best(world, |network| network == Network::OnlyIpv6);
         return match without_ipv4 {
-            Some((link, _)) if settings.vpn != Vpn::Absent && world.weather.has_adapter => {
-                assert_over_ipv6(world, *link);
+            Some(link) if settings.vpn != Vpn::Absent && world.weather.has_adapter => {
+                assert_over_ipv6(world, link);
             }
             _ => assert_eq!(arrangement.place, Place::Blocked, "{}", story()),
         };

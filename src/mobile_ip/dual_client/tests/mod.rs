@@ -4,6 +4,7 @@ mod edges;
 mod histories;
 mod hostile;
 mod networks;
+mod reception;
 mod roaming;
 mod sites;
 mod spare;

@@ -101,6 +101,7 @@ impl Network {
             gateway: self.has_ipv4().then(|| gateway.parse().unwrap()),
             gateway_mac: self.has_ipv4().then_some([mac; 6]),
             access_point: None,
+            weak: false,
             ipv6: self.ipv6(id),
             metric: id.0 * 100,
         }

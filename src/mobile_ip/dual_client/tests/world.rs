@@ -6,7 +6,7 @@ use crate::mobile_ip::dual_client::*;
 use crate::mobile_ip::{Arrangement, Encapsulation, LinkId, Path, Place, Through, Via};
 use crate::net::Random;
 use crate::net::random::Seeded;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -169,6 +169,7 @@ pub struct World {
     pub random: Seeded,
     pub plugged: BTreeMap<LinkId, Network>,
     pub access_points: BTreeMap<LinkId, [u8; 6]>,
+    pub weak: BTreeSet<LinkId>,
     visits: BTreeMap<LinkId, u64>,
     /// When an adapter was put elsewhere without its noticing.
     moved_silently: BTreeMap<LinkId, Instant>,
@@ -207,6 +208,7 @@ impl World {
             random: Seeded(seed),
             plugged: BTreeMap::new(),
             access_points: BTreeMap::new(),
+            weak: BTreeSet::new(),
             visits: BTreeMap::new(),
             moved_silently: BTreeMap::new(),
             registrars: BTreeMap::new(),
@@ -268,12 +270,13 @@ impl World {
         *self.visits.entry(link).or_default() += 1;
     }
 
-    fn links_changed(&mut self) {
+    pub fn links_changed(&mut self) {
         let links = self
             .plugged
             .iter()
             .map(|(id, network)| Link {
                 access_point: self.access_points.get(id).copied(),
+                weak: self.weak.contains(id),
                 ..network.link(*id)
             })
             .collect();
@@ -346,8 +349,8 @@ impl World {
         let lines = last.into_iter().rev().collect::<Vec<_>>().join("\n");
         let view = self.client.view(self.now);
         format!(
-            "{lines}\nplugged {:?}\ninner {:?} outer {:?} vpn {}\n{view:#?}",
-            self.plugged, self.inner, self.outer, self.vpn_is_up
+            "{lines}\nplugged {:?} weak {:?}\ninner {:?} outer {:?} vpn {}\n{view:#?}",
+            self.plugged, self.weak, self.inner, self.outer, self.vpn_is_up
         )
     }
 
