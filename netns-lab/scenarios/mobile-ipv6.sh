@@ -131,7 +131,8 @@ table ip lab-nat {
     }
 }
 NFT
-taken() { tail -n 1 "$mobility_trace/taken6" | cut -d ' ' -f 1; }
+# Nothing yet is 0.
+taken() { { echo 0; cat "$mobility_trace/taken6"; } | tail -n 1 | cut -d ' ' -f 1; }
 more_than() { (($(taken) > $1)); }
 flows6() { eventually 20 more_than $(($(taken) + 500000)) || fail "the session stands still: $(state)"; }
 flows6
@@ -152,11 +153,10 @@ goes 1
 flows6
 
 # And in GRE, when both have been told to and started again.
-wrapped() { agent 102o bindings --json | jq -r '.[].encapsulation' | has -x gre; }
 sed -i '/^\[home-agent\]/a encapsulations = "gre"' "$(agent_folder 102o)/agent.toml"
 sed -i '/^\[mobility\]/a encapsulation = "gre"' "$(agent_folder 103)/agent.toml"
 start_again
-eventually 10 wrapped || fail "not in GRE: $(state)"
+eventually 10 wrapped 102o gre || fail "not in GRE: $(state)"
 flows6
 reached "$own" || fail "not reached in GRE: $(cat "$mobility_trace/ping") $(state)"
 end_process streams-take6 INT || fail "TCP: $(cat "$mobility_trace/streams-take6.log")"
