@@ -63,7 +63,7 @@ fn main() {
     );
     println!("| frames | direction | tunnel | Gbit/s | of the other's | processor s a Gbit |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for frames in [Frames::Large, Frames::Mtu, Frames::OfCards] {
+    for frames in [Frames::Large, Frames::Mtu] {
         for direction in [Direction::Up, Direction::Down] {
             let mut results: Vec<_> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
             for turn in 0..rounds {
@@ -121,9 +121,6 @@ enum Frames {
     Large,
     /// Without TSO and GSO on the tunnel.
     Mtu,
-    /// Neither, and the cable puts together what belongs together before the tunnel sees it, as the drivers of network
-    /// cards do (GRO).
-    OfCards,
 }
 
 impl Frames {
@@ -131,7 +128,6 @@ impl Frames {
         match self {
             Self::Large => "TSO",
             Self::Mtu => "MTU",
-            Self::OfCards => "MTU, GRO",
         }
     }
 }
@@ -173,12 +169,9 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
         .enumerate()
         .map(|(at, host)| host.run(move || End::set_up(kind, at)))
         .collect();
-    if frames != Frames::Large {
+    if frames == Frames::Mtu {
         for host in &hosts {
             host.run(move || {
-                if frames == Frames::OfCards {
-                    command("ethtool", "-K cable gro on");
-                }
                 let link = if kind == Kind::Encap {
                     "xa-ipip"
                 } else {
