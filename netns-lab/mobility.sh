@@ -72,6 +72,16 @@ only_vpn_in_ipv6() {
 # `modprobe mac80211_hwsim`.
 simulated_radios() { find /sys/devices -path '*mac80211_hwsim/*/ieee80211/*' -name 'phy*' 2>/dev/null | sort; }
 
+# find_radios: two of them and who uses them, or the scenario is skipped; sets radios.
+find_radios() {
+    local program
+    for program in hostapd iw wpa_supplicant; do
+        command -v "$program" >/dev/null || skip "no $program (scripts/test installs it)"
+    done
+    mapfile -t radios < <(simulated_radios)
+    ((${#radios[@]} >= 2)) || skip "no simulated radios (mac80211_hwsim)"
+}
+
 # give_radio RADIO NODE NAME: with its interface, which gets that name. It comes back when the namespace goes.
 give_radio() {
     local interface
@@ -121,6 +131,27 @@ report_moves() {
     local moves
     moves=$(report_streams)
     report "network lost gap tcp-gap wait: ${moves//$'\n'/; }"
+}
+
+# start_streams_back RATE: numbered UDP packets from 103 to 101 as well, as S.
+start_streams_back() {
+    start_process 101 back-numbers python3 "$lab_folder/moving.py" receive 5006 "$mobility_trace/back"
+    eventually 40 grep -q listening "$mobility_trace/back-numbers.log" || fail "nobody listens"
+    start_process 103 back-send python3 "$lab_folder/moving.py" send "$correspondent" 5006 "$1" "$intranet"
+}
+
+# none_lost: all of them end, and none of either way was lost in a move.
+none_lost() {
+    local there back lost
+    end_process back-send INT || fail "the UDP stream from 103 did not end"
+    end_streams
+    end_process back-numbers INT || fail "the UDP receiver of 101 did not end"
+    there=$(report_streams)
+    back=$(python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/back-send.log" "$mobility_trace/back")
+    report "to S, network lost gap tcp-gap wait: ${there//$'\n'/; }"
+    report "from S, network lost gap: ${back//$'\n'/; }"
+    lost=$(awk '{ lost += $2 } END { print lost + 0 }' <<<"$there"$'\n'"$back")
+    ((lost == 0)) || fail "$lost packets are lost: $(state)"
 }
 
 # wrapped AGENT KIND: its bindings have tunnels of that kind, as it names it.

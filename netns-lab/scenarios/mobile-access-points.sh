@@ -9,11 +9,7 @@
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
 
-for program in hostapd iw wpa_supplicant; do
-    command -v "$program" >/dev/null || skip "no $program (scripts/test installs it)"
-done
-mapfile -t radios < <(simulated_radios)
-((${#radios[@]} >= 2)) || skip "no simulated radios (mac80211_hwsim)"
+find_radios
 give_radio "${radios[0]}" 105a ap0
 give_radio "${radios[1]}" 103 radio0
 

@@ -43,9 +43,7 @@ move 103 x1 eth0
 eventually 15 dwells 103 "outside, with a VPN adapter" x1 || fail "not outside: $(state)"
 plug 103 x2 wlan0
 start_streams 101 103 "$intranet" 1000 100000
-start_process 101 back-numbers python3 "$lab_folder/moving.py" receive 5006 "$mobility_trace/back"
-eventually 40 grep -q listening "$mobility_trace/back-numbers.log" || fail "nobody listens"
-start_process 103 back-send python3 "$lab_folder/moving.py" send "$correspondent" 5006 1000 "$intranet"
+start_streams_back 1000
 sleep 1
 
 outside="outside, with a VPN adapter"
@@ -65,14 +63,6 @@ settles 105b inside
 prefer 105b wlan0 600
 settles 105a inside
 
-end_process back-send INT || fail "the UDP stream from 103 did not end"
-end_streams
-end_process back-numbers INT || fail "the UDP receiver of 101 did not end"
-there=$(report_streams)
-back=$(python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/back-send.log" "$mobility_trace/back")
-report "to S, network lost gap tcp-gap wait: ${there//$'\n'/; }"
-report "from S, network lost gap: ${back//$'\n'/; }"
-lost=$(awk '{ lost += $2 } END { print lost + 0 }' <<<"$there"$'\n'"$back")
-((lost == 0)) || fail "$lost packets are lost: $(state)"
+none_lost
 
 nothing_clear x1 x2

@@ -9,11 +9,7 @@
 # shellcheck source=netns-lab/mobility.sh
 . "${lab_folder:?}/mobility.sh"
 
-for program in hostapd iw wpa_supplicant; do
-    command -v "$program" >/dev/null || skip "no $program (scripts/test installs it)"
-done
-mapfile -t radios < <(simulated_radios)
-((${#radios[@]} >= 2)) || skip "no simulated radios (mac80211_hwsim)"
+find_radios
 
 # The kernel's own air is as strong everywhere.
 signal() { echo "$1" >"$mobility_trace/signal"; }
@@ -66,9 +62,7 @@ eventually 20 dwells 103 "$outside" x1 || fail "not outside: $(state)"
 plug 103 x2 wlan0
 
 start_streams 101 103 "$intranet" 200 100000
-start_process 101 back-numbers python3 "$lab_folder/moving.py" receive 5006 "$mobility_trace/back"
-eventually 40 grep -q listening "$mobility_trace/back-numbers.log" || fail "nobody listens"
-start_process 103 back-send python3 "$lab_folder/moving.py" send "$correspondent" 5006 200 "$intranet"
+start_streams_back 200
 sleep 1
 
 # shown WEAK: what `mobility` says of the radio, whose signal it is that was set.
@@ -91,12 +85,4 @@ end_process hostapd KILL || true
 sleep 3
 eventually 5 dwells 103 "$outside" x2 || fail "without an access point: $(state)"
 
-end_process back-send INT || fail "the UDP stream from 103 did not end"
-end_streams
-end_process back-numbers INT || fail "the UDP receiver of 101 did not end"
-there=$(report_streams)
-back=$(python3 "$lab_folder/moving.py" report "$mobility_trace/moves" "$mobility_trace/back-send.log" "$mobility_trace/back")
-report "to S, network lost gap tcp-gap wait: ${there//$'\n'/; }"
-report "from S, network lost gap: ${back//$'\n'/; }"
-lost=$(awk '{ lost += $2 } END { print lost + 0 }' <<<"$there"$'\n'"$back")
-((lost == 0)) || fail "$lost packets are lost: $(state)"
+none_lost
