@@ -2,30 +2,20 @@
 
 use super::*;
 
-fn minimal(path: &Path, reverse: bool) -> Path {
-    let Path::Tunnel {
-        local,
-        remote,
-        through,
-        ..
-    } = *path
-    else {
+fn wrapped(path: &Path, kind: Encapsulation) -> Path {
+    let mut path = path.clone();
+    let Path::Tunnel { encapsulation, .. } = &mut path else {
         unreachable!("it is a tunnel")
     };
-    Path::Tunnel {
-        local,
-        remote,
-        encapsulation: Encapsulation::Minimal,
-        through,
-        reverse,
-    }
+    *encapsulation = kind;
+    path
 }
 
 #[test]
 fn minimal_encapsulation_is_carried_by_user_space_and_fragments_beside_it_are_let_out_of_ip_in_ip()
 {
-    let outer = minimal(&through_link(X, T_HA), true);
-    let inner = minimal(&through_vpn(), true);
+    let outer = wrapped(&through_link(X, T_HA), Encapsulation::Minimal);
+    let inner = wrapped(&through_vpn(), Encapsulation::Minimal);
     let figure = arrangement(Place::OutsideWithAdapter, inner, Some(outer));
     let objects = laid_out(&figure, OURS);
     for (table, way) in [
@@ -59,7 +49,10 @@ fn minimal_encapsulation_is_carried_by_user_space_and_fragments_beside_it_are_le
 
 #[test]
 fn what_comes_out_of_minimal_encapsulation_while_nothing_goes_in_may_be_from_anywhere() {
-    let outer = minimal(&through_link(X, T_HA), false);
+    let mut outer = wrapped(&through_link(X, T_HA), Encapsulation::Minimal);
+    if let Path::Tunnel { reverse, .. } = &mut outer {
+        *reverse = false;
+    }
     let figure = arrangement(Place::Blocked, Path::Blocked, Some(outer));
     let objects = laid_out(&figure, None);
     assert!(text(&objects, 7384)[0].contains("dev eth0"));
@@ -76,22 +69,6 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
     let mut settings = settings();
     settings.inner.encapsulation = TunnelKind::Gre;
     settings.outer.get_mut(&0).unwrap().encapsulation = TunnelKind::Gre;
-    let gre = |path| match path {
-        Path::Tunnel {
-            local,
-            remote,
-            through,
-            reverse,
-            ..
-        } => Path::Tunnel {
-            local,
-            remote,
-            encapsulation: Encapsulation::Gre,
-            through,
-            reverse,
-        },
-        other => other,
-    };
     let around = Around {
         agents: &[],
         adapters: &adapters(),
@@ -102,7 +79,10 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
         receivers: &[],
         turns: &FIRST,
     };
-    let (inner, outer) = (gre(through_vpn()), gre(through_link(X, T_HA)));
+    let (inner, outer) = (
+        wrapped(&through_vpn(), Encapsulation::Gre),
+        wrapped(&through_link(X, T_HA), Encapsulation::Gre),
+    );
     let outside = arrangement(Place::OutsideWithAdapter, inner, Some(outer));
     let objects = lay_out(&settings, &outside, around).0;
     let link = |objects: &Objects, name| match objects.get(&Key::Link(name)) {
