@@ -55,8 +55,8 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "control",
-        &["net", "presence", "agent", "config"],
-        "layer 4: carries commands and snapshots; its socket lies where config trusts the folder",
+        &["net", "presence", "kernel", "agent", "config"],
+        "layer 4: carries commands and snapshots; its socket lies where config trusts the folder, and the kernel says when a client is late",
     ),
     (
         "cli",

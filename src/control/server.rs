@@ -3,6 +3,7 @@
 use super::protocol::{self, Access, FailureKind, MAX_REQUEST, ProtocolError, Request, Response};
 use crate::agent::snapshot::EventView;
 use crate::config::trusted::{self, Untrusted};
+use crate::kernel::timer::{Timer, timeout};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
@@ -13,11 +14,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 /// Events kept for a subscriber that reads slowly; the capacity for the daemon's channel.
 pub const EVENTS_KEPT: usize = 1024;
@@ -26,10 +26,10 @@ pub const EVENTS_KEPT: usize = 1024;
 const MAX_READERS: usize = 24;
 const MAX_ADMINISTRATORS: usize = 8;
 
-/// A client that has not sent its request by then is dropped.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// A client that has not taken a line by then is dropped.
-const WRITE_TIME: Duration = Duration::from_secs(5);
+/// A client that has not sent its request by then, or has not taken a line, is dropped.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where none can be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const LOCK: &str = "lock";
 
@@ -178,6 +178,8 @@ pub async fn serve(
     events: broadcast::Sender<EventView>,
 ) -> io::Result<()> {
     let socket = tokio::net::UnixListener::from_std(listener.socket.try_clone()?)?;
+    // When it is needed there may be no descriptor for it.
+    let mut pause = Timer::open()?;
     let readers = Arc::new(Semaphore::new(MAX_READERS));
     let administrators = Arc::new(Semaphore::new(MAX_ADMINISTRATORS));
     let mut clients = JoinSet::new();
@@ -191,7 +193,8 @@ pub async fn serve(
             Err(error) => {
                 // Out of file descriptors, most likely: those in use will be given back.
                 tracing::warn!(%error, "cannot accept a control client");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                let now = Instant::now();
+                pause.reached(now, now + PAUSE).await?;
                 continue;
             }
         };
@@ -215,7 +218,7 @@ pub async fn serve(
         };
         let (calls, events) = (calls.clone(), events.clone());
         clients.spawn(async move {
-            if let Err(error) = converse(stream, caller, calls, events).await {
+            if let Err(error) = converse(stream, caller, PATIENCE, (calls, events)).await {
                 tracing::debug!(%error, uid = caller.uid, "control client dropped");
             }
             drop(seat);
@@ -226,16 +229,16 @@ pub async fn serve(
 async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     caller: Caller,
-    calls: mpsc::Sender<Call>,
-    events: broadcast::Sender<EventView>,
+    patience: Duration,
+    (calls, events): (mpsc::Sender<Call>, broadcast::Sender<EventView>),
 ) -> io::Result<()> {
     // Subscribed before the request is read: nothing is missed once the client has sent it.
     let subscription = events.subscribe();
-    let request = match timeout(REQUEST_TIME, read_request(&mut stream)).await?? {
+    let request = match timeout(patience, read_request(&mut stream)).await?? {
         Ok(request) => request,
         Err(error) => {
             let response = Response::failed(FailureKind::Malformed, error.to_string());
-            return write(&mut stream, &response).await;
+            return write(&mut stream, patience, &response).await;
         }
     };
     if !caller.may(request.access()) {
@@ -246,11 +249,11 @@ async fn converse(
         );
         let message = format!("only root may {}: try sudo", request.name());
         let response = Response::failed(FailureKind::Denied, message);
-        return write(&mut stream, &response).await;
+        return write(&mut stream, patience, &response).await;
     }
     if request == Request::Events {
         drop(events);
-        return push_events(stream, subscription).await;
+        return push_events(stream, patience, subscription).await;
     }
     drop(subscription);
     if request.access() == Access::Change {
@@ -271,7 +274,7 @@ async fn converse(
         Ok(()) => answer.await.unwrap_or_else(|_| stopping()),
         Err(_) => stopping(),
     };
-    write(&mut stream, &response).await
+    write(&mut stream, patience, &response).await
 }
 
 async fn read_request(
@@ -293,6 +296,7 @@ async fn read_request(
 /// Until the client hangs up, falls asleep, or the agent ends.
 async fn push_events(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    patience: Duration,
     mut events: broadcast::Receiver<EventView>,
 ) -> io::Result<()> {
     use broadcast::error::RecvError;
@@ -309,13 +313,17 @@ async fn push_events(
                 _ => continue,
             },
         };
-        write(&mut stream, &response).await?;
+        write(&mut stream, patience, &response).await?;
     }
 }
 
-async fn write(stream: &mut (impl AsyncWrite + Unpin), response: &Response) -> io::Result<()> {
+async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    patience: Duration,
+    response: &Response,
+) -> io::Result<()> {
     let line = protocol::encode_response(response);
-    timeout(WRITE_TIME, stream.write_all(&line)).await?
+    timeout(patience, stream.write_all(&line)).await?
 }
 
 #[cfg(test)]

@@ -6,16 +6,17 @@
 //! ```
 
 use crate::agent::vpn::commands::{Charon, Direction, Ended};
+use crate::kernel::timer::{sleep, timeout};
 use crate::vici::message::Message;
 use crate::vici::packet::{Packet, Packets};
 use crate::vici::sas::{Sa, sas};
 use nix::unistd::geteuid;
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::io::{self, ErrorKind::TimedOut};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
 
 /// What says that an SA may have come, gone or changed.
 const CHANGES: [&str; 4] = ["ike-updown", "child-updown", "ike-rekey", "ike-update"];
@@ -50,7 +51,10 @@ pub async fn run(charon: &Charon) -> Result<(String, Option<Following>), String>
         }
     };
     let limit = charon.limit + ANSWER;
-    let late = |_| Err(format!("charon has said nothing for {}s", limit.as_secs()));
+    let late = |error: io::Error| match error.kind() {
+        TimedOut => Err(format!("charon has said nothing for {}s", limit.as_secs())),
+        _ => Err(without_timer(&error)),
+    };
     timeout(limit, within).await.unwrap_or_else(late)
 }
 
@@ -58,10 +62,15 @@ impl Following {
     /// What it says when something has changed. After an error there is nothing to follow any more.
     pub async fn next(&mut self) -> Ended {
         self.session.changed().await?;
-        sleep(SETTLING).await;
+        sleep(SETTLING)
+            .await
+            .map_err(|error| without_timer(&error))?;
         self.session.events.clear();
         let found = timeout(ANSWER, self.session.find(&self.charon)).await;
-        let found = found.map_err(|_| "charon does not answer".to_owned())??;
+        let found = found.map_err(|error| match error.kind() {
+            TimedOut => "charon does not answer".to_owned(),
+            _ => without_timer(&error),
+        })??;
         found.map(|sa| said(&sa)).ok_or_else(|| {
             let Charon {
                 connection, child, ..
@@ -244,6 +253,10 @@ fn said(sa: &Sa) -> String {
         Some(address) => format!("address {address}"),
         None => "no-address".to_owned(),
     }
+}
+
+fn without_timer(error: &io::Error) -> String {
+    format!("charon is not waited for: {error}")
 }
 
 fn succeeded(answer: &Message) -> Result<(), String> {

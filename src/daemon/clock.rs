@@ -1,8 +1,8 @@
 //! The wall clock, which the agent does not live by, but presence, the lifetimes of policies and
 //! the kernel's larval SAs do.
 
-use super::sockets::awaiting_input;
 use crate::agent::event::{Doubt, Event};
+use crate::kernel::input::awaiting_input;
 use crate::presence::Timestamp;
 use nix::errno::Errno;
 use nix::sys::time::{TimeSpec, TimeValLike};

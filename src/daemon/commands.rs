@@ -5,6 +5,7 @@ use super::charon;
 use crate::agent::event::Event;
 use crate::agent::vpn::commands::{Charon, Command, Ended, Program, Run};
 use crate::config::trusted;
+use crate::kernel::timer::timeout;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::cell::RefCell;
@@ -19,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
 /// All that a command knows besides what the agent tells it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -136,10 +136,20 @@ async fn ended(command: &Program) -> Ended {
             _ = &mut reading => (child.wait().await, true),
         }
     });
-    let Ok((status, has_read_all)) = waited.await else {
-        let limit = command.limit.as_secs();
-        drop(group);
-        return Err(format!("{program} took more than {limit}s and was killed"));
+    let (status, has_read_all) = match waited.await {
+        Ok(ended) => ended,
+        Err(error) => {
+            drop(group);
+            let limit = command.limit.as_secs();
+            return Err(match error.kind() {
+                io::ErrorKind::TimedOut => {
+                    format!("{program} took more than {limit}s and was killed")
+                }
+                _ => format!(
+                    "{program} was killed, since nothing can tell how long it takes: {error}"
+                ),
+            });
+        }
     };
     // What it has left running goes on.
     group.0 = None;

@@ -40,6 +40,7 @@ use crate::kernel::desired::LinkName;
 use crate::kernel::events::KernelEvent;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
+use crate::kernel::timer::{Timer, timeout};
 use crate::kernel::writer::{self, Report, Stop, Writer};
 use crate::kernel::{features, listing};
 use crate::mobile_ip;
@@ -47,7 +48,6 @@ use crate::mobile_ip::home_agent::effects::Kept;
 use crate::net::masked::TooManyPrefixes;
 use crate::store::{Bindings, Store, StoreError};
 use sd_notify::NotifyState;
-use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -56,7 +56,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::LocalSet;
-use tokio::time::{Interval, MissedTickBehavior, sleep_until};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -118,7 +117,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
     // Before any thread is started, so that all of them have no more than this.
     privileges::reduce()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .build()
         .map_err(|source| Error::Start {
             what: "start the runtime",
@@ -157,10 +156,11 @@ impl Daemon {
     async fn serve(mut self, mut inputs: Inputs) -> Result<(), Error> {
         loop {
             self.carry_out_all();
-            let deadline = self
-                .agent
-                .poll_timeout()
-                .map(tokio::time::Instant::from_std);
+            let deadlines = [self.agent.poll_timeout(), inputs.proof];
+            let deadline = deadlines
+                .into_iter()
+                .flatten()
+                .fold(inputs.watchdog.due, Instant::min);
             tokio::select! {
                 biased;
                 Some(report) = self.reports.recv() => {
@@ -204,26 +204,21 @@ impl Daemon {
                 Some(number) = inputs.kept.recv() => {
                     self.handle(Event::BindingsKept { number });
                 }
-                () = reached(deadline) => {
-                    self.now = Instant::now();
+                now = inputs.timer.reached(self.now, deadline) => {
+                    self.now = now.map_err(|source| Error::Start {
+                        what: "go on waiting for the time",
+                        source,
+                    })?;
                     self.agent.handle_timeout(self.now);
-                }
-                () = reached(inputs.proof) => {
-                    inputs.proof = None;
-                    self.count_carried();
+                    if inputs.proof.is_some_and(|proof| proof <= self.now) {
+                        inputs.proof = None;
+                        self.count_carried();
+                    }
+                    if inputs.watchdog.ticks(self.now) {
+                        self.tick();
+                    }
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
-                _ = inputs.watchdog.tick() => {
-                    notify(&[NotifyState::Watchdog]);
-                    self.keeper.try_again();
-                    self.attach_missing();
-                    self.look_at_clock();
-                    // Summer time comes without a step.
-                    self.handle(clock::reading(None));
-                    self.look_at_gateways();
-                    self.look_at_signals();
-                    self.look_around(false);
-                }
                 _ = inputs.reload.recv() => drop(self.reload()),
                 _ = inputs.terminate.recv() => break,
                 _ = inputs.interrupt.recv() => break,
@@ -244,6 +239,19 @@ impl Daemon {
     fn handle(&mut self, event: Event) {
         self.now = Instant::now();
         self.agent.handle(self.now, event);
+    }
+
+    /// What is looked at now and then.
+    fn tick(&mut self) {
+        notify(&[NotifyState::Watchdog]);
+        self.keeper.try_again();
+        self.attach_missing();
+        self.look_at_clock();
+        // Summer time comes without a step.
+        self.handle(clock::reading(None));
+        self.look_at_gateways();
+        self.look_at_signals();
+        self.look_around(false);
     }
 
     /// What the tunnels that were found have carried since.
@@ -440,8 +448,9 @@ impl Daemon {
         self.handle(Event::Stop);
         self.carry_out_all();
         // Goodbyes that wait for the kernel leave when it has answered.
-        let end = tokio::time::Instant::now() + GOODBYE;
-        while let Ok(Some(report)) = tokio::time::timeout_at(end, self.reports.recv()).await {
+        let end = Instant::now() + GOODBYE;
+        let left = || end.saturating_duration_since(Instant::now());
+        while let Ok(Some(report)) = timeout(left(), self.reports.recv()).await {
             if let Some(event) = events::of_report(report) {
                 self.handle(event);
             }
@@ -462,7 +471,10 @@ impl Daemon {
 struct Inputs {
     monitor: Monitor,
     /// When it is to be seen whether the tunnels of before carry anything.
-    proof: Option<tokio::time::Instant>,
+    proof: Option<Instant>,
+    watchdog: Watchdog,
+    /// For these two, and whatever the agent waits for.
+    timer: Timer,
     datagrams: Datagrams,
     /// How far bindings are kept.
     kept: UnboundedReceiver<u64>,
@@ -470,7 +482,6 @@ struct Inputs {
     told: UnboundedReceiver<Event>,
     calls: mpsc::Receiver<Call>,
     clock: ClockWatch,
-    watchdog: Interval,
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -487,28 +498,36 @@ fn listen_for(kind: SignalKind) -> Result<Signal, Error> {
     })
 }
 
-/// Half of what systemd allows; where it watches nothing, a tick that notifies nobody.
-fn watchdog() -> Interval {
-    let allowed = sd_notify::watchdog_enabled().unwrap_or(Duration::from_secs(60));
-    let mut interval = tokio::time::interval(allowed / 2);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
+/// When the next tick is due, the first at once.
+struct Watchdog {
+    due: Instant,
+    interval: Duration,
+}
+
+impl Watchdog {
+    /// Half of what systemd allows; where it watches nothing, a tick that notifies nobody.
+    fn new(now: Instant) -> Self {
+        let allowed = sd_notify::watchdog_enabled().unwrap_or(Duration::from_secs(60));
+        Self {
+            due: now,
+            interval: allowed / 2,
+        }
+    }
+
+    /// Ticks that nobody has seen are not made up for.
+    fn ticks(&mut self, now: Instant) -> bool {
+        let is_due = self.due <= now;
+        if is_due {
+            self.due = now + self.interval;
+        }
+        is_due
+    }
 }
 
 /// Without systemd there is nobody to notify.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not notified");
-    }
-}
-
-/// Never, where there is no deadline.
-async fn reached(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        // The runtime would round it up to its next millisecond.
-        Some(deadline) if deadline.into_std() <= Instant::now() => {}
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
     }
 }
 
@@ -597,7 +616,7 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
         }
     }
     agent.handle(Instant::now(), clock::reading(None));
-    let proof = adopting.then(|| tokio::time::Instant::now() + PROOF);
+    let proof = adopting.then(|| Instant::now() + PROOF);
     let (sender, kept) = mpsc::unbounded_channel();
     let bindings = bindings.map(|store| KeptBindings::new(store, sender));
     let (tell, told) = mpsc::unbounded_channel();
@@ -613,6 +632,11 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
     let inputs = Inputs {
         monitor,
         proof,
+        watchdog: Watchdog::new(Instant::now()),
+        timer: Timer::open().map_err(|source| Error::Start {
+            what: "make a timer",
+            source,
+        })?,
         datagrams: sockets.datagrams(errors),
         kept,
         told,
@@ -621,7 +645,6 @@ async fn serve(path: PathBuf, loaded: Loaded, listener: server::Listener) -> Res
             what: "watch the clock",
             source,
         })?,
-        watchdog: watchdog(),
         reload: listen_for(SignalKind::hangup())?,
         terminate: listen_for(SignalKind::terminate())?,
         interrupt: listen_for(SignalKind::interrupt())?,

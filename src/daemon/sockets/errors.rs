@@ -8,6 +8,7 @@
 
 use super::options;
 use crate::agent::event::Undelivered;
+use crate::kernel::input::awaiting_input;
 use crate::kernel::socket_filter::{equals, statement};
 use libc::sock_filter;
 use libc::{BPF_B, BPF_IND, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W};
@@ -47,7 +48,7 @@ impl ErrorSocket {
         let icmp = SockProtocol::Icmp;
         let fd = socket::socket(AddressFamily::Inet, SockType::Raw, flags, icmp)?;
         options::filter(fd.as_fd(), &FILTER)?;
-        options::awaiting_input(fd).map(Self)
+        awaiting_input(fd).map(Self)
     }
 
     /// The next one. The task is woken when one has come.

@@ -14,7 +14,6 @@ pub use arp::announce;
 pub use errors::ErrorSocket;
 pub use in_ip::open_in_ip;
 pub use on_link::OnLinkSockets;
-pub(super) use options::awaiting_input;
 pub use raw::{Datagram, RawSockets};
 pub use registration::RegistrationSockets;
 pub use udp::{Purpose, Received, UdpSocket};

@@ -12,6 +12,7 @@
 use super::options;
 use crate::agent::on_link::{Frame, Overheard, Packet, Payload, Receiver};
 use crate::kernel::desired::LinkName;
+use crate::kernel::input::awaiting_input;
 use crate::mobile_ip::LinkId;
 use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX};
 use libc::{BPF_MSH, BPF_RET, sock_filter};
@@ -152,7 +153,7 @@ impl Socket {
             options::join(fd.as_fd(), index, group)?;
         }
         options::bind_to_packets(fd.as_fd(), index)?;
-        let fd = options::awaiting_input(fd)?;
+        let fd = awaiting_input(fd)?;
         Ok(Self { name, index, fd })
     }
 

@@ -1,8 +1,7 @@
 //! What no safe wrapper does to a socket. The only `unsafe` of this room.
 #![expect(
     unsafe_code,
-    reason = "socket options and an address that nix has no type for, messages that nix sends one by one, and a \
-              registration for reading alone"
+    reason = "socket options and an address that nix has no type for, and messages that nix sends one by one"
 )]
 
 use crate::net::Family;
@@ -12,8 +11,6 @@ use std::io;
 use std::mem::{offset_of, size_of_val, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// `struct xfrm_userpolicy_info` of linux/xfrm.h, reduced to the two fields that differ from zero
 /// in a bypass. The rest is zero: selector "everything", no lifetime, action allow, no template.
@@ -249,14 +246,6 @@ pub(super) fn send_many(
         }
     }
     (sent, Ok(()))
-}
-
-/// Within a tokio runtime. Not to be told of room for writing, too, as tokio's own socket is: that
-/// comes with every datagram that has left, while the peer may be answering already.
-pub(in crate::daemon) fn awaiting_input(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `AsyncFd` owns the descriptor and gives it away to nobody, so that its number
-    // names the same open socket for as long as it is registered.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {

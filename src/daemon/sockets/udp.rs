@@ -1,6 +1,7 @@
 //! UDP sockets that know which address and hop count a datagram came with.
 
 use super::{Error, options};
+use crate::kernel::input::awaiting_input;
 use crate::net::Family;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -110,7 +111,7 @@ impl UdpSocket {
 
     /// One that is open, bound, and told to say where datagrams were addressed to.
     pub(super) fn bound(fd: OwnedFd, port: u16, family: Family) -> Result<Self, Error> {
-        let socket = options::awaiting_input(fd).map_err(|source| Error::Open {
+        let socket = awaiting_input(fd).map_err(|source| Error::Open {
             port,
             family,
             what: "register the socket",
