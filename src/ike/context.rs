@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+/// How much later the key for the next exchange is drawn: a peer that is near has answered this one by then.
+const NEXT_KEY: Duration = Duration::from_millis(30);
+
 /// Number of an attempt to set up an IKE SA; never on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AttemptId(pub(super) u64);
@@ -24,7 +27,7 @@ pub(super) enum Timer {
     HalfOpen(u64),
     /// The keys of a half-open SA, by our SPI, are made while its answer is underway: at once.
     Agreement(u64),
-    /// A private key for the next key exchange is drawn: at once, so that nobody waits for it then.
+    /// A private key for the next key exchange is drawn, so that nobody waits for it then.
     Key,
     /// The request in flight is sent again, or given up.
     Request(IkeId),
@@ -159,7 +162,7 @@ impl Context {
 
     /// A fresh one, drawn before where that was of use.
     pub(super) fn private_key(&mut self, now: Instant, group: Group) -> PrivateKey {
-        self.set_timer(Timer::Key, now);
+        self.set_timer(Timer::Key, now + NEXT_KEY);
         let ready = self.key.take_if(|key| key.group() == group);
         ready.unwrap_or_else(|| PrivateKey::draw(group, &mut self.rng))
     }
