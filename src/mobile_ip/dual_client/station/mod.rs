@@ -136,6 +136,8 @@ pub struct Station {
     left_out: Vec<IpNet>,
     /// To be announced when their ways are open.
     come_home: Vec<(LinkId, Ipv4Addr)>,
+    /// By whose card the home network knows S, since it was there last.
+    known_by: Option<LinkId>,
     clock: Clock,
     random: Box<dyn Random>,
     effects: VecDeque<Effect>,
@@ -178,6 +180,7 @@ impl Station {
             smoke_outs: BTreeMap::new(),
             left_out: Vec::new(),
             come_home: Vec::new(),
+            known_by: None,
             clock,
             random,
             effects: VecDeque::new(),
@@ -448,10 +451,8 @@ impl Station {
 
     fn attach(&mut self, now: Instant, slot: Slot, generation: Generation, attachment: Attachment) {
         self.equip(now, slot, generation, attachment);
-        // RFC 5944 §4.6: before the request, so that what is underway need not wait for the home agent. S waits for
-        // the proof that this is its home.
-        if let (Slot::Outer(_), Point::AtHome(_), Via::Link(link)) =
-            (slot, attachment.point, attachment.via)
+        if let (Point::AtHome(_), Via::Link(link)) = (attachment.point, attachment.via)
+            && self.is_announced_before(slot, link)
         {
             let address = attachment.home;
             self.effects.push_back(Effect::Announce { link, address });
@@ -464,6 +465,13 @@ impl Station {
         if let (Some(registrar), Some(input)) = (self.registrars.get_mut(&slot), input) {
             registrar.client.handle(now, input);
         }
+    }
+
+    /// Whether the home network hears that the home address is here before the request (RFC 5944 §4.6), so that what is
+    /// underway need not wait for the home agent. S waits for the proof that this is its home, unless the answer would go
+    /// to another card of ours, by which it is known there.
+    fn is_announced_before(&self, slot: Slot, link: LinkId) -> bool {
+        matches!(slot, Slot::Outer(_)) || self.known_by.is_some_and(|known| known != link)
     }
 
     /// A client with what this attachment asks for. One that exists is kept while it would be the same: it
@@ -593,6 +601,9 @@ impl Station {
         {
             registrar.is_announced = true;
             self.come_home.push((link, attachment.home));
+            if !matches!(slot, Slot::Outer(_)) {
+                self.known_by = Some(link);
+            }
         }
         if let client::Outcome::Denied {
             epoch,

@@ -134,11 +134,15 @@ impl World {
     }
 
     fn plug(&mut self, address: &'static str, inner: Inner) {
+        self.plug_into(LINK, address, inner);
+    }
+
+    fn plug_into(&mut self, id: LinkId, address: &'static str, inner: Inner) {
         self.links(Vec::new());
         (self.address, self.inner) = (address, inner);
         self.links(vec![Link {
-            id: LINK,
-            name: "eth0".into(),
+            id,
+            name: format!("eth{}", id.0),
             carrier: true,
             addresses: vec![address.parse().unwrap()],
             gateway: None,
@@ -338,6 +342,27 @@ fn the_home_network_of_t_hears_of_it_before_the_home_agent_and_that_of_s_after_t
     world.run(Duration::from_secs(200));
     let all: Vec<_> = world.announced.drain(..).map(|(_, home)| home).collect();
     assert_eq!(all, [S]);
+}
+
+/// Whoever knows S by the card before answers to that.
+#[test]
+fn at_home_by_another_card_the_network_hears_of_it_before_the_home_agent() {
+    let mut world = World::new(Inner::Trusting);
+    world.plug("10.10.0.77/24", Inner::Trusting);
+    world.run(Duration::from_secs(20));
+    let other = LinkId(LINK.0 + 1);
+    for link in [other, LINK] {
+        world.announced.clear();
+        world.sent.clear();
+        world.plug_into(link, "10.10.0.78/24", Inner::Trusting);
+        let [(before, S)] = world.announced[..] else {
+            panic!("{:?}", world.announced)
+        };
+        let asked = |datagram: &Datagram| *datagram.remote.ip() == S_AGENT;
+        assert_eq!(world.sent.iter().position(asked), Some(before));
+        world.run(Duration::from_secs(20));
+        assert_eq!(world.place(), Place::Inside);
+    }
 }
 
 #[test]
