@@ -46,9 +46,15 @@ fn main() {
     let (rounds, seconds) = (number("ROUNDS", 15), number("LENGTH", 2));
     assert!(nix::unistd::geteuid().is_root(), "needs root");
     // The bare one first.
-    let kinds: &[_] = match mode.as_str() {
-        "kernel" => &[Kind::Bare, Kind::Encap],
-        _ => &[Kind::Vxlan, Kind::Carrier, Kind::Crowded],
+    let (kinds, sizes): (&[_], &[_]) = match mode.as_str() {
+        "kernel" => (
+            &[Kind::Bare, Kind::Encap],
+            &[Frames::Large, Frames::Mtu, Frames::Merged],
+        ),
+        _ => (
+            &[Kind::Vxlan, Kind::Carrier, Kind::Crowded],
+            &[Frames::Large, Frames::Mtu],
+        ),
     };
     println!("{}", machine());
     println!(
@@ -63,7 +69,7 @@ fn main() {
     );
     println!("| frames | direction | tunnel | Gbit/s | of the other's | processor s a Gbit |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for frames in [Frames::Large, Frames::Mtu] {
+    for &frames in sizes {
         for direction in [Direction::Up, Direction::Down] {
             let mut results: Vec<_> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
             for turn in 0..rounds {
@@ -121,6 +127,8 @@ enum Frames {
     Large,
     /// Without TSO and GSO on the tunnel.
     Mtu,
+    /// The same, over a cable that puts packets together again before the tunnel sees them, as network cards do.
+    Merged,
 }
 
 impl Frames {
@@ -128,6 +136,7 @@ impl Frames {
         match self {
             Self::Large => "TSO",
             Self::Mtu => "MTU",
+            Self::Merged => "MTU, GRO",
         }
     }
 }
@@ -169,9 +178,12 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
         .enumerate()
         .map(|(at, host)| host.run(move || End::set_up(kind, at)))
         .collect();
-    if frames == Frames::Mtu {
+    if frames != Frames::Large {
         for host in &hosts {
             host.run(move || {
+                if frames == Frames::Merged {
+                    command("ethtool", "-K cable gro on");
+                }
                 let link = if kind == Kind::Encap {
                     "xa-ipip"
                 } else {
