@@ -182,7 +182,8 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
         for host in &hosts {
             host.run(move || {
                 if frames == Frames::Merged {
-                    command("ethtool", "-K cable gro on");
+                    // A veth that could carry large packets puts none together.
+                    command("ethtool", "-K cable tso off gro on");
                 }
                 let link = if kind == Kind::Encap {
                     "xa-ipip"

@@ -65,7 +65,8 @@ pub(super) struct ClockWatch {
 
 impl ClockWatch {
     pub(super) fn open() -> io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK)?;
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, flags)?;
         let watch = Self {
             ready: awaiting_input(timer.as_fd().try_clone_to_owned()?)?,
             timer,

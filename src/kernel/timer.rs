@@ -31,7 +31,8 @@ impl Timer {
     /// # Errors
     /// There are no file descriptors left.
     pub fn open() -> io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         let copy = timer.as_fd().try_clone_to_owned()?;
         // In this order, so that it goes off a moment late rather than early.
         let before = Instant::now();

@@ -5,6 +5,7 @@ use crate::mobile_ip::dual_client::{
     ClearProbes, InsideProtection, Reach, Reverse, Site, System, T_MONITOR, Tunnelling, Vpn,
     VpnState,
 };
+use crate::mobile_ip::replay::SERIES;
 use crate::mobile_ip::security::{Algorithm, ReplayProtection};
 use crate::mobile_ip::wire::{
     AuthenticationKind, Code, Decoded, Extension, Message, RegistrationReply,
