@@ -85,6 +85,7 @@ reached_both_ways() {
     reached 103 "$correspondent"
     reached 101 "$mobility"
 }
+state() { agent 103 mobility; all_logs; }
 all_logs() { tail -n 15 "$(agent_log 103)" "$(agent_log 109)" "$(agent_log 102o)"; }
 
 capture 109 to-x3 "$mobility_trace/x3.pcap"
@@ -126,6 +127,9 @@ advertised=$(tshark -n -r "$mobility_trace/x3.pcap" -Y 'icmp.type == 9 && ip.ttl
 ((advertised >= 3)) || fail "$advertised advertisements that tshark knows"
 solicited=$(tshark -n -r "$mobility_trace/x3.pcap" -Y 'icmp.type == 10 && ip.dst == 224.0.0.2' 2>/dev/null | wc -l)
 ((solicited >= 1)) || fail "nobody was asked for"
+
+# More than fits between the agents is answered by the agent, whose answer goes to the home network first.
+fits 1476
 
 # Nobody else's packets take the tunnel, and nothing else comes out of it.
 capture 109 to-isp "$mobility_trace/others.pcap"

@@ -8,14 +8,14 @@ use crate::mobile_ip::security::{Algorithm, FIRST_SPI, ReplayProtection, Securit
 use crate::mobile_ip::wire::TunnelKind;
 use std::path::Path;
 
-/// Of tunnels between a home agent and a mobile node.
+/// Of tunnels between a home agent and a mobile node, or a foreign agent.
 pub(super) const ENCAPSULATIONS: [(&str, TunnelKind); 3] = [
     ("ipip", TunnelKind::IpIp),
     ("gre", TunnelKind::Gre),
     ("minimal", TunnelKind::Minimal),
 ];
 
-/// Of those that lead on at this machine: the kernel carries them, and has no minimal encapsulation.
+/// Of those that lead on into another tunnel: the kernel carries them, and has no minimal encapsulation.
 pub(super) const OF_KERNEL: &[(&str, TunnelKind)] = ENCAPSULATIONS.split_at(2).0;
 
 /// `encapsulations`: those of `possible` that are offered; IP in IP is never refused (RFC 5944 §4.1).

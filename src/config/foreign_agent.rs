@@ -1,6 +1,6 @@
 //! `[foreign-agent]`, and the keys of `[[agent-key]]` that agents of Mobile IP have with each other.
 
-use super::association::{OF_KERNEL, association, encapsulations};
+use super::association::{ENCAPSULATIONS, association, encapsulations};
 use super::file::ReadSecret;
 use super::report::{Report, Span};
 use super::section::Section;
@@ -174,7 +174,7 @@ pub(super) fn read(
         ];
         values::word(v, &words)
     });
-    let tunnels = encapsulations(section, OF_KERNEL);
+    let tunnels = encapsulations(section, &ENCAPSULATIONS);
     let mut most_visitors: u16 = 1000;
     section.set("visitors", &mut most_visitors, |v| {
         values::integer(v, 1..=10_000, "1–10000")

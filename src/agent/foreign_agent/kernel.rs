@@ -9,21 +9,27 @@
 //! Only the packets of visitors that asked for a reverse tunnel take it (RFC 3024 §5.1); those that are
 //! wrapped for us, where that was agreed, come by `xa-ipip` instead (§5.2).
 //!
-//! What home agents send in GRE comes out of `xa-gre`, and goes there.
+//! What home agents send in GRE comes out of `xa-gre`, and goes there; what they send in minimal encapsulation comes out
+//! of `xa-minimal`, which user space reads and writes, but for fragments, which are in IP in IP (RFC 2004 §3.1).
 
 use super::settings::ForeignAgentSettings;
 use crate::kernel::desired::{
     DecapsulationEntry, Encapsulation, Fragmenting, Judging, Link, LinkKind, LinkName, LinkSetting,
-    Neighbour, NeighbourKey, Object, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way, receiver,
+    Neighbour, NeighbourKey, Object, Offload, Route, RouteKey, RuleKey, Sysctl, TUNNEL_MTU, Way,
+    receiver,
 };
+use crate::mobile_ip::Via;
 use crate::mobile_ip::foreign_agent::{Reverse, Visit};
 use crate::mobile_ip::wire::TunnelKind;
 use crate::net::{Family, host};
+use crate::tun::tunnels::{Binding, Congestion, MINIMAL_MTU, Outer, Side, Tunnel};
 
 /// All tunnels of IP in IP.
 const TUNNELS: LinkName = LinkName::literal("xa-ipip");
 /// All tunnels of GRE.
 const GRE_TUNNELS: LinkName = LinkName::literal("xa-gre");
+/// All tunnels of minimal encapsulation: what is routed there, user space sends.
+pub(super) const MINIMAL_TUNNELS: LinkName = LinkName::literal("xa-minimal");
 /// Of outer headers, where the inner ones do not say.
 const HOPS: u8 = 64;
 
@@ -45,13 +51,23 @@ pub(super) fn foundation(settings: &ForeignAgentSettings) -> Vec<Object> {
         key: RouteKey::end_of(visitors, Family::V4),
         way: Way::Unreachable,
     }));
-    let has_gre = protocol.tunnels.contains(&TunnelKind::Gre);
-    let gre = has_gre.then_some((GRE_TUNNELS, LinkKind::Gre));
-    for (name, kind) in [(TUNNELS, LinkKind::IpInIp)].into_iter().chain(gre) {
-        let mtu = TUNNEL_MTU;
+    let offers = |kind| protocol.tunnels.contains(&kind);
+    let has_gre = offers(TunnelKind::Gre);
+    let links = [
+        Some((TUNNELS, LinkKind::IpInIp, TUNNEL_MTU)),
+        has_gre.then_some((GRE_TUNNELS, LinkKind::Gre, TUNNEL_MTU)),
+        offers(TunnelKind::Minimal).then_some((
+            MINIMAL_TUNNELS,
+            LinkKind::Tun(Offload::VirtioHeader),
+            MINIMAL_MTU.into(),
+        )),
+    ];
+    for (name, kind, mtu) in links.into_iter().flatten() {
         objects.extend([
             Object::Link(Link { name, kind, mtu }),
             of_link(name, LinkSetting::Forwarding, "1"),
+            // What we have to say to a visitor, of packets that are too large, goes to its home network first.
+            of_link(name, LinkSetting::AcceptLocal, "1"),
             // Behind those for what a visitor has wrapped for us.
             Object::Rule(RuleKey {
                 iif: Some(name),
@@ -95,11 +111,24 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
         let key = NeighbourKey { link, address };
         Object::Neighbour(Neighbour { key, mac })
     }));
-    let (tunnels, ttl) = match visit.tunnel {
-        TunnelKind::IpIp => (TUNNELS, 0),
-        TunnelKind::Gre => (GRE_TUNNELS, HOPS),
-        // Not offered.
-        TunnelKind::Minimal => return objects,
+    let wrapped = |tunnels, ttl| Way::Encapsulated {
+        link: tunnels,
+        encapsulation: Encapsulation {
+            src: care_of,
+            dst: home_agent,
+            ttl,
+            fragmenting: Fragmenting::Allowed,
+        },
+        source: None,
+    };
+    let way = match visit.tunnel {
+        TunnelKind::IpIp => wrapped(TUNNELS, 0),
+        TunnelKind::Gre => wrapped(GRE_TUNNELS, HOPS),
+        TunnelKind::Minimal => Way::Link {
+            link: MINIMAL_TUNNELS,
+            gateway: None,
+            source: None,
+        },
     };
     let entry = DecapsulationEntry::Visitor {
         src: home_agent,
@@ -120,16 +149,6 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
             TUNNELS
         }
     };
-    let way = Way::Encapsulated {
-        link: tunnels,
-        encapsulation: Encapsulation {
-            src: care_of,
-            dst: home_agent,
-            ttl,
-            fragmenting: Fragmenting::Allowed,
-        },
-        source: None,
-    };
     let key = RouteKey {
         table,
         dst: Family::V4.any(),
@@ -148,4 +167,25 @@ pub(super) fn of_visit(settings: &ForeignAgentSettings, visit: &Visit, table: u3
         }),
     ]);
     objects
+}
+
+/// What user space has to carry of it: as for the mobile node itself, in whose place we are.
+pub(super) fn carried(visit: &Visit) -> Option<Binding> {
+    let tunnel = Tunnel {
+        via: Via::Routed,
+        outer: Outer::Minimal {
+            local: visit.care_of,
+            remote: visit.home_agent,
+        },
+        mtu: MINIMAL_MTU,
+        reverse: visit.reverse != Reverse::None,
+        congestion: Congestion::Normal,
+    };
+    (visit.tunnel == TunnelKind::Minimal).then(|| Binding {
+        side: Side::MobileNode,
+        home: visit.home,
+        networks: Vec::new(),
+        tunnels: vec![tunnel],
+        receives: Vec::new(),
+    })
 }

@@ -27,6 +27,7 @@ use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::Random;
 use crate::presence::Timestamp;
+use crate::tun::tunnels::Binding;
 use settings::{ForeignAgentSettings, LINK};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -107,23 +108,27 @@ impl OwnForeignAgent {
         objects.into_iter().map(|o| (o.key(), o)).collect()
     }
 
-    fn visit(&mut self, visit: Visit, wishes: &mut Wishes) {
+    /// What user space should do then, if anything.
+    fn visit(&mut self, visit: Visit, wishes: &mut Wishes) -> Option<Effect> {
         let key = VisitorKey {
             home: visit.home,
             home_agent: visit.home_agent,
         };
-        self.leave(key, wishes);
+        let before = self.leave(key, wishes);
         for object in self.objects_of(&visit).into_values() {
             wishes.want(object);
         }
+        let carry = kernel::carried(&visit).map(|binding| Effect::Carry {
+            adapter: kernel::MINIMAL_TUNNELS,
+            binding,
+        });
         self.visits.insert(key, visit);
+        carry.or(before)
     }
 
     /// Others may need the same: visitors of one home agent have a table.
-    fn leave(&mut self, key: VisitorKey, wishes: &mut Wishes) {
-        let Some(visit) = self.visits.remove(&key) else {
-            return;
-        };
+    fn leave(&mut self, key: VisitorKey, wishes: &mut Wishes) -> Option<Effect> {
+        let visit = self.visits.remove(&key)?;
         let gone = self.objects_of(&visit);
         let stays = self.objects();
         for key in gone.keys().filter(|key| !stays.contains_key(key)) {
@@ -134,6 +139,10 @@ impl OwnForeignAgent {
             .map(|visit| (visit.home_agent, visit.tunnel))
             .collect();
         self.tables.retain(|tunnel, _| used.contains(tunnel));
+        let Binding { side, home, .. } = kernel::carried(&visit)?;
+        let mut others = self.visits.values().filter(|other| other.home == home);
+        let is_last = others.all(|other| kernel::carried(other).is_none());
+        is_last.then_some(Effect::CarryNoMore { side, home })
     }
 
     /// Whether a request that was heard on the link is for us: to one of our addresses, or to all.
@@ -329,11 +338,13 @@ impl Agent {
             }
             RoomEffect::Visit(visit) => {
                 let detail = format!("{} of {}", visit.home, visit.home_agent);
-                foreign.visit(visit, &mut self.wishes);
+                let carry = foreign.visit(visit, &mut self.wishes);
+                self.effects.extend(carry);
                 self.publish(now, "visitor-registered", detail);
             }
             RoomEffect::Leave(key) => {
-                foreign.leave(key, &mut self.wishes);
+                let carry = foreign.leave(key, &mut self.wishes);
+                self.effects.extend(carry);
                 let detail = format!("{} of {}", key.home, key.home_agent);
                 self.publish(now, "visitor-left", detail);
             }

@@ -19,10 +19,13 @@ use crate::mobile_ip::wire::{
 };
 use crate::mobile_ip::{Datagram, LinkId, Via};
 use crate::net::{Family, Secret, host};
+use crate::tun::tunnels::{Binding, Outer, Side};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 const ETH1: LinkName = LinkName::literal("eth1");
+const XA_MINIMAL: LinkName = LinkName::literal("xa-minimal");
 const AGENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const CARE_OF: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const HOME_AGENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -53,7 +56,7 @@ fn settings() -> Settings {
                 required: true,
                 traffic: CommonTraffic::Routed,
                 reverse: ReverseTunnels::Available,
-                tunnels: vec![TunnelKind::Gre],
+                tunnels: vec![TunnelKind::Gre, TunnelKind::Minimal],
                 challenge: false,
                 mobile_nodes: Vec::new(),
                 home_agents: Vec::new(),
@@ -73,6 +76,8 @@ struct Scene {
     kernel: Kernel,
     frames: Vec<Frame>,
     relayed: Vec<Datagram>,
+    /// In user space.
+    carried: BTreeMap<Ipv4Addr, Binding>,
     identification: u64,
 }
 
@@ -86,6 +91,7 @@ impl Scene {
             kernel: Kernel::default(),
             frames: Vec::new(),
             relayed: Vec::new(),
+            carried: BTreeMap::new(),
             identification: 1 << 32,
         };
         scene.hand(Event::Found(Vec::new()));
@@ -107,6 +113,14 @@ impl Scene {
                 Effect::OnLink(frame) => self.frames.push(frame),
                 Effect::SendRegistration(datagram) => self.relayed.push(datagram),
                 Effect::Reply { reply, .. } => answer = Some(reply),
+                Effect::Carry { adapter, binding } => {
+                    assert_eq!(adapter, XA_MINIMAL);
+                    self.carried.insert(binding.home, binding);
+                }
+                Effect::CarryNoMore { side, home } => {
+                    let binding = self.carried.remove(&home);
+                    assert_eq!(binding.map(|binding| binding.side), Some(side));
+                }
                 _ => {}
             }
         }
@@ -326,6 +340,37 @@ fn visitors_of_one_home_agent_who_are_wrapped_otherwise_have_a_table_of_their_ow
     assert!(scene.way(7502).ends_with("ttl 64 dev xa-gre"));
     scene.register(HOME, Flags::REVERSE_TUNNEL | Flags::GRE, &[]);
     assert!(!scene.wants(RouteKey::end_of(7501, Family::V4)));
+}
+
+#[test]
+fn minimal_encapsulation_is_carried_in_user_space_and_fragments_beside_it_by_the_kernel() {
+    let mut scene = Scene::new();
+    scene.register(HOME, Flags::REVERSE_TUNNEL | Flags::MINIMAL, &[]);
+    scene.register(OTHER, Flags::MINIMAL, &[]);
+    assert!(scene.way(7501).ends_with("dev xa-minimal"));
+    assert!(scene.wants(RuleKey {
+        iif: Some(XA_MINIMAL),
+        ..RuleKey::new(Family::V4, 7501, 7500)
+    }));
+    for (home, reverse) in [(HOME, true), (OTHER, false)] {
+        let binding = &scene.carried[&home];
+        assert_eq!(binding.side, Side::MobileNode);
+        let [tunnel] = &binding.tunnels[..] else {
+            panic!("{binding:?}")
+        };
+        let (local, remote) = (CARE_OF, HOME_AGENT);
+        assert_eq!(tunnel.outer, Outer::Minimal { local, remote });
+        assert_eq!(tunnel.reverse, reverse);
+        assert!(scene.wants(DecapsulationEntry::Visitor {
+            src: HOME_AGENT,
+            dst: CARE_OF,
+            inner: home,
+        }));
+    }
+    scene.register(HOME, Flags::REVERSE_TUNNEL, &[]);
+    assert!(!scene.carried.contains_key(&HOME), "it is the kernel's now");
+    scene.later(Duration::from_secs(400));
+    assert!(scene.carried.is_empty());
 }
 
 #[test]
