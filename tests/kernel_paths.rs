@@ -22,7 +22,8 @@ use xfrm_agent::kernel::desired::{
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::monitor::Monitor;
-use xfrm_agent::kernel::netlink::socket::{Heard, Listener};
+use xfrm_agent::kernel::netlink::route;
+use xfrm_agent::kernel::netlink::socket::{Heard, Listener, Requests};
 use xfrm_agent::kernel::writer::{Refusal, Report, Stop};
 use xfrm_agent::net::Family;
 
@@ -394,6 +395,23 @@ fn routes_that_went_with_their_link_or_source_come_back_with_it() {
             run("ip", up);
             eventually(up, || table().lines().count() == 2);
         }
+        kernel.stop(Stop::Remove);
+    });
+}
+
+/// The kernel refuses to list routes over a link that has gone; whatever is known stays known.
+#[test]
+fn over_a_link_that_has_gone_there_are_no_routes() {
+    in_namespace(|| {
+        wan();
+        let mut kernel = Kernel::open();
+        kernel.put(vec![end(), route("0.0.0.0/0", 0, over(WAN, None, None))]);
+        let mut requests = Requests::open_strict(NETLINK_ROUTE).unwrap();
+        let index = nix::net::if_::if_nametoindex("wan").unwrap();
+        assert_eq!(route::own(&mut requests, Some(index)).unwrap().len(), 1);
+        assert_eq!(route::own(&mut requests, None).unwrap().len(), 2);
+        run("ip", "link del wan");
+        assert_eq!(route::own(&mut requests, Some(index)).unwrap(), []);
         kernel.stop(Stop::Remove);
     });
 }

@@ -13,6 +13,7 @@ use crate::kernel::desired::{Encapsulation, Fragmenting, RouteKey, Way};
 use crate::kernel::observed::ObservedWay;
 use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::{Family, IpNet};
+use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr};
 
 const HEADER_LEN: usize = 12;
@@ -163,8 +164,8 @@ pub struct AnyRoute {
     pub way: Option<ObservedWay>,
 }
 
-/// Our routes, or those of them that lead over one link. The kernel itself is asked for those of
-/// our protocol only, so that a full Internet table beside them costs nothing.
+/// Our routes, or those of them that lead over one link: none where the link has gone. The kernel itself is
+/// asked for those of our protocol only, so that a full Internet table beside them costs nothing.
 pub fn own(
     requests: &mut Requests,
     over: Option<u32>,
@@ -182,7 +183,12 @@ pub fn own(
             let route = read(message).filter(|route| route.ours)?;
             Some((route.key, route.way))
         };
-        found.extend(requests.dump(libc::RTM_GETROUTE, &request, own)?);
+        match requests.dump(libc::RTM_GETROUTE, &request, own) {
+            Ok(routes) => found.extend(routes),
+            // It went before this was asked, and its routes with it; that it went is heard later.
+            Err(error) if over.is_some() && error.errno == Errno::ENODEV => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(found)
 }
