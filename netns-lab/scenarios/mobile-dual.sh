@@ -41,8 +41,8 @@ over_ipv6() {
 }
 move_without_ipv4 103
 eventually 15 over_ipv6 || fail "not over IPv6: $(state)"
-answers=$(on 103 ping -c 5 -i 0.1 -W 5 "$correspondent") || true
-[[ $(received "$answers") == 5 ]] || fail "over IPv6: $answers $(state)"
+answers=$(on 103 ping -c 25 -i 0.05 -W 5 "$correspondent") || true
+[[ $(received "$answers") == 25 ]] || fail "over IPv6: $answers $(state)"
 sleep 1.5
 came x1 "outside, with a VPN adapter"
 

@@ -323,8 +323,11 @@ impl IkeSa {
         };
         let child = self.child_sa(ctx, agreement, (keys_in, keys_out));
         // A peer of another make says nothing when its first child is in, so waiting would only
-        // cost time; it deletes what it has replaced.
-        let outbound = if self.ours || replaces.is_some() {
+        // cost time; it deletes what it has replaced. What is for a VPN client is held nowhere
+        // meanwhile, and may as well be sent: the answers to what the client sends at once.
+        let gateway = ctx.settings.gateway.as_ref();
+        let is_heard = self.ours && !self.is_of_client(gateway, &child.selectors);
+        let outbound = if is_heard || replaces.is_some() {
             Outbound::AfterConfirmation
         } else {
             Outbound::Now

@@ -108,6 +108,17 @@ fn a_client_is_given_an_address_and_a_tunnel_for_that_alone() {
 }
 
 #[test]
+fn a_gateway_sends_as_soon_as_it_has_answered() {
+    let mut net_ = network(2, 1);
+    net_.connect(A, wish(1, A, SPLIT));
+    while net_.hosts[GATEWAY].children.is_empty() {
+        net_.run(Duration::from_millis(1));
+    }
+    assert_eq!(net_.hosts[A].children.len(), 0, "it has not heard yet");
+    assert_eq!(net_.hosts[GATEWAY].sending().count(), 1);
+}
+
+#[test]
 fn both_ip_versions_are_asked_for_at_once() {
     let mut net_ = network(2, 2);
     net_.connect(A, wish(1, A, &["10.10.0.0/16", "2001:db8:10::/48"]));
