@@ -16,8 +16,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// A network says what it has of IPv6 at once, and gives an address of IPv4 some messages later. One that has not
-/// given any in this time has none.
-pub const WITHOUT_IPV4: Duration = Duration::from_secs(2);
+/// given any in this time has none. Should it give one all the same, the VPN is made once more, over T: S rests for
+/// the round trips of that, and has been open since.
+pub const WITHOUT_IPV4: Duration = Duration::from_secs(1);
 
 impl DualClient {
     /// Where the VPN begins on this link, if there is nothing but IPv6.

@@ -88,7 +88,8 @@ fn started(vpn: VpnSettings, reach: Reach, adapters: Vec<Adapter>) -> Laptop {
     laptop.over_vpn_only();
     laptop.clock_is_known();
     laptop.on(adapters);
-    laptop.pass(Duration::from_secs(1));
+    // The command has been run, where there is IPv4.
+    laptop.pass(Duration::from_millis(800));
     laptop
 }
 
