@@ -18,7 +18,7 @@ use xfrm_agent::kernel::decapsulation;
 use xfrm_agent::kernel::desired::{
     AddressKey, Change, DecapsulationEntry, Encapsulation, Fragmenting, GRE_TUNNEL_MTU, Judging,
     Key, Link, LinkKind, LinkName, LinkSetting, Object, Offload, ProxyKey, Route, RouteKey,
-    RuleKey, Sysctl, TUNNEL_MTU, Way,
+    RuleKey, Sysctl, TUNNEL_MTU, Way, receiver,
 };
 use xfrm_agent::kernel::events::KernelEvent;
 use xfrm_agent::kernel::monitor::Monitor;
@@ -838,11 +838,7 @@ fn only_what_an_entry_lets_through(wrapping: Wrapping) {
         }
         kernel.put(wanted);
         let sender = Sender::new(wrapping);
-        let received = || -> u64 {
-            let shown = run("ip", &format!("-j -s link show dev {link}"));
-            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-            shown[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
-        };
+        let received = || received_by(link.as_str());
         for (what, src, dst, inner, comes_out) in [
             (
                 "a mobile node in its own name",
@@ -890,6 +886,66 @@ fn only_what_an_entry_lets_through(wrapping: Wrapping) {
         }
         kernel.stop(Stop::Remove);
     });
+}
+
+/// As a mobile node receives, whose way out is by the device that would take all of it.
+#[test]
+#[ignore = "needs ESP"]
+fn what_is_from_no_home_agent_ends_in_a_device_and_other_tunnels_are_left_alone() {
+    in_namespace(|| {
+        wan();
+        run("ip", "route add default via 203.0.113.1");
+        run(
+            "ip",
+            "link add theirs type ipip local 203.0.113.10 remote 203.0.113.4",
+        );
+        run("ip", "link set theirs up");
+        let mut kernel = Kernel::open();
+        let mut wanted = IP_IN_IP.under_s(tunnel("203.0.113.10", "203.0.113.2"));
+        wanted.extend(receiver::loose(TUNNEL));
+        wanted.extend(receiver::from_home_agent([203, 0, 113, 2].into()));
+        wanted.extend(receiver::of_strangers());
+        kernel.put(wanted);
+        let sender = Sender::new(IP_IN_IP);
+        let delivered = || {
+            let counters = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+            let mut udp = counters.lines().filter(|line| line.starts_with("Udp:"));
+            let (names, values) = (udp.next().unwrap(), udp.next().unwrap());
+            let mut both = names.split(' ').zip(values.split(' '));
+            let (_, value) = both.find(|(name, _)| *name == "NoPorts").unwrap();
+            value.parse::<u64>().unwrap()
+        };
+        for (what, src, device, is_delivered) in [
+            ("a home agent", "203.0.113.2", "xa-in-cb007102", Some(true)),
+            ("a stranger", "203.0.113.3", "xa-strangers", Some(false)),
+            // The administrator decides.
+            (
+                "who has a tunnel of somebody else's",
+                "203.0.113.4",
+                "theirs",
+                None,
+            ),
+        ] {
+            for inner in ["10.10.0.101", "203.0.113.3"] {
+                let (before, of_device) = (delivered(), received_by(device));
+                let packet = [src, "203.0.113.10", inner].map(|at| at.parse().unwrap());
+                sender.0.send(packet).unwrap();
+                eventually(what, || received_by(device) == of_device + 1);
+                if let Some(is_delivered) = is_delivered {
+                    assert_eq!(delivered() - before, u64::from(is_delivered), "{what}");
+                }
+            }
+        }
+        assert_eq!(received_by(TUNNEL.as_str()), 0);
+        kernel.stop(Stop::Remove);
+        assert!(!run("ip", "link").contains("xa-strangers"));
+    });
+}
+
+fn received_by(link: &str) -> u64 {
+    let shown = run("ip", &format!("-j -s link show dev {link}"));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    shown[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
 }
 
 /// A namespace at the far end of `wan` that sends wrapped packets: outer source and destination, inner

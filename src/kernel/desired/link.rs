@@ -113,8 +113,9 @@ pub enum LinkKind {
     /// IP in IP (RFC 2003) whose outer addresses come from the route of each packet
     /// ([`super::Way::Encapsulated`]). The kernel has one in each network namespace.
     IpInIp,
-    /// IP in IP between two addresses; to a link that only receives, one of them may be any (unspecified). What [`Self::IpInIp`] sends cannot go through the same link
-    /// again, so a tunnel within a tunnel has one of its own.
+    /// IP in IP between two addresses; to a link that only receives, one of them may be any (unspecified), and to one that takes
+    /// what no other takes, both. What [`Self::IpInIp`] sends cannot go through the same link again, so a tunnel within a
+    /// tunnel has one of its own.
     IpInIpBetween { local: Ipv4Addr, remote: Ipv4Addr },
     /// As [`Self::IpInIp`], in GRE without a key (RFC 2784). The kernel has one of these too.
     Gre,

@@ -8,6 +8,9 @@ use std::net::Ipv4Addr;
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
+/// One in each network namespace.
+const STRANGERS: LinkName = LinkName::literal("xa-strangers");
+
 /// Packets from it may have their way back elsewhere. On a link without an address the kernel drops these whatever
 /// the setting says.
 pub fn loose(link: LinkName) -> [Object; 2] {
@@ -38,6 +41,22 @@ pub fn by_home_agent(home_agent: Ipv4Addr) -> [Object; 3] {
 pub fn name(home_agent: Ipv4Addr) -> LinkName {
     let name = format!("xa-in-{:08x}", home_agent.to_bits());
     name.parse().expect("it has 14 letters")
+}
+
+/// Where IP in IP ends that no other device takes, so that [`LinkKind::IpInIp`] takes nothing: the kernel prefers this
+/// one. What comes in by it has its way back elsewhere, whoever it is from, and on a link without an address the kernel
+/// drops that where it looks at all. What it has received is what was refused.
+pub fn of_strangers() -> [Object; 2] {
+    let link = Object::Link(Link {
+        name: STRANGERS,
+        kind: LinkKind::IpInIpBetween {
+            local: ANY,
+            remote: ANY,
+        },
+        mtu: TUNNEL_MTU,
+    });
+    let strict = Sysctl::Link(STRANGERS, LinkSetting::RpFilter);
+    [link, Object::Sysctl(strict, "1".to_owned())]
 }
 
 fn receiver(home_agent: Ipv4Addr, local: Ipv4Addr, remote: Ipv4Addr) -> [Object; 3] {

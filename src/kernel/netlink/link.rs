@@ -24,6 +24,10 @@ const IFLA_AF_SPEC: u16 = 26;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+/// `IFLA_IPTUN_LINK`, `IFLA_GRE_LINK`.
+const IFLA_TUNNEL_LINK: u16 = 1;
+/// In each network namespace.
+const LOOPBACK_INDEX: u32 = 1;
 /// Of a kind of tunnel: how it is called, and its attributes.
 struct Tunnel {
     name: &'static str,
@@ -80,6 +84,10 @@ pub fn add_tunnel(batch: &mut Batch, link: &Link) {
             payload.attribute_bytes(IFLA_INFO_KIND, &[tunnel.name.as_bytes()]);
             payload.nested(IFLA_INFO_DATA, |payload| match ends {
                 Some((local, remote)) => {
+                    if local.is_unspecified() && remote.is_unspecified() {
+                        // Tells it from the one that the kernel has itself.
+                        payload.attribute_bytes(IFLA_TUNNEL_LINK, &[&LOOPBACK_INDEX.to_ne_bytes()]);
+                    }
                     payload.attribute_bytes(tunnel.local, &[&local.octets()]);
                     payload.attribute_bytes(tunnel.remote, &[&remote.octets()]);
                     payload.attribute_bytes(tunnel.ttl, &[&[TTL]]);

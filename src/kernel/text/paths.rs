@@ -7,16 +7,20 @@ use crate::kernel::desired::{
 use crate::kernel::ownership::ROUTE_PROTOCOL;
 use crate::net::{Family, IpNet, Mac};
 use std::fmt::{self, Display, Formatter};
+use std::net::Ipv4Addr;
 
 /// As `ip link add` takes it; a TUN is made with `ip tuntap add` instead.
 impl Display for Link {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { name, kind, mtu } = self;
-        let between = |f: &mut Formatter<'_>, kind, local, remote| {
+        let between = |f: &mut Formatter<'_>, kind, local: &Ipv4Addr, remote: &Ipv4Addr| {
             write!(
                 f,
                 "{name} mtu {mtu} type {kind} local {local} remote {remote} ttl 64"
-            )
+            )?;
+            // Otherwise it would be the one that the kernel has itself.
+            let takes_all = local.is_unspecified() && remote.is_unspecified();
+            f.write_str(if takes_all { " dev lo" } else { "" })
         };
         match kind {
             LinkKind::Tun(Offload::None) => write!(f, "{name} mode tun mtu {mtu}"),
