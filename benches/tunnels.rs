@@ -270,10 +270,11 @@ impl End {
             }
             Kind::Encap => {
                 // The mobile node takes whatever its home agent sends, the home agent what is from the home address.
-                let (judging, passes) = match at {
+                let receives = match at {
                     0 => {
-                        let (src, dst) = (other, own);
-                        (Judging::MOBILE_NODE, DecapsulationEntry::Peer { src, dst })
+                        let from_home_agent = receiver::from_home_agent(other);
+                        let of_strangers = receiver::of_strangers();
+                        from_home_agent.into_iter().chain(of_strangers).collect()
                     }
                     _ => {
                         let binding = DecapsulationEntry::Binding {
@@ -281,10 +282,16 @@ impl End {
                             dst: own,
                             inner: far,
                         };
-                        (Judging::HOME_AGENT, binding)
+                        let judged = [
+                            Object::Decapsulation(Judging::HOME_AGENT),
+                            Object::DecapsulationEntry(DecapsulationEntry::End(own)),
+                            Object::DecapsulationEntry(binding),
+                        ];
+                        let by_home_agent = receiver::by_home_agent(own);
+                        judged.into_iter().chain(by_home_agent).collect()
                     }
                 };
-                encapsulate((own, other), (inner, far), judging, passes)
+                encapsulate((own, other), (inner, far), receives)
             }
         }
     }
@@ -336,8 +343,7 @@ fn crowd(handle: &Handle) {
 fn encapsulate(
     (own, other): (Ipv4Addr, Ipv4Addr),
     (inner, far): (Ipv4Addr, Ipv4Addr),
-    judging: Judging,
-    passes: DecapsulationEntry,
+    receives: Vec<Object>,
 ) -> End {
     let directory = tempfile::tempdir().expect("a directory");
     let runtime_dir = directory.path().to_owned();
@@ -372,16 +378,10 @@ fn encapsulate(
                 source: Some(inner.into()),
             },
         }),
-        Object::Decapsulation(judging),
-        Object::DecapsulationEntry(DecapsulationEntry::End(own)),
-        Object::DecapsulationEntry(passes),
         off(LinkSetting::RpFilter),
         off(LinkSetting::AcceptLocal),
     ];
-    put.extend(match passes {
-        DecapsulationEntry::Peer { src, .. } => receiver::from_home_agent(src),
-        _ => receiver::by_home_agent(own),
-    });
+    put.extend(receives);
     writer.apply(Change {
         revision: Revision(1),
         put,

@@ -202,7 +202,8 @@ impl Agent {
         agent.start_proxy_agent(now, &mut random);
         agent.relate(now);
         if let Some(settings) = agent.settings.mobility.clone() {
-            let mobility = Mobility::new(settings, random(), &mut agent.wishes);
+            let is_alone = !agent.settings.serves_mobile_nodes();
+            let mobility = Mobility::new(settings, is_alone, random(), &mut agent.wishes);
             agent.mobility = Some(Box::new(mobility));
         }
         agent

@@ -61,8 +61,13 @@ impl Settings {
 
     /// Whether registrations are sent or heard.
     pub fn has_mobile_ip_role(&self) -> bool {
-        let serves = self.home_agent.is_some() || self.foreign_agent.is_some();
-        serves || self.mobility.is_some() || self.proxy_agent.is_some()
+        self.serves_mobile_nodes() || self.mobility.is_some()
+    }
+
+    /// As an agent of Mobile IP, of whichever kind.
+    pub fn serves_mobile_nodes(&self) -> bool {
+        let at_an_end = self.home_agent.is_some() || self.foreign_agent.is_some();
+        at_an_end || self.proxy_agent.is_some()
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Around<'a> {
     pub receivers: &'a [Receiver],
     /// Which of its ways each home address has.
     pub turns: &'a Turns,
+    /// No other role of this machine takes packets out of tunnels.
+    pub is_alone: bool,
 }
 
 /// A foreign agent as the way to it has to be known before it answers.
@@ -195,10 +197,6 @@ impl Layout<'_> {
 
     fn tunnels(&mut self) {
         self.tunnel(TUNNELS, LinkKind::IpInIp);
-        let gre = self.settings.wants(TunnelKind::Gre);
-        if gre {
-            self.tunnel(GRE_TUNNELS, LinkKind::Gre);
-        }
         let inner = self.settings.dual.inner.home_agent;
         let outer = self.settings.dual.outer_systems();
         for agent in outer.map(|outer| outer.home_agent).chain([inner]) {
@@ -206,6 +204,26 @@ impl Layout<'_> {
                 self.want(object);
             }
         }
+        if self.settings.wants(TunnelKind::Gre) {
+            self.tunnel(GRE_TUNNELS, LinkKind::Gre);
+        }
+        if self.is_judged() {
+            self.judge();
+        } else {
+            for object in receiver::of_strangers() {
+                self.want(object);
+            }
+        }
+    }
+
+    /// What comes from whom is told by devices, which costs nothing, where there is nothing but IP in IP, and nobody else
+    /// here whose tunnels end in [`TUNNELS`].
+    fn is_judged(&self) -> bool {
+        self.settings.wants(TunnelKind::Gre) || !self.around.is_alone
+    }
+
+    fn judge(&mut self) {
+        let gre = self.settings.wants(TunnelKind::Gre);
         self.want(Object::Decapsulation(Judging::MOBILE_NODE));
         let homes = self.settings.dual.outer_systems().map(|outer| outer.home);
         let physical = self.around.adapters.iter().flat_map(|a| &a.addresses);
@@ -238,6 +256,9 @@ impl Layout<'_> {
 
     /// What `from` sends to `to` is taken out of its tunnel.
     fn open(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        if !self.is_judged() {
+            return;
+        }
         let entry = DecapsulationEntry::Peer { src: from, dst: to };
         self.want(Object::DecapsulationEntry(entry));
     }

@@ -56,6 +56,7 @@ const NO_METRIC: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Mobility {
     settings: MobilitySettings,
+    is_alone: bool,
     /// The system whose home address is given to us.
     given: Option<Given>,
     /// When that was asked for last.
@@ -120,9 +121,16 @@ enum Standing {
 
 impl Mobility {
     /// Wants the adapters, and that nothing leaves from them.
-    pub fn new(settings: MobilitySettings, random: Box<dyn Random>, wishes: &mut Wishes) -> Self {
+    /// `is_alone`: as [`Around::is_alone`].
+    pub fn new(
+        settings: MobilitySettings,
+        is_alone: bool,
+        random: Box<dyn Random>,
+        wishes: &mut Wishes,
+    ) -> Self {
         let arrangement = blocked(&settings);
         let mut mobility = Self {
+            is_alone,
             given: settings.given(),
             asked_for_home: None,
             news: VecDeque::new(),
@@ -473,6 +481,7 @@ impl Mobility {
             agents: &self.agents,
             receivers: &receivers,
             turns: &self.turns,
+            is_alone: self.is_alone,
         };
         let kept_in = layout::kept_in(&self.settings, &self.arrangement, around);
         let (wanted, carried) = layout::lay_out(&self.settings, &self.arrangement, around);

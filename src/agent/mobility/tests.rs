@@ -19,6 +19,7 @@ use crate::agent::vpn::settings::VpnSettings;
 use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{Change, DecapsulationEntry, Key, Object, Route, Way};
 use crate::mobile_ip::domain::{Context, Domain};
+use crate::mobile_ip::dual_client::station::Agreement;
 use crate::mobile_ip::dual_client::{Reach, Site, Vpn};
 use crate::mobile_ip::home_agent::HomeAgent;
 use crate::mobile_ip::home_agent::effects::{Effect as Answer, Input as Heard};
@@ -26,6 +27,7 @@ use crate::mobile_ip::home_agent::settings::{
     HomeLink, Limits, MobileNode, NatTraversal, ReverseTunnel, Settings as Serving,
 };
 use crate::mobile_ip::replay::Clock;
+use crate::mobile_ip::wire::TunnelKind;
 use crate::mobile_ip::{Datagram, Via};
 use crate::net::random::Seeded;
 use crate::presence::Timestamp;
@@ -276,7 +278,14 @@ fn of_two_adapters_the_better_one_receives_before_it_is_registered_and_the_other
         both.push(better);
         both
     };
-    let mut laptop = Laptop::start(single());
+    // Where there is GRE, a table says what is received.
+    let mut settings = single();
+    let gre = Agreement {
+        encapsulation: TunnelKind::Gre,
+        ..agreement()
+    };
+    settings.outer.insert(0, gre);
+    let mut laptop = Laptop::start(settings);
     laptop.clock_is_known();
     laptop.on(both(600));
     laptop.pass(Duration::from_secs(5));

@@ -165,14 +165,29 @@ fn laid_out_with(
     vpn: Option<VpnEnd>,
     turns: &Turns,
 ) -> (Objects, Carried) {
-    let around = Around {
+    let adapters = adapters();
+    lay_out(&settings(), arrangement, around(&adapters, vpn, turns))
+}
+
+fn around<'a>(adapters: &'a [Adapter], vpn: Option<VpnEnd>, turns: &'a Turns) -> Around<'a> {
+    Around {
         agents: &[],
-        adapters: &adapters(),
+        adapters,
         vpn,
         receivers: &[],
         turns,
+        is_alone: true,
+    }
+}
+
+/// Beside another role, which takes packets out of tunnels of its own.
+fn judged(arrangement: &Arrangement, vpn: Option<VpnEnd>) -> Objects {
+    let adapters = adapters();
+    let around = Around {
+        is_alone: false,
+        ..around(&adapters, vpn, &FIRST)
     };
-    lay_out(&settings(), arrangement, around)
+    lay_out(&settings(), arrangement, around).0
 }
 
 fn routes(objects: &Objects, table: u32) -> Vec<Route> {
@@ -259,11 +274,34 @@ fn figure_9_nests_s_in_v_and_t_in_x() {
         ]
     );
     let peer = |src, dst| DecapsulationEntry::Peer { src, dst };
-    let open: Vec<_> = entries(&objects)
+    let open: Vec<_> = entries(&judged(&figure, OURS))
         .into_iter()
         .filter(|entry| !entry.protects())
         .collect();
     assert_eq!(open, [peer(S_HA, V), peer(T_HA, X)], "and nothing else");
+}
+
+#[test]
+fn what_is_from_no_home_agent_ends_in_a_device_and_a_table_judges_it_only_where_others_need_one() {
+    let figure = arrangement(Place::Blocked, Path::Blocked, None);
+    let is_there =
+        |objects: &Objects, name: &str| objects.contains_key(&Key::Link(name.parse().unwrap()));
+    let strangers = "xa-strangers";
+    let strict = Key::Sysctl(Sysctl::Link(
+        strangers.parse().unwrap(),
+        LinkSetting::RpFilter,
+    ));
+    let objects = laid_out(&figure, OURS);
+    assert!(is_there(&objects, "xa-in-0a0a0002") && is_there(&objects, "xa-in-c0000202"));
+    assert!(is_there(&objects, strangers) && objects.contains_key(&strict));
+    let has_address = |key: &Key| matches!(key, Key::Address(at) if at.link.as_str() == strangers);
+    assert!(
+        !objects.keys().any(has_address),
+        "the kernel would let it out"
+    );
+    assert!(!objects.contains_key(&Key::Decapsulation) && entries(&objects).is_empty());
+    let objects = judged(&figure, OURS);
+    assert!(!is_there(&objects, strangers) && objects.contains_key(&Key::Decapsulation));
 }
 
 /// Make before break.
@@ -291,11 +329,9 @@ fn what_comes_besides_comes_out_as_long_as_its_address_is_there() {
     ];
     let adapters = adapters();
     let around = |adapters, vpn| Around {
-        agents: &[],
-        adapters,
-        vpn,
         receivers: &receivers,
-        turns: &FIRST,
+        is_alone: false,
+        ..around(adapters, vpn, &FIRST)
     };
     let through = Through::Link {
         link: ETH0,
@@ -337,10 +373,8 @@ fn through_a_foreign_agent_everything_of_t_goes_to_its_mac_and_nothing_else_of_s
     let agents = [asked(S), asked(T)];
     let around = Around {
         agents: &agents,
-        adapters: &adapters,
-        vpn: None,
-        receivers: &[],
-        turns: &FIRST,
+        is_alone: false,
+        ..around(&adapters, None, &FIRST)
     };
     let asking = arrangement(Place::Blocked, Path::Blocked, Some(Path::Blocked));
     let objects = lay_out(&settings(), &asking, around).0;
@@ -494,7 +528,7 @@ fn behind_a_nat_t_leaves_by_its_own_adapter_which_user_space_reads() {
     );
     // Nothing of the outer system comes as IP in IP.
     let from_agent = |entry: &DecapsulationEntry| matches!(entry, DecapsulationEntry::Peer { src, .. } if *src == T_HA);
-    assert!(!entries(&objects).iter().any(from_agent));
+    assert!(!entries(&judged(&figure, OURS)).iter().any(from_agent));
     let carried = carried(&figure, OURS);
     let (adapter, binding) = &carried[&T];
     assert_eq!(adapter.as_str(), "mobility0");
@@ -631,24 +665,12 @@ fn on_its_home_network_s_may_register_before_it_has_a_way_and_do_nothing_else() 
     let home = [adapter(5, "eth0", "10.20.0.50/24", [10, 20, 0, 1].into())];
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let with = |adapters: &[Adapter]| {
-        let around = Around {
-            agents: &[],
-            adapters,
-            vpn: None,
-            receivers: &[],
-            turns: &FIRST,
-        };
+        let around = around(adapters, None, &FIRST);
         lay_out(&settings, &blocked, around).0
     };
     let registering = "priority 7380 from 10.20.0.5/32 to 10.10.0.2/32 lookup 254 proto 88";
     let kept = |place, adapters: &[Adapter]| {
-        let around = Around {
-            agents: &[],
-            adapters,
-            vpn: None,
-            receivers: &[],
-            turns: &FIRST,
-        };
+        let around = around(adapters, None, &FIRST);
         let arrangement = arrangement(place, Path::Blocked, None);
         kept_in(&settings, &arrangement, around)
     };

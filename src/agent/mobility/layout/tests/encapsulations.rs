@@ -27,7 +27,7 @@ fn minimal_encapsulation_is_carried_by_user_space_and_fragments_beside_it_are_le
     }
     let opened = |src, dst| DecapsulationEntry::Peer { src, dst };
     for entry in [opened(T_HA, X), opened(S_HA, V)] {
-        assert!(entries(&objects).contains(&entry), "{entry}");
+        assert!(entries(&judged(&figure, OURS)).contains(&entry), "{entry}");
     }
     let carried = carried(&figure, OURS);
     for (home, via, local, remote, mtu) in [
@@ -69,16 +69,12 @@ fn a_system_with_gre_has_a_device_for_it_beside_that_of_ip_in_ip_which_it_may_fa
     let mut settings = settings();
     settings.inner.encapsulation = TunnelKind::Gre;
     settings.outer.get_mut(&0).unwrap().encapsulation = TunnelKind::Gre;
-    let around = Around {
-        agents: &[],
-        adapters: &adapters(),
-        vpn: Some(VpnEnd {
-            address: V,
-            adapter: VpnAdapter::Ours,
-        }),
-        receivers: &[],
-        turns: &FIRST,
+    let vpn = VpnEnd {
+        address: V,
+        adapter: VpnAdapter::Ours,
     };
+    let adapters = adapters();
+    let around = around(&adapters, Some(vpn), &FIRST);
     let (inner, outer) = (
         wrapped(&through_vpn(), Encapsulation::Gre),
         wrapped(&through_link(X, T_HA), Encapsulation::Gre),

@@ -2,22 +2,12 @@
 
 use super::*;
 
-fn around(adapters: &[Adapter]) -> Around<'_> {
-    Around {
-        agents: &[],
-        adapters,
-        vpn: None,
-        receivers: &[],
-        turns: &FIRST,
-    }
-}
-
 #[test]
 fn a_mobile_network_has_the_ways_of_s_and_its_neighbours_those_of_the_main_table() {
     let mut settings = settings();
     settings.dual.mobile_networks = vec!["10.60.0.0/24".parse().unwrap()];
     let adapters = adapters();
-    let around = around(&adapters);
+    let around = around(&adapters, None, &FIRST);
     let blocked = arrangement(Place::Blocked, Path::Blocked, None);
     let rules = rules(&lay_out(&settings, &blocked, around).0);
     assert_eq!(
@@ -34,7 +24,7 @@ fn ipv6_is_in_a_tunnel_of_s_whatever_way_s_has() {
     settings.dual.mobile_networks6 = [behind, own].map(|net| net.parse().unwrap()).into();
     settings.dual.destinations6 = vec!["2001:db8::/32".parse().unwrap()];
     let adapters = adapters();
-    let around = around(&adapters);
+    let around = around(&adapters, None, &FIRST);
     let link = ETH0;
     let gateway = None;
     let inside = arrangement(Place::Inside, Path::Native { link, gateway }, None);

@@ -173,7 +173,7 @@ proptest! {
         arrangement in any_arrangement(),
         vpn in any_vpn(),
     ) {
-        let entries = entries(&laid_out(&arrangement, vpn));
+        let entries = entries(&judged(&arrangement, vpn));
         for entry in &entries {
             if let DecapsulationEntry::Peer { dst, .. } = entry {
                 let vpn = vpn.map(|vpn| vpn.address);
