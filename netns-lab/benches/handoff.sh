@@ -11,6 +11,8 @@
 # before, so that routers need not ask for MACs over a delayed link.
 # While a move goes on nobody asks for its outcome, because that would take more of the processor than the move.
 #
+# Meanwhile captures on the links outside count what of the inside anybody could read there, which must be nothing.
+#
 # scripts/bench-handoff makes a table of it.
 
 # shellcheck source=netns-lab/mobility.sh
@@ -30,6 +32,32 @@ costs() {
     report_streams | while read -r network rest; do
         echo "$1 $network $rest $(needed "$network")"
     done
+}
+
+# Addresses of the inside, in the clear or in a tunnel of IP in IP or of UDP (RFC 3519), but for what asks whether the laptop is
+# inside, and for what goes to the outer home agent and gateway from inside. The kernel looks, so that the moves are not kept waiting.
+asking="(udp port 434 and (udp[8] = 1 or udp[8] = 3) and (host $inner_agent or host ${outer_agent:?}))"
+to_gateway="(host $outer_agent and (esp or udp port 500 or udp port 4500))"
+readable="(net 10.0.0.0/8 and not $asking and not $to_gateway) or (ip proto 4 and (ip[32] = 10 or ip[36] = 10)) or
+    (udp port 434 and udp[8] = 4 and (udp[24] = 10 or udp[28] = 10))"
+outside='isp:to-x1 isp:to-home 102o:to-109 109:to-104'
+
+watch_outside() {
+    local link
+    for link in $outside; do capture "${link%:*}" "${link#*:}" "$mobility_trace/readable-${link/:/-}" "$readable"; done
+}
+
+# The number of packets; and some of them, where there are any.
+readable_outside() {
+    local link file count=0 found
+    for link in $outside; do
+        file=$mobility_trace/readable-${link/:/-}
+        stop_capture "${link%:*}" "${link#*:}"
+        found=$(packets "$file" | wc -l)
+        ((found == 0)) || packets "$file" | head -n 5 >&2
+        count=$((count + found))
+    done
+    echo "$count"
 }
 
 # --- our agent ----------------------------------------------------------------------------------------------------
@@ -55,11 +83,15 @@ round() { for network in 105b x1 x2 109 105a; do visit "$network"; done; }
 move 103 105a
 eventually 15 arrived 105a || fail "not inside: $(state)"
 round
+watch_outside
 start_streams 101 103 "$intranet" 1000 "$octets"
 sleep 1
 for ((i = 0; i < rounds; i++)); do round; done
 end_streams
 costs xfrm-agent
+clear=$(readable_outside)
+echo "clear $clear"
+((clear == 0)) || fail "$clear packets outside show the inside"
 for node in 103 104 102i 102o; do stop_agent "$node"; done
 leave_nothing 103 104 102i 102o
 for node in 103 104 102i 102o; do start_agent "$node" && stop_agent "$node"; done

@@ -18,6 +18,7 @@ const CARRIER: u32 = 1 << 16 | libc::IFF_RUNNING as u32;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_TXQLEN: u16 = 13;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -62,6 +63,9 @@ const TTL: u8 = 64;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_ADDRESSES: u8 = 1;
+/// Packets that wait until a TUN is read; the kernel's own 500 are 70 ms of 10 MB/s. After a move a sender owes more than that
+/// and sends it at once, and what does not fit is lost (docs/performance.md, "Handoffs").
+const TUN_QUEUE: u32 = 4096;
 /// `RTEXT_FILTER_SKIP_STATS`.
 const WITHOUT_COUNTS: u32 = 1 << 3;
 
@@ -107,12 +111,15 @@ pub fn mark(batch: &mut Batch, link: &Link) {
     });
 }
 
-/// Gives it its MTU, and switches it on.
+/// Gives it its MTU and a TUN its queue, and switches it on.
 pub fn set(batch: &mut Batch, link: &Link) {
     batch.message(libc::RTM_NEWLINK, 0, |payload| {
         payload.put_bytes(&header(0, UP));
         payload.attribute_bytes(IFLA_IFNAME, &[link.name.as_str().as_bytes(), &[0]]);
         payload.attribute_bytes(IFLA_MTU, &[&link.mtu.to_ne_bytes()]);
+        if let LinkKind::Tun(_) = link.kind {
+            payload.attribute_bytes(IFLA_TXQLEN, &[&TUN_QUEUE.to_ne_bytes()]);
+        }
     });
 }
 
@@ -245,6 +252,7 @@ fn tunnel(name: &str, data: &Attributes<'_>) -> Option<ObservedKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::desired::Offload;
     use crate::kernel::netlink::message::Messages;
     use proptest::prelude::*;
 
@@ -284,6 +292,25 @@ mod tests {
         }
         let plain = [8, 0, 1, 0, b'i', b'p', b'i', b'p'];
         assert_eq!(kind(Some(&plain)), ObservedKind::Other("ipip".into()));
+    }
+
+    #[test]
+    fn what_user_space_reads_has_a_queue_for_what_comes_at_once() {
+        let queue = |kind| {
+            let link = Link {
+                name: "xa-udp".parse().unwrap(),
+                kind,
+                mtu: 1400,
+            };
+            let mut batch = Batch::new(1);
+            set(&mut batch, &link);
+            let message = Messages(batch.bytes()).next().unwrap();
+            let attributes = attributes_after(message.payload, HEADER_LEN);
+            attributes.find(IFLA_TXQLEN).map(<[u8]>::to_vec)
+        };
+        let tun = queue(LinkKind::Tun(Offload::VirtioHeader));
+        assert_eq!(tun.unwrap(), TUN_QUEUE.to_ne_bytes());
+        assert_eq!(queue(LinkKind::IpInIp), None);
     }
 
     #[test]
