@@ -2,7 +2,7 @@
 
 use super::options;
 use crate::kernel::desired::LinkName;
-use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 use std::io;
 use std::net::Ipv4Addr;
@@ -12,24 +12,15 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// Once, from the link's own hardware address.
 pub fn announce(link: LinkName, address: Ipv4Addr) -> io::Result<()> {
-    let (index, mac) = hardware(link)?;
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "no such Ethernet");
+    let index = if_nametoindex(link.as_str()).map_err(|_| missing())?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
-    options::bind_to_frames(fd.as_fd(), index)?;
+    options::bind_to_frames(fd.as_fd(), index.cast_signed())?;
+    // A list of all interfaces would say it too, and a move would wait for that.
+    let mac = options::hardware_address(fd.as_fd())?.ok_or_else(missing)?;
     socket::send(fd.as_raw_fd(), &frame(mac, address), MsgFlags::empty())?;
     Ok(())
-}
-
-/// Of an Ethernet, its number and address.
-fn hardware(link: LinkName) -> io::Result<(i32, [u8; 6])> {
-    let own = getifaddrs()?.filter(|interface| interface.interface_name == link.as_str());
-    let mut addresses = own.filter_map(|interface| {
-        let address = interface.address?;
-        let address = address.as_link_addr()?;
-        Some((i32::try_from(address.ifindex()).ok()?, address.addr()?))
-    });
-    let missing = || io::Error::new(io::ErrorKind::NotFound, "no such Ethernet");
-    addresses.next().ok_or_else(missing)
 }
 
 /// A request for the address by the address itself, which everybody reads (RFC 826).

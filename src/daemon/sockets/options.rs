@@ -110,6 +110,20 @@ fn bind_packets(socket: BorrowedFd<'_>, address: &libc::sockaddr_ll) -> io::Resu
     outcome(result)
 }
 
+/// Of the Ethernet that a packet socket is bound to; `None` of another kind of link. (nix takes the kernel's answer for cut
+/// off, which ends behind the last octet that counts.)
+pub(super) fn hardware_address(socket: BorrowedFd<'_>) -> io::Result<Option<[u8; 6]>> {
+    let mut address = packets_of(0, 0);
+    let mut len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel writes into `address` as many octets as `len` says at most, and both outlive the call; any octets
+    // are a `sockaddr_ll`.
+    let result =
+        unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
+    outcome(result)?;
+    let octets = &address.sll_addr[..usize::from(address.sll_halen).min(8)];
+    Ok(octets.try_into().ok())
+}
+
 /// Only what passes is ever copied (classic BPF).
 pub(super) fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
