@@ -34,11 +34,12 @@ costs() {
     done
 }
 
-# Addresses of the inside, in the clear or in a tunnel of IP in IP or of UDP (RFC 3519), but for what asks whether the laptop is
-# inside, and for what goes to the outer home agent and gateway from inside. The kernel looks, so that the moves are not kept waiting.
-asking="(udp port 434 and (udp[8] = 1 or udp[8] = 3) and (host $inner_agent or host ${outer_agent:?}))"
-to_gateway="(host $outer_agent and (esp or udp port 500 or udp port 4500))"
-readable="(net 10.0.0.0/8 and not $asking and not $to_gateway) or (ip proto 4 and (ip[32] = 10 or ip[36] = 10)) or
+# Addresses of the inside, in the clear or in a tunnel of IP in IP or of UDP (RFC 3519). What asks whether the laptop is inside may
+# have them, and so may, as the outermost, what goes from inside to the outer home agent: registrations, and the warm VPN. The
+# kernel looks, so that the moves are not kept waiting.
+asking="(host $inner_agent and udp port 434 and (udp[8] = 1 or udp[8] = 3))"
+from_inside="(host ${outer_agent:?} and (ip proto 4 or udp port 434 or udp port 500 or udp port 4500 or esp))"
+readable="(net 10.0.0.0/8 and not $asking and not $from_inside) or (ip proto 4 and (ip[32] = 10 or ip[36] = 10)) or
     (udp port 434 and udp[8] = 4 and (udp[24] = 10 or udp[28] = 10))"
 outside='isp:to-x1 isp:to-home 102o:to-109 109:to-104'
 
