@@ -2,8 +2,12 @@
 //!
 //! `cargo bench --bench tunnels -- userspace` on a kernel with TUN and VXLAN: the carrier beside
 //! VXLAN. `-- kernel` on one with IP in IP: routes that encapsulate, as the agent makes them,
-//! beside a bare tunnel device. As root, with iperf3 and ethtool. Two network namespaces with a
-//! cable between them, one TCP connection, the two tunnels in turns, and every second time the other one first.
+//! beside a bare tunnel device. As root, with iperf3 and ethtool. A network namespace for each, one TCP connection, the tunnels
+//! in turns, and every second time the other one first:
+//!
+//! ```text
+//!  mobile node ─── cable: a tunnel ─── home agent ─── wire ─── correspondent
+//! ```
 
 #[path = "common/host.rs"]
 mod host;
@@ -32,6 +36,9 @@ use xfrm_agent::tun::tunnels::{AdapterId, Binding, Congestion, Outer, Side, Tunn
 /// Of the cable's ends, and of the tunnel's.
 const OUTER: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 const INNER: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2)];
+/// The wire's ends: the home agent's, and the correspondent.
+const WIRE: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 8, 0, 1), Ipv4Addr::new(10, 8, 0, 2)];
+const WIRE_NETWORK: &str = "10.8.0.0";
 /// Each has a packet of 1500 octets as its outer one.
 const MTU_USERSPACE: u16 = 1468;
 const MTU_VXLAN: u16 = 1450;
@@ -165,12 +172,26 @@ struct Measured {
 /// The mobile node is the first host, its home agent the second.
 fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Measured {
     let hosts = [Host::new(), Host::new()];
-    let mobile = &hosts[0];
-    let peer = hosts[1].thread;
+    let correspondent = Host::new();
+    let [mobile, agent] = &hosts;
+    let (peer, beyond) = (agent.thread, correspondent.thread);
     mobile.run(move || {
         ip(&format!(
             "link add cable type veth peer name cable netns {peer}"
         ));
+    });
+    agent.run(move || {
+        ip(&format!(
+            "link add wire type veth peer name wire netns {beyond}"
+        ));
+        ip(&format!("address add {}/24 dev wire", WIRE[0]));
+        ip("link set wire up");
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("root");
+    });
+    correspondent.run(|| {
+        ip(&format!("address add {}/24 dev wire", WIRE[1]));
+        ip("link set wire up");
+        ip(&format!("route add default via {}", WIRE[0]));
     });
     // What keeps each end running, until the round is over.
     let ends: Vec<_> = hosts
@@ -194,8 +215,17 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
             });
         }
     }
-    let [mobile, agent] = &hosts;
-    let mut server = agent.run(|| iperf(&format!("-s -1 -B {}", INNER[1])));
+    if frames != Frames::Large {
+        let merges = if frames == Frames::Merged {
+            "on"
+        } else {
+            "off"
+        };
+        for host in [agent, &correspondent] {
+            host.run(move || command("ethtool", &format!("-K wire tso off gso off gro {merges}")));
+        }
+    }
+    let mut server = correspondent.run(|| iperf(&format!("-s -1 -B {}", WIRE[1])));
     std::thread::sleep(Duration::from_millis(300));
     let reverse = match direction {
         Direction::Up => "",
@@ -205,7 +235,7 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
     let client = mobile.run(move || {
         iperf(&format!(
             "-c {} -B {} -t {seconds} -J {reverse}",
-            INNER[1], INNER[0]
+            WIRE[1], INNER[0]
         ))
     });
     let said = client.wait_with_output().expect("iperf3 ends");
@@ -244,6 +274,9 @@ impl End {
         let up = |link: &str, mtu: u16| {
             ip(&format!("address add {inner}/24 dev {link}"));
             ip(&format!("link set {link} mtu {mtu} up"));
+            if at == 0 {
+                ip(&format!("route add {WIRE_NETWORK}/24 via {far}"));
+            }
         };
         match kind {
             Kind::Vxlan => {
@@ -291,7 +324,8 @@ impl End {
                         judged.into_iter().chain(by_home_agent).collect()
                     }
                 };
-                encapsulate((own, other), (inner, far), receives)
+                let destination = if at == 0 { WIRE[1] } else { far };
+                encapsulate((own, other), (inner, destination), receives)
             }
         }
     }
