@@ -214,13 +214,7 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
                 command("ethtool", &format!("-K {link} tso off gso off"));
             });
         }
-    }
-    if frames != Frames::Large {
-        let merges = if frames == Frames::Merged {
-            "on"
-        } else {
-            "off"
-        };
+        let merges = ["off", "on"][usize::from(frames == Frames::Merged)];
         for host in [agent, &correspondent] {
             host.run(move || command("ethtool", &format!("-K wire tso off gso off gro {merges}")));
         }
