@@ -1,8 +1,8 @@
 //! Throughput of the data paths of mobility beside a tunnel of the kernel's, in the same run.
 //!
 //! `cargo bench --bench tunnels -- userspace` on a kernel with TUN and VXLAN: the carrier beside
-//! VXLAN. `-- kernel` on one with IP in IP: routes that encapsulate, as the agent makes them,
-//! beside a bare tunnel device. As root, with iperf3 and ethtool. A network namespace for each, one TCP connection, the tunnels
+//! VXLAN. `-- kernel` on one with IP in IP: routes that encapsulate, as the agent makes them, at either end and at both,
+//! beside bare tunnel devices. As root, with iperf3 and ethtool. A network namespace for each, one TCP connection, the tunnels
 //! in turns, and every second time the other one first:
 //!
 //! ```text
@@ -55,7 +55,7 @@ fn main() {
     // The bare one first.
     let (kinds, sizes): (&[_], &[_]) = match mode.as_str() {
         "kernel" => (
-            &[Kind::Bare, Kind::Encap],
+            &[[false, false], [true, false], [false, true], [true, true]].map(Kind::InIp),
             &[Frames::Large, Frames::Mtu, Frames::Merged],
         ),
         _ => (
@@ -112,8 +112,9 @@ enum Kind {
     Carrier,
     /// With as many other mobile nodes at the home agent as it may have.
     Crowded,
-    Bare,
-    Encap,
+    /// IP in IP of the kernel's: at which ends it is as the agent makes it, at the mobile node and at its home agent, and not a
+    /// bare device.
+    InIp([bool; 2]),
 }
 
 impl Kind {
@@ -122,8 +123,18 @@ impl Kind {
             Self::Vxlan => "kernel VXLAN",
             Self::Carrier => "agent, in user space (UDP)",
             Self::Crowded => "the same, 100,000 bindings",
-            Self::Bare => "kernel ipip",
-            Self::Encap => "agent, in the kernel (ipip)",
+            Self::InIp([false, false]) => "kernel ipip",
+            Self::InIp([true, false]) => "agent at the mobile node (ipip)",
+            Self::InIp([false, true]) => "agent at the home agent (ipip)",
+            Self::InIp([true, true]) => "agent at both (ipip)",
+        }
+    }
+
+    /// What sends through the tunnel at one end.
+    fn link(self, at: usize) -> LinkName {
+        match self {
+            Self::InIp(ours) if ours[at] => TUNNEL,
+            _ => LinkName::literal("tunnel"),
         }
     }
 }
@@ -200,17 +211,13 @@ fn round(kind: Kind, frames: Frames, direction: Direction, seconds: u64) -> Meas
         .map(|(at, host)| host.run(move || End::set_up(kind, at)))
         .collect();
     if frames != Frames::Large {
-        for host in &hosts {
+        for (at, host) in hosts.iter().enumerate() {
             host.run(move || {
                 if frames == Frames::Merged {
                     // A veth that could carry large packets puts none together.
                     command("ethtool", "-K cable tso off gro on");
                 }
-                let link = if kind == Kind::Encap {
-                    "xa-ipip"
-                } else {
-                    "tunnel"
-                };
+                let link = kind.link(at);
                 command("ethtool", &format!("-K {link} tso off gso off"));
             });
         }
@@ -280,7 +287,7 @@ impl End {
                 up("tunnel", MTU_VXLAN);
                 Self::Kernel
             }
-            Kind::Bare => {
+            Kind::InIp(ours) if !ours[at] => {
                 ip(&format!(
                     "link add tunnel type ipip local {own} remote {other} ttl 64"
                 ));
@@ -295,7 +302,7 @@ impl End {
                 up("tunnel", MTU_USERSPACE);
                 Self::Carrier(handle)
             }
-            Kind::Encap => {
+            Kind::InIp(_) => {
                 // The mobile node takes whatever its home agent sends, the home agent what is from the home address.
                 let receives = match at {
                     0 => {
