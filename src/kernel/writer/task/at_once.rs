@@ -32,7 +32,9 @@ impl Task {
         if !is_small(&change, wants_much) || !self.has_nothing_to_do() {
             return Err(change);
         }
-        if self.sockets.has_events() {
+        // Of policies and SAs an event may come between any look and the writing; whatever it says
+        // is put right when the thread has read it. So who wants little need not pay for the look.
+        if (wants_much || !is_of_tunnels(&change)) && self.sockets.has_events() {
             if wants_much {
                 return Err(change);
             }
@@ -66,17 +68,23 @@ impl Task {
     }
 }
 
+/// Only what packets that wait for their tunnel wait for.
+fn is_of_tunnels(change: &Change) -> bool {
+    keys(change).all(|key| matches!(key, Key::Sa(_) | Key::Policy(_)))
+}
+
 /// Few objects, all of those kinds that are written in batches and have events: others may run a program, read and
 /// write files, or have to be asked for.
 fn is_small(change: &Change, wants_much: bool) -> bool {
     let few = change.put.len() + change.remove.len() + change.release.len() <= FEW;
-    let mut keys = {
-        let put = change.put.iter().map(Object::key);
-        put.chain(change.remove.iter().copied())
-    };
-    few && keys.all(|key| match key {
+    few && keys(change).all(|key| match key {
         Key::Sa(_) | Key::Policy(_) => true,
         Key::Route(_) | Key::Rule(_) | Key::Address(_) | Key::DecapsulationEntry(_) => !wants_much,
         _ => false,
     })
+}
+
+fn keys(change: &Change) -> impl Iterator<Item = Key> {
+    let put = change.put.iter().map(Object::key);
+    put.chain(change.remove.iter().copied())
 }
