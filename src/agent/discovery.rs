@@ -125,7 +125,7 @@ impl Agent {
             self.count("acquires-foreign");
             return;
         };
-        self.held.announced(policy, flow, &mut self.wishes);
+        self.held.announced(now, policy, flow, &mut self.wishes);
         if self.tunnels.will_carry(&flow) {
             // Typically the answer to the first packet that came in. Should the tunnel end before
             // it opens, what is held is announced afresh.

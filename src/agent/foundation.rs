@@ -39,7 +39,7 @@ const LINK_SCOPED: &[&str] = &[
 ];
 
 /// Seconds until the kernel raises another ACQUIRE for a flow whose tunnel is still missing.
-const ACQUIRE_EXPIRES: u32 = 2;
+pub(super) const ACQUIRE_EXPIRES: u32 = 2;
 
 /// Matches packets that do not carry the pass mark.
 pub(super) fn without(pass: Mark) -> Mark {

@@ -199,6 +199,7 @@ impl Agent {
             // What waited for it is announced afresh.
             let selectors = tunnel.selectors.clone();
             self.release(now, &selectors);
+            self.held.uncovered(now, &selectors);
         }
         let linger = match reason {
             // The peer has started afresh and sends on what it found until the new keys are in.
