@@ -2,6 +2,7 @@
 //! clock or draws randomness.
 
 pub mod flow;
+pub mod header;
 pub mod identity;
 pub mod mac;
 pub mod masked;
