@@ -39,6 +39,7 @@ end_process netlink
 seeds datagrams "$work/wire.pcap" "$out"
 seeds payloads "$out/ike_payloads"
 seeds mobile_ip "$out"
+seeds headers "$out/packet_headers"
 seeds vici "$out/vici"
 seeds messages "$work/netlink" "$out/netlink"
 for what in nft_listing:nft xfrm_stat:xfrm_stat; do

@@ -6,6 +6,7 @@
   seeds.py datagrams PCAP FOLDER   UDP datagrams of ports 500 and 4500, sorted by what they are
   seeds.py payloads FOLDER         what is encrypted in IKE, made by hand
   seeds.py mobile_ip FOLDER        registrations, packets in tunnels and a conversation, made by hand
+  seeds.py headers FOLDER          beginnings of packets of both IP versions, made by hand
   seeds.py vici FOLDER             what strongSwan's charon says on its socket, made by hand
   seeds.py lines FILE FOLDER       a status as a line of the control socket, and requests
   seeds.py vectors PAGE FOLDER     the vectors of a page of docs/
@@ -244,6 +245,30 @@ def mobile_ip(folder):
     }
     for name, octets in datagrams.items():
         write(os.path.join(folder, "tun_datagrams"), name, octets)
+
+
+def headers(folder):
+    ports = struct.pack("!HH", 40000, 80)
+    west, east = socket.inet_aton("10.1.0.102"), socket.inet_aton("10.2.0.108")
+    west6, east6 = (socket.inet_pton(socket.AF_INET6, f"2001:db8:{n}::10{n}") for n in (1, 2))
+    v4 = lambda protocol, body, words=5, offset=0x4000: (
+        struct.pack("!BBHHHBBH", 0x40 | words, 0, words * 4 + len(body), 7, offset, 64, protocol, 0)
+        + west + east + b"\x01" * (words * 4 - 20) + body
+    )
+    v6 = lambda following, body: struct.pack("!IHBB", 6 << 28, len(body), following, 64) + west6 + east6 + body
+    extension = lambda following, body=b"\x00" * 6: bytes([following, (len(body) + 2) // 8 - 1]) + body
+    seeds = {
+        "tcp": v4(6, ports + b"\x00" * 16),
+        "options": v4(17, ports + b"\x00" * 4, words=7),
+        "echo": v4(1, b"\x08\x00\x00\x00\x00\x01\x00\x01"),
+        "first-fragment": v4(17, ports + b"\x00" * 4, offset=0x2000),
+        "later-fragment": v4(17, b"\x00" * 8, offset=0x2001),
+        "ipv6-udp": v6(17, ports + b"\x00" * 4),
+        "ipv6-extensions": v6(0, extension(60) + extension(43) + extension(44) + struct.pack("!BBHI", 6, 0, 1, 9) + ports),
+        "ipv6-echo": v6(58, b"\x80\x00\x00\x00\x00\x01\x00\x01"),
+    }
+    for name, octets in seeds.items():
+        write(folder, name, octets)
 
 
 def vici(folder):

@@ -177,6 +177,7 @@ fn wanted(divert_to: TransparentPorts) -> Interception {
         divert_mark: DIVERT,
         pass_mark: PASS,
         pass_rate: 20,
+        first_packets: None,
     }
 }
 

@@ -21,7 +21,8 @@ use xfrm_agent::ike::{self, narrowing, negotiation};
 use xfrm_agent::kernel::desired::TransparentPorts;
 use xfrm_agent::kernel::netlink::message::{Message, Messages};
 use xfrm_agent::kernel::netlink::{
-    acquire, address, error, generic, link, neighbour, nftables, policy, route, rule, sa, wireless,
+    acquire, address, error, generic, link, neighbour, nftables, policy, queue, route, rule, sa,
+    wireless,
 };
 use xfrm_agent::kernel::{nft, statistics};
 use xfrm_agent::mobile_ip::replay::Clock;
@@ -30,6 +31,7 @@ use xfrm_agent::mobile_ip::wire::{
     self, AuthenticationKind, Decoded, TunnelKind, advertisement, encapsulation, tunnel_data,
 };
 use xfrm_agent::mobile_ip::{Datagram, LinkId, Via, client, home_agent};
+use xfrm_agent::net::header;
 use xfrm_agent::net::random::Seeded;
 use xfrm_agent::net::{Flow, Port, Protocol, Random, Secret, Selector};
 use xfrm_agent::presence::exchange::{self, Answer};
@@ -46,7 +48,7 @@ use xfrm_agent::vici::sas::sas as vici_sas;
 pub type Target = fn(&[u8]);
 
 /// By the name of their corpus.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("ted_probe", ted_probe),
     ("ted_response", ted_response),
     ("ike_message", ike_message),
@@ -54,6 +56,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("ike_datagrams", ike_datagrams),
     ("agent_datagrams", agent_datagrams),
     ("netlink", netlink),
+    ("packet_headers", packet_headers),
     ("configuration", configuration),
     ("control_lines", control_lines),
     ("nft_listing", nft_listing),
@@ -203,7 +206,14 @@ pub fn agent_datagrams(octets: &[u8]) {
     agent.handle(now, Event::Found(Vec::new()));
     agent.handle(now, Event::Addresses(vec![address(US)]));
     let ports = TransparentPorts { v4: 1, v6: Some(1) };
-    agent.handle(now, Event::Transparent(ports));
+    let first_packets = Some(1);
+    agent.handle(
+        now,
+        Event::Transparent {
+            ports,
+            first_packets,
+        },
+    );
     for (from, datagram) in datagrams(octets) {
         let payload = datagram.to_vec();
         let remote = SocketAddr::from((address(PEER), 500));
@@ -284,7 +294,19 @@ pub fn netlink(octets: &[u8]) {
         // Their kinds say of which subsystem they are.
         let kind = 0x0a00 | message.kind & 0xff;
         nftables::read(&Message { kind, ..message });
+        let kind = 0x0300 | message.kind & 0xff;
+        queue::read(&Message { kind, ..message });
     }
+}
+
+/// The beginning of a packet that somebody forwards through us.
+pub fn packet_headers(octets: &[u8]) {
+    let Some(flow) = header::flow(octets) else {
+        return;
+    };
+    assert_eq!(flow.src.is_ipv4(), flow.dst.is_ipv4());
+    let has_ports = Protocol::from_number(flow.protocol).has_ports();
+    assert_eq!(flow.ports.is_some(), has_ports);
 }
 
 /// A configuration file.

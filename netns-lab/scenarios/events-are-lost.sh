@@ -92,7 +92,7 @@ echo "resident: $resident_before KiB before, $resident_after KiB after"
 
 # What comes next is heard: a trap raises an ACQUIRE for each new destination.
 before=$(counter 104 acquires)
-on 102 ping -q -c 1 -W 1 10.4.0.1 >/dev/null && fail "10.4.0.1 answered"
+on 102 ping -q -c 2 -i 0.2 -W 1 10.4.0.1 >/dev/null && fail "10.4.0.1 answered"
 heard() { (($(counter 104 acquires) > before)); }
 eventually 10 heard || fail "a new packet was not heard of: $(agent 104 status)"
 refused 104 0 || fail "refused: $(refusals 104)"

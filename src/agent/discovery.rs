@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::effect::{Effect, Reply};
+use super::first_packets::Looking;
 use super::foundation::{self, verdict, without};
 use super::negotiation::{Negotiation, Purpose, eligible};
 use super::settings::{FailureAction, ProxyGroup, Settings};
@@ -15,8 +16,7 @@ use crate::net::masked::TooManyPrefixes;
 use crate::net::{Family, Flow, Identity, Port, Protocol, Selector, host};
 use crate::ted;
 use crate::ted::initiator::{
-    Acquire, Acquired, Answer, Candidate, DiscoveryId, Effect as Found, Ended, FailureReason,
-    OwnProxy,
+    Answer, Candidate, DiscoveryId, Effect as Found, Ended, FailureReason, OwnProxy,
 };
 use crate::ted::interception::{Claim, classify};
 use crate::ted::proxies::{Proxy, ProxyId};
@@ -131,22 +131,9 @@ impl Agent {
             // it opens, what is held is announced afresh.
             return;
         }
-        let Some(own) = self.own_address_towards(flow.dst) else {
-            self.count("acquires-without-route");
-            return;
-        };
-        match self.initiator.acquire(now, Acquire { proxy, flow, own }) {
-            // Its failure action took effect while the kernel was telling us.
-            Ok(Acquired::Failed) => {
-                self.held
-                    .settle(now, |waiting| *waiting == flow, &mut self.wishes);
-            }
-            Ok(Acquired::Probing(_) | Acquired::Waiting) => {}
-            Err(error) => {
-                tracing::debug!(%flow, %error, "not looked into");
-                self.held
-                    .settle(now, |waiting| *waiting == flow, &mut self.wishes);
-            }
+        // Its failure action may have taken effect while the kernel was telling us.
+        if self.look_into(now, proxy, flow) == Looking::Settled {
+            self.settle(now, |waiting| *waiting == flow);
         }
     }
 
@@ -261,8 +248,7 @@ impl Agent {
                 }
                 // A tunnel releases what it takes when it can send.
                 if why != Ended::Covered {
-                    self.held
-                        .settle(now, |waiting| *waiting == flow, &mut self.wishes);
+                    self.settle(now, |waiting| *waiting == flow);
                 }
             }
             Found::Report { request, answers } => self.report(request.0, &answers),
@@ -363,8 +349,7 @@ impl Agent {
             let policy = verdict(Direction::Out, selector, mark, Band::Failure, action);
             self.wishes.want_policy(Owner::Failure, policy);
         }
-        self.held
-            .settle(now, |waiting| *waiting == flow, &mut self.wishes);
+        self.settle(now, |waiting| *waiting == flow);
     }
 
     /// `clear` answers silence, and answers that fit nothing: never a gateway that failed to prove
@@ -394,6 +379,7 @@ impl Agent {
                 if_id: 0,
             };
             self.wishes.withdraw_policy(Owner::Failure, key);
+            self.first_packets.uncovered(&[selector]);
         }
     }
 

@@ -6,6 +6,7 @@ use super::presence::commands::{AskReport, PolicyEntry, PresenceEntry};
 use super::snapshot::{BindingView, DiscoverReport, EventView, Snapshot, VisitorView};
 use super::vpn::commands::{Command, Run};
 use crate::kernel::desired::{Change, LinkName};
+use crate::kernel::first_packets::PacketId;
 use crate::mobile_ip;
 use crate::net::{IpNet, Selector};
 use crate::presence::Keep;
@@ -28,6 +29,13 @@ pub enum Effect {
         dst: SocketAddr,
         hop_limit: u8,
         payload: Vec<u8>,
+    },
+    /// A first packet goes on to the policies.
+    LetGo(PacketId),
+    /// The next packet from the one to the other is a first one again.
+    Forget {
+        src: IpAddr,
+        dst: IpAddr,
     },
     /// From port 434, by the link that it names or as the routing table has it.
     SendRegistration(mobile_ip::Datagram),

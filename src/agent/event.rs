@@ -11,6 +11,7 @@ use crate::kernel::adapters::Adapter;
 use crate::kernel::desired::{
     IpsecProtocol, Key, Policy, PolicyKey, Revision, SaKey, TransparentPorts,
 };
+use crate::kernel::first_packets::FirstPacket;
 use crate::mobile_ip;
 use crate::net::{Flow, IpNet};
 use crate::presence::{Kept, Timestamp};
@@ -24,8 +25,14 @@ pub enum Event {
     Found(Vec<Found>),
     /// How many packets our SAs have carried, a while after [`Event::Found`].
     Carried(BTreeMap<SaKey, u64>),
-    /// The transparent sockets are open; interception may lead to them.
-    Transparent(TransparentPorts),
+    /// The transparent sockets are open, and the queue of first packets where the kernel has one; interception may
+    /// lead to them.
+    Transparent {
+        ports: TransparentPorts,
+        first_packets: Option<u16>,
+    },
+    /// Waits for an [`super::effect::Effect::LetGo`].
+    FirstPacket(FirstPacket),
     /// Our own addresses, whenever they change.
     Addresses(Vec<IpAddr>),
     /// The adapters that lead out of this machine, whenever they change.
@@ -138,6 +145,8 @@ pub enum KernelEvent {
     Applied {
         revision: Revision,
     },
+    /// Whether somebody else has policies that come before traps.
+    OthersDecide(bool),
     /// Told once; the kernel's writer goes on trying.
     Refused {
         key: Key,

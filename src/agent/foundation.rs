@@ -21,7 +21,7 @@ use crate::kernel::desired::{
 };
 use crate::kernel::ownership::Band;
 use crate::net::masked::TooManyPrefixes;
-use crate::net::{Family, IpNet, Port, Protocol, Selector, intersect_nets};
+use crate::net::{Family, IpNet, MaskedAddr, Port, Protocol, Selector, intersect_nets};
 use crate::ted::proxies::Proxy;
 use std::collections::BTreeSet;
 
@@ -205,8 +205,20 @@ fn inside(locals: &[IpNet], net: IpNet) -> impl Iterator<Item = IpNet> {
 
 /// The prefixes that the gateway protects: sorted, and none inside another.
 pub(super) fn locals(settings: &Settings) -> Result<Vec<IpNet>, TooManyPrefixes> {
+    disjoint(settings, |proxy| proxy.local)
+}
+
+/// Those behind other gateways, as [`locals`].
+pub(super) fn remotes(settings: &Settings) -> Result<Vec<IpNet>, TooManyPrefixes> {
+    disjoint(settings, |proxy| proxy.remote)
+}
+
+fn disjoint(
+    settings: &Settings,
+    half: impl Fn(&Proxy) -> MaskedAddr,
+) -> Result<Vec<IpNet>, TooManyPrefixes> {
     let mut nets = Vec::new();
-    let halves: BTreeSet<_> = proxies(settings).map(|(_, proxy)| proxy.local).collect();
+    let halves: BTreeSet<_> = proxies(settings).map(|(_, proxy)| half(proxy)).collect();
     for half in halves {
         nets.extend(half.to_prefixes(settings.max_prefixes)?);
     }

@@ -2,6 +2,7 @@
 //! `poll_effect()`, `poll_timeout()`; no clock, socket, tokio or randomness of its own.
 //!
 //! ```text
+//!  FirstPacket ──→ first_packets ──╮
 //!  ACQUIRE ──→ held ──→ ted::initiator ──→ SendAs (probe)
 //!                            ↑  │ Candidate
 //!  Datagram ─────────────────┤  └──→ negotiation ──→ ike::endpoint ──→ Send
@@ -16,6 +17,7 @@ mod commands;
 mod discovery;
 pub mod effect;
 pub mod event;
+mod first_packets;
 pub mod foreign_agent;
 mod foundation;
 mod held;
@@ -31,6 +33,7 @@ mod renumbering;
 mod restart;
 mod sas;
 pub mod settings;
+mod shapes;
 pub mod snapshot;
 #[cfg(test)]
 mod stand_in;
@@ -41,13 +44,16 @@ pub mod vpn;
 pub mod wishes;
 
 use crate::ike;
-use crate::kernel::desired::{IpsecProtocol, Key, Policy, PolicyKey, Revision};
+use crate::kernel::desired::{
+    FirstPackets as FirstPacketRule, IpsecProtocol, Key, Policy, PolicyKey, Revision,
+};
 use crate::net::masked::TooManyPrefixes;
 use crate::net::{Flow, Random, Selector, Timers};
 use crate::ted;
 use crate::ted::proxies::{Proxy, ProxyId};
 use effect::{Effect, Routes};
 use event::{Event, KernelEvent, Token};
+use first_packets::FirstPackets;
 use foreign_agent::OwnForeignAgent;
 use held::Held;
 use home_agent::OwnHomeAgent;
@@ -78,6 +84,9 @@ pub struct Agent {
     negotiations: Negotiations,
     tunnels: Tunnels,
     held: Held,
+    first_packets: FirstPackets,
+    /// Policies that come before traps are not all ours.
+    others_decide: bool,
     wishes: Wishes,
     once_protected: OnceProtected,
     /// Every simple proxy and the place of its group, in the order of their numbers.
@@ -85,6 +94,8 @@ pub struct Agent {
     /// Which of them each trap of the configuration stands for.
     traps: BTreeMap<PolicyKey, ProxyId>,
     transparent: Option<crate::kernel::desired::TransparentPorts>,
+    /// The number of the queue in which first packets wait.
+    queue: Option<u16>,
     own: Vec<IpAddr>,
     renumbering: Renumbering,
     /// `None` where the configuration has no `[presence]`.
@@ -170,11 +181,14 @@ impl Agent {
             ike,
             negotiations: Negotiations::default(),
             held: Held::default(),
+            first_packets: FirstPackets::default(),
+            others_decide: false,
             wishes: Wishes::default(),
             once_protected: OnceProtected::new(remembered),
             proxies: Vec::new(),
             traps: BTreeMap::new(),
             transparent: None,
+            queue: None,
             own: Vec::new(),
             renumbering: Renumbering::default(),
             relations: None,
@@ -221,10 +235,14 @@ impl Agent {
                 self.vpn_start(now);
             }
             Event::Carried(packets) => self.adopted_carried(now, &packets),
-            Event::Transparent(ports) => {
-                self.transparent = Some(ports);
+            Event::Transparent {
+                ports,
+                first_packets,
+            } => {
+                (self.transparent, self.queue) = (Some(ports), first_packets);
                 self.want_interception();
             }
+            Event::FirstPacket(packet) => self.first_packet(now, packet),
             Event::Addresses(own) => {
                 self.foreign_agent_addresses(&own);
                 self.addresses(now, own);
@@ -281,6 +299,7 @@ impl Agent {
         self.initiator.handle_timeout(now);
         self.ike.handle_timeout(now);
         self.held.handle_timeout(now, &mut self.wishes);
+        self.first_packets.handle_timeout(now);
         self.vpn_timeout(now);
         self.mobility_timeout(now);
         self.home_agent_timeout(now);
@@ -305,6 +324,7 @@ impl Agent {
             self.initiator.poll_timeout(),
             self.ike.poll_timeout(),
             self.held.poll_timeout(),
+            self.first_packets.poll_timeout(),
             self.relations.as_ref().and_then(Relations::poll_timeout),
             self.vpn.poll_timeout(),
             self.mobility.as_ref().and_then(|m| m.poll_timeout()),
@@ -343,6 +363,7 @@ impl Agent {
             KernelEvent::SaLost { sa } => self.sa_lost(now, sa),
             KernelEvent::PolicyExpired { policy } => self.policy_expired(now, &policy),
             KernelEvent::Applied { revision } => self.applied(revision),
+            KernelEvent::OthersDecide(they_do) => self.others_decide = they_do,
             KernelEvent::Refused { key, refusal } => self.refused(now, key, refusal),
             KernelEvent::Accepted { key } => self.accepted(now, &key),
         }
@@ -386,6 +407,7 @@ impl Agent {
                 break;
             }
         }
+        self.let_settled_go();
         if !self.begun {
             return;
         }
@@ -419,6 +441,10 @@ impl Agent {
                     divert_mark: settings.divert_mark,
                     pass_mark: settings.pass_mark,
                     pass_rate: settings.pass_rate,
+                    first_packets: self.queue.map(|queue| FirstPacketRule {
+                        queue,
+                        towards: foundation::remotes(&self.settings).unwrap_or_default(),
+                    }),
                 },
             ));
     }

@@ -130,6 +130,7 @@ impl Agent {
         if let Err(error) = self.lay_foundation(&wanted) {
             return self.tell(now, "refused", format!("configuration: {error}"));
         }
+        self.let_all_go();
         self.want_interception();
         self.relate_anew(now, presence);
         self.vpn_reload(now, &gateways);
@@ -144,6 +145,7 @@ impl Agent {
     /// With `keep`, tunnels go on without us until their hard lifetime: the peer is not told.
     pub(super) fn stop(&mut self, now: Instant) {
         self.stopping = true;
+        self.let_all_go();
         if self.settings.on_stop == OnStop::Remove {
             self.ike.close_all(now);
         }

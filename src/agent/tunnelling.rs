@@ -175,7 +175,7 @@ impl Agent {
     /// Held packets that the tunnel takes are looked up again.
     fn release(&mut self, now: Instant, selectors: &[Selector]) {
         let takes = |flow: &crate::net::Flow| selectors.iter().any(|s| s.matches(flow));
-        self.held.settle(now, takes, &mut self.wishes);
+        self.settle(now, takes);
     }
 
     fn child_down(&mut self, now: Instant, child: ChildId, reason: &DownReason) {
@@ -200,6 +200,7 @@ impl Agent {
             let selectors = tunnel.selectors.clone();
             self.release(now, &selectors);
             self.held.uncovered(now, &selectors);
+            self.first_packets.uncovered(&selectors);
         }
         let linger = match reason {
             // The peer has started afresh and sends on what it found until the new keys are in.

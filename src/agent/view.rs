@@ -85,6 +85,7 @@ impl Agent {
             .chain(self.negotiations.tables())
             .chain(self.renumbering.tables())
             .chain(self.held.tables())
+            .chain(self.first_packets.tables())
             .chain(self.initiator.tables())
             .chain(self.responder.tables())
             .chain(self.ike.tables())

@@ -5,10 +5,12 @@
 //! and the next one takes over when it is withdrawn. To the writer both are an update of one
 //! object, never a deletion followed by an addition.
 
+use super::shapes::Shapes;
 use crate::kernel::desired::{
-    Change, DecapsulationEntry, Key, Object, Policy, PolicyKey, Revision, Route, RouteKey, Sa,
-    SaKey, Way,
+    Change, DecapsulationEntry, Direction, Key, Object, Policy, PolicyKey, Revision, Route,
+    RouteKey, Sa, SaKey, Way,
 };
+use crate::net::Flow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +41,7 @@ pub struct TunnelId(pub u64);
 pub struct Wishes {
     /// Sorted by owner, never empty.
     policies: BTreeMap<PolicyKey, Vec<(Owner, Policy)>>,
+    shapes: Shapes,
     /// Everything of other kinds has one owner.
     objects: BTreeMap<Key, Object>,
     /// Of these a home agent has one for each of its bindings, and as objects among the others each
@@ -54,8 +57,10 @@ impl Wishes {
     pub fn want_policy(&mut self, owner: Owner, policy: Policy) {
         let key = policy.key;
         // Few keys have a second wish, and room for four by default is a kilobyte.
-        let wishes = self.policies.entry(key);
-        let wishes = wishes.or_insert_with(|| Vec::with_capacity(1));
+        let wishes = self.policies.entry(key).or_insert_with(|| {
+            self.shapes.add(&key);
+            Vec::with_capacity(1)
+        });
         let place = wishes.binary_search_by_key(&owner, |(o, _)| *o);
         let news = matches!(place, Ok(0) | Err(0)) && wishes.first().is_none_or(|w| w.1 != policy);
         match place {
@@ -78,6 +83,7 @@ impl Wishes {
         wishes.remove(at);
         if wishes.is_empty() {
             self.policies.remove(&key);
+            self.shapes.remove(&key);
         }
         if at == 0 {
             self.dirty.insert(Key::Policy(key));
@@ -117,6 +123,16 @@ impl Wishes {
     /// Has the policy's held packets looked up again with the next change.
     pub fn release(&mut self, key: PolicyKey) {
         self.release.insert(key);
+    }
+
+    /// The policy that decides over packets of this flow, of those that are wanted, whatever marks they ask for. One
+    /// look-up for each shape, of which there are few however many policies there are.
+    pub fn deciding(&self, direction: Direction, flow: &Flow) -> Option<(Owner, &Policy)> {
+        let keys = self.shapes.matching(direction, flow);
+        let fitting = keys.filter_map(|key| self.policies.get(&key)?.first());
+        fitting
+            .min_by_key(|(_, policy)| policy.priority)
+            .map(|(owner, policy)| (*owner, policy))
     }
 
     /// The owner whose wish stands for this key.

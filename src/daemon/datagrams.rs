@@ -3,6 +3,7 @@
 
 use super::sockets::{ErrorSocket, OnLinkSockets, Received, RegistrationSockets, UdpSocket};
 use crate::agent::event::Event;
+use crate::kernel::first_packets::{FirstPacket, FirstPackets};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -31,6 +32,7 @@ pub(super) struct Datagrams {
     on_link: Rc<OnLinkSockets>,
     /// Of a foreign agent.
     errors: Option<ErrorSocket>,
+    first_packets: Option<Rc<FirstPackets>>,
     /// Whether those of registrations are asked before the others.
     registration_first: bool,
     buffer: Box<[u8]>,
@@ -42,12 +44,14 @@ impl Datagrams {
         registration: Rc<RegistrationSockets>,
         on_link: Rc<OnLinkSockets>,
         errors: Option<ErrorSocket>,
+        first_packets: Option<Rc<FirstPackets>>,
     ) -> Self {
         Self {
             sockets: sockets.into_iter().collect(),
             registration,
             on_link,
             errors,
+            first_packets,
             registration_first: false,
             buffer: vec![0; BUFFER].into(),
         }
@@ -65,6 +69,9 @@ impl Datagrams {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Some(packet) = self.poll_first_packets(context) {
+            return Poll::Ready(Event::FirstPacket(packet));
+        }
         self.registration_first = !self.registration_first;
         if self.registration_first {
             let registration = self.poll_registration(context);
@@ -76,6 +83,23 @@ impl Datagrams {
             }
             let registration = self.poll_registration(context);
             registration.map_or(Poll::Pending, Poll::Ready)
+        }
+    }
+
+    /// Before all others: there are no more of them than the table's rate.
+    fn poll_first_packets(&mut self, context: &mut Context<'_>) -> Option<FirstPacket> {
+        match self
+            .first_packets
+            .as_ref()?
+            .poll_receive(context, &mut self.buffer)
+        {
+            Poll::Ready(Ok(packet)) => Some(packet),
+            Poll::Ready(Err(error)) => {
+                tracing::warn!(%error, "first packets are not heard of any more");
+                self.first_packets = None;
+                None
+            }
+            Poll::Pending => None,
         }
     }
 
@@ -186,7 +210,7 @@ mod tests {
     fn reading(sockets: &[(Rc<UdpSocket>, Sender); 2]) -> Datagrams {
         let registration = Rc::new(RegistrationSockets::new(0));
         let sockets = sockets.each_ref().map(|(s, _)| (Source::Ike, s.clone()));
-        Datagrams::new(sockets, registration, Rc::default(), None)
+        Datagrams::new(sockets, registration, Rc::default(), None, None)
     }
 
     /// What comes next, if it is there.

@@ -38,6 +38,7 @@ pub(super) fn of_kernel(event: events::KernelEvent) -> Option<Event> {
         },
         events::KernelEvent::SaLost { key } => KernelEvent::SaLost { sa: key },
         events::KernelEvent::PolicyExpired { key } => KernelEvent::PolicyExpired { policy: key },
+        events::KernelEvent::OthersDecide(they_do) => KernelEvent::OthersDecide(they_do),
         events::KernelEvent::PolicyRepaired { key } => {
             tracing::warn!(?key, "somebody altered a policy of ours; it is as it was");
             return None;

@@ -36,6 +36,7 @@ use crate::control::server::{self, Call};
 use crate::kernel::adapters::{Adapter, Look};
 use crate::kernel::desired::LinkName;
 use crate::kernel::events::KernelEvent;
+use crate::kernel::first_packets::FirstPackets;
 use crate::kernel::listing;
 use crate::kernel::timer::timeout;
 use crate::kernel::writer::{self, Report, Stop, Writer};
@@ -123,6 +124,8 @@ struct Daemon {
     /// Messages of Mobile IP that leave together.
     registrations: Vec<mobile_ip::Datagram>,
     sockets: Sockets,
+    /// `None` where the kernel has no such queue.
+    first_packets: Option<Rc<FirstPackets>>,
     keeper: Keeper,
     /// Once something has to be carried in user space.
     carrying: Option<Rc<Carrying>>,

@@ -8,6 +8,7 @@ use super::sockets::{
 use crate::agent::effect::Routes;
 use crate::agent::on_link::Frame;
 use crate::kernel::desired::{LinkName, TransparentPorts};
+use crate::kernel::first_packets::FirstPackets;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::mobile_ip;
 use crate::net::{Family, Random};
@@ -47,8 +48,13 @@ impl Sockets {
         self.registration.open()
     }
 
-    /// To be read, by one reader. `errors` has what ICMP says of requests that were passed on.
-    pub(super) fn datagrams(&self, errors: Option<ErrorSocket>) -> Datagrams {
+    /// To be read, by one reader, and `first_packets` with them. `errors` has what ICMP says of requests that were
+    /// passed on.
+    pub(super) fn datagrams(
+        &self,
+        errors: Option<ErrorSocket>,
+        first_packets: Option<Rc<FirstPackets>>,
+    ) -> Datagrams {
         let kinds = [
             (Source::Ike, &self.ike),
             (Source::NatTraversal, &self.nat_traversal),
@@ -60,7 +66,8 @@ impl Sockets {
         };
         let registration = self.registration.clone();
         let sockets = kinds.into_iter().flat_map(of_kind);
-        Datagrams::new(sockets, registration, self.on_link.clone(), errors)
+        let on_link = self.on_link.clone();
+        Datagrams::new(sockets, registration, on_link, errors, first_packets)
     }
 
     pub(super) fn send_as(

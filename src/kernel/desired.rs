@@ -322,6 +322,16 @@ pub struct Interception {
     pub pass_mark: Mark,
     /// Upper bound of packets a second that get the pass mark.
     pub pass_rate: u32,
+    /// `None` where nobody reads such a queue.
+    pub first_packets: Option<FirstPackets>,
+}
+
+/// Which packets wait in a queue of nftables': the first between two hosts, from [`Interception::protected`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstPackets {
+    pub queue: u16,
+    /// To any of these.
+    pub towards: Vec<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,6 +39,8 @@ pub enum KernelEvent {
     AccessPointsChanged(AccessPoints),
     /// An alarm that whoever manages a wireless network has set: an access point may be weaker or stronger than it was.
     SignalsChanged,
+    /// Whether somebody else has policies that come before traps.
+    OthersDecide(bool),
     /// Events were lost. ACQUIREs come again while their packets do.
     Overrun,
 }

@@ -10,7 +10,7 @@ use super::desired::{
 use super::netlink::error::KernelError;
 use super::netlink::socket::Requests;
 use super::netlink::{sa, spd};
-use super::{interception, ownership, statistics};
+use super::{first_packets, interception, ownership, statistics};
 use crate::net::{Secret, Spi};
 use netlink_sys::protocols::NETLINK_XFRM;
 use nix::errno::Errno;
@@ -163,6 +163,12 @@ fn in_scratch_namespace() -> Vec<Check> {
             "install nftables, then modprobe nft_tproxy nft_socket",
         ),
         check(
+            "letting a first packet go as soon as its tunnel is up",
+            useful,
+            first_packets::try_out().map_err(|error| error.to_string()),
+            "modprobe nfnetlink_queue nft_queue nft_fib_inet; without them it goes at the kernel's next tick",
+        ),
+        check(
             "holding packets while a tunnel comes up",
             useful,
             std::fs::read("/proc/sys/net/core/xfrm_larval_drop")
@@ -257,5 +263,6 @@ fn sample_interception() -> Interception {
         divert_mark: bit(1),
         pass_mark: bit(2),
         pass_rate: 1,
+        first_packets: None,
     }
 }

@@ -5,12 +5,13 @@
 //!            │                  divert: to a protected address → tproxy, divert mark
 //!            └─ discovery and clear IKE headers of others, and what divert left ──→ pass
 //!                               pass: within the rate → pass mark, otherwise counted
+//!            └─ everything else ──→ first: between two that are not known yet, both ours to protect → queue
 //! ```
 //!
 //! The pass mark is the one hole in traps and enforcement: whoever makes a packet look like the
 //! head of an ISAKMP message gets it through, at `pass_rate` packets a second altogether.
 
-use super::desired::{Interception, Mark};
+use super::desired::{FirstPackets, Interception, Mark};
 use super::netlink::error::KernelError;
 use super::netlink::nftables;
 use super::nft::{self, Counters};
@@ -29,6 +30,11 @@ const PROBE: &str = "0x10f0";
 const DISCOVERY: &str = "{ 0x10f0, 0x10f1 }";
 /// ISAKMP 1.0 (IKEv1, discovery) and IKEv2.
 const VERSIONS: &str = "{ 0x10, 0x20 }";
+
+/// First packets a second that wait in a queue; more are left to the policies.
+const FIRST_RATE: u32 = 500;
+/// For so long the next packet between two hosts is not their first; and so many pairs are known at once.
+const KNOWN: &str = "timeout 10m; size 65536";
 
 /// The whole table in one transaction: made where it is missing, so that it can be deleted, so that
 /// it is new.
@@ -52,23 +58,16 @@ fn write_script(out: &mut String, wanted: &Interception) -> std::fmt::Result {
         out,
         "  limit pass {{ rate {rate}/second burst {rate} packets; }}"
     )?;
-    for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-        let name = set_name(family);
-        writeln!(
-            out,
-            "  set {name} {{ type {kind}; flags interval; auto-merge;"
-        )?;
-        let elements: Vec<_> = wanted
-            .protected
-            .iter()
-            .filter(|net| Family::of(net.addr()) == family)
-            .map(IpNet::to_string)
-            .collect();
-        if !elements.is_empty() {
-            writeln!(out, "    elements = {{ {} }}", elements.join(", "))?;
-        }
-        writeln!(out, "  }}")?;
+    for family in FAMILIES {
+        write_nets(out, set_name(family), family, &wanted.protected)?;
     }
+    let others = match &wanted.first_packets {
+        Some(first) => {
+            write_first(out, first, wanted.pass_mark)?;
+            "goto first"
+        }
+        None => "accept",
+    };
     writeln!(out, "  chain divert {{")?;
     let ports = [
         (Family::V4, Some(wanted.divert_to.v4)),
@@ -99,15 +98,96 @@ fn write_script(out: &mut String, wanted: &Interception) -> std::fmt::Result {
   }}
   chain prerouting {{
     type filter hook prerouting priority mangle; policy accept;
-    meta l4proto != udp accept
+    meta l4proto != udp {others}
     udp dport 500 {VERSION_AND_EXCHANGE} {PROBE} meta ipsec missing iifname != \"lo\" jump divert
     udp dport 500 {VERSION} {VERSIONS} goto pass
     udp sport 500 {VERSION} {VERSIONS} goto pass
     udp dport 4500 {MARKER} 0 {VERSION_AFTER_MARKER} {VERSIONS} goto pass
     udp sport 4500 {MARKER} 0 {VERSION_AFTER_MARKER} {VERSIONS} goto pass
+    {others}
   }}
 }}"
     )
+}
+
+/// A set of prefixes: those of this IP version.
+fn write_nets(out: &mut String, name: &str, family: Family, nets: &[IpNet]) -> std::fmt::Result {
+    let kind = kind(family);
+    writeln!(
+        out,
+        "  set {name} {{ type {kind}; flags interval; auto-merge;"
+    )?;
+    let nets = nets.iter().filter(|net| Family::of(net.addr()) == family);
+    let elements: Vec<_> = nets.map(IpNet::to_string).collect();
+    if !elements.is_empty() {
+        writeln!(out, "    elements = {{ {} }}", elements.join(", "))?;
+    }
+    writeln!(out, "  }}")
+}
+
+/// What comes out of IPsec has its tunnel. What the policies do not look at, because it is for this machine or not from
+/// where its source is, is no matter of ours, and neither is what has the mark that traps exclude.
+fn write_first(out: &mut String, wanted: &FirstPackets, pass_mark: Mark) -> std::fmt::Result {
+    writeln!(out, "  counter first-packets {{}}")?;
+    writeln!(
+        out,
+        "  limit first {{ rate {FIRST_RATE}/second burst {FIRST_RATE} packets; }}"
+    )?;
+    for family in FAMILIES {
+        let (kind, known) = (kind(family), known_set(family));
+        write_nets(out, towards_name(family), family, &wanted.towards)?;
+        writeln!(
+            out,
+            "  set {known} {{ type {kind} . {kind}; flags dynamic, timeout; {KNOWN}; }}"
+        )?;
+    }
+    writeln!(out, "  chain first {{")?;
+    for family in FAMILIES {
+        let (ip, known) = (ip_word(family), known_set(family));
+        writeln!(out, "    {ip} saddr . {ip} daddr @{known} accept")?;
+    }
+    writeln!(out, "    meta ipsec exists accept")?;
+    writeln!(
+        out,
+        "    meta mark & {:#x} == {:#x} accept",
+        pass_mark.mask, pass_mark.value
+    )?;
+    for family in FAMILIES {
+        let (ip, known, queue) = (ip_word(family), known_set(family), wanted.queue);
+        let (ours, towards) = (set_name(family), towards_name(family));
+        writeln!(
+            out,
+            "    {ip} saddr @{ours} {ip} daddr @{towards} fib daddr type unicast fib saddr . iif oif exists \
+             limit name first add @{known} {{ {ip} saddr . {ip} daddr }} counter name first-packets \
+             queue flags bypass to {queue}"
+        )?;
+    }
+    writeln!(out, "  }}")
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+fn kind(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
+    }
+}
+
+/// Of those who have sent to one another.
+pub fn known_set(family: Family) -> &'static str {
+    let [v4, v6] = nftables::KNOWN;
+    match family {
+        Family::V4 => v4,
+        Family::V6 => v6,
+    }
+}
+
+fn towards_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "towards4",
+        Family::V6 => "towards6",
+    }
 }
 
 fn set_name(family: Family) -> &'static str {
@@ -127,6 +207,22 @@ fn ip_word(family: Family) -> &'static str {
 /// Other bits of the packet's mark stay.
 fn set_mark(Mark { value, mask }: Mark) -> String {
     format!("meta mark set meta mark & {:#x} | {value:#x}", !mask)
+}
+
+/// Whether this kernel's nftables can put first packets into a queue. Nothing is changed.
+pub fn takes_first_packets() -> Result<(), KernelError> {
+    let mark = Mark { value: 1, mask: 1 };
+    let queue = FirstPackets {
+        queue: 0,
+        towards: Vec::new(),
+    };
+    let mut text = format!("table inet {NFT_TABLE}-trial {{\n");
+    let written = FAMILIES
+        .iter()
+        .try_for_each(|family| write_nets(&mut text, set_name(*family), *family, &[]))
+        .and_then(|()| write_first(&mut text, &queue, mark));
+    written.expect("writing to a String does not fail");
+    nft::run(&["-c", "-f", "-"], &format!("{text}}}\n")).map(drop)
 }
 
 /// Puts the table in place of whatever has its name.
@@ -181,7 +277,20 @@ mod tests {
                 mask: 0x8000_0000,
             },
             pass_rate: 500,
+            first_packets: Some(FirstPackets {
+                queue: 7,
+                towards: vec!["10.0.0.0/8".parse().unwrap()],
+            }),
         }
+    }
+
+    #[test]
+    fn where_nobody_reads_a_queue_none_is_filled() {
+        let mut wanted = wanted();
+        assert!(script(&wanted).contains("queue flags bypass to 7"));
+        wanted.first_packets = None;
+        let script = script(&wanted);
+        assert!(!script.contains("queue") && !script.contains("goto first"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, and changes of addresses,
-//! gateways and access points.
+//! What the kernel asks for and what comes to its end: ACQUIRE, EXPIRE, changes of addresses, gateways and access
+//! points, and whether others' policies come before ours.
 //!
-//! Objects that others add, alter or delete are the writer's business, which listens for itself.
+//! Objects of ours that others alter or delete are the writer's business, which listens for itself.
 //! Events that nobody reads stay in the socket, 8 MiB of them; beyond that they are lost and
 //! [`KernelEvent::Overrun`] says so. So memory stays bounded however slowly the agent reads.
 
@@ -11,6 +11,7 @@ use super::netlink::neighbour::{self, DefaultRoute};
 use super::netlink::socket::{Heard, Listener, Requests};
 use super::netlink::wireless::AccessPoints;
 use super::netlink::{acquire, sa};
+use super::others::Others;
 use super::ownership;
 use super::radio::Radio;
 use super::socket_filter::{equals, statement};
@@ -53,6 +54,8 @@ pub struct Monitor {
     addresses: AsyncFd<Listener>,
     gateways: AsyncFd<Listener>,
     known: Gateways,
+    policies: AsyncFd<Listener>,
+    others: Others,
     wireless: AsyncFd<Listener>,
     radio: Radio,
     ready: VecDeque<KernelEvent>,
@@ -68,14 +71,18 @@ impl Monitor {
         let mut gateways = Listener::open(NETLINK_ROUTE, &GATEWAY_GROUPS)?;
         gateways.filter(&DEFAULT_ROUTES)?;
         let (radio, wireless) = Radio::open()?;
+        let (mut others, policies) = Others::open()?;
+        let ready = others.news()?.map(KernelEvent::OthersDecide);
         Ok(Self {
             xfrm: listen(NETLINK_XFRM, &[XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE])?,
             addresses: listen(NETLINK_ROUTE, &ADDRESS_GROUPS)?,
             gateways: gateways.into_async()?,
             known: Gateways::open()?,
+            policies: policies.into_async()?,
+            others,
             wireless: wireless.into_async()?,
             radio,
-            ready: VecDeque::new(),
+            ready: ready.into_iter().collect(),
         })
     }
 
@@ -103,6 +110,16 @@ impl Monitor {
                         Heard::Overrun => ready.push_back(KernelEvent::Overrun),
                         Heard::Silence => guard.clear_ready(),
                     }
+                }
+                guard = self.policies.readable_mut() => {
+                    let mut guard = guard?;
+                    let others = &mut self.others;
+                    match guard.get_inner_mut().listen(|message| others.hear(message))? {
+                        Heard::Something => {}
+                        Heard::Overrun => others.lost_track(),
+                        Heard::Silence => guard.clear_ready(),
+                    }
+                    ready.extend(others.news()?.map(KernelEvent::OthersDecide));
                 }
                 // Before its carrier, so that an interface and its access point come together.
                 guard = self.wireless.readable_mut() => {

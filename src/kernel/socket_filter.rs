@@ -1,6 +1,6 @@
 //! The words of classic BPF, for filters that keep from a socket what would wake the agent for nothing.
 
-use libc::{BPF_JEQ, BPF_JMP, BPF_K, sock_filter};
+use libc::{BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, sock_filter};
 
 pub const fn statement(code: u32, k: u32) -> sock_filter {
     sock_filter {
@@ -17,6 +17,16 @@ pub const fn equals(k: u32, jt: u8, jf: u8) -> sock_filter {
         code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
         jt,
         jf,
+        k,
+    }
+}
+
+/// As [`equals`].
+pub const fn is_less(k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter {
+        code: (BPF_JMP | BPF_JGE | BPF_K) as u16,
+        jt: jf,
+        jf: jt,
         k,
     }
 }
@@ -42,6 +52,9 @@ pub fn passes(filter: &[sock_filter], packet: &[u8]) -> bool {
             c if c == BPF_LD | BPF_W | BPF_IND => a = load(x + place, 4),
             c if c == BPF_JMP | BPF_JEQ | BPF_K => {
                 at += usize::from(if a == k { jt } else { jf });
+            }
+            c if c == BPF_JMP | BPF_JGE | BPF_K => {
+                at += usize::from(if a >= k { jt } else { jf });
             }
             _ => return k != 0,
         }

@@ -14,13 +14,14 @@ const GATEWAYS: usize = 4;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What an agent remembers of peers and destinations on purpose; each has a bound of its own.
-const REMEMBERED: [&str; 6] = [
+const REMEMBERED: [&str; 7] = [
     "peers-met",
     "once-protected",
     "gateways-contacted",
     "destinations-probed",
     "initiators-answered",
     "cookies-spent",
+    "first-packets-pairs",
 ];
 
 /// What a node holds: entries of every table, the number of SAs, and the policies.

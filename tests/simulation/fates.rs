@@ -64,10 +64,12 @@ impl World {
                 self.arrivals.retain(|_, arrival| match arrival {
                     Arrival::Apply { node: of, .. } | Arrival::Count { node: of } => *of != node,
                     Arrival::Event { node: of, event } => {
-                        *of != node || !matches!(event, Event::Kernel(_))
+                        *of != node || !matches!(event, Event::Kernel(_) | Event::FirstPacket(_))
                     }
                     _ => true,
                 });
+                let dropped = self.nodes[node].kernel.queue_is_closed();
+                self.emit(node, dropped);
                 self.nodes[node].health = Health::Killed;
                 self.carry_out(node);
             }
@@ -148,6 +150,16 @@ impl World {
         let ports = TransparentPorts { v4: 1, v6: Some(1) };
         self.input(node, Event::Found(found));
         self.input(node, Event::Addresses(vec![address]));
-        self.input(node, Event::Transparent(ports));
+        let first_packets = self.queues.then_some(1);
+        if self.queues {
+            self.nodes[node].kernel.queue_is_read();
+        }
+        self.input(
+            node,
+            Event::Transparent {
+                ports,
+                first_packets,
+            },
+        );
     }
 }

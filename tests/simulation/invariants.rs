@@ -168,7 +168,7 @@ impl World {
                 return Some(format!("{name} has tunnels that are {states:?}"));
             }
             let held = node.kernel.held();
-            if held.iter().any(|(_, payload)| payload.flow == outbound) {
+            if held.iter().any(|payload| payload.flow == outbound) {
                 return Some(format!("{name} holds {held:?}"));
             }
         }

@@ -9,6 +9,7 @@ use xfrm_agent::kernel::desired::{
     Action, Change, Direction, Interception, Key, Object, Policy, PolicyKey, Sa, SaDirection,
     SaKey, Template,
 };
+use xfrm_agent::kernel::first_packets::{FirstPacket, PacketId};
 use xfrm_agent::kernel::observed::{ObservedPolicy, ObservedSa};
 use xfrm_agent::net::{Flow, Timers};
 
@@ -22,6 +23,10 @@ const QUEUE_PURGE: Duration = Duration::from_secs(60);
 
 /// How long a larval SA keeps a pair of hosts from being announced again (`xfrm_acq_expires`).
 const LARVAL: Duration = Duration::from_secs(2);
+
+/// How long nftables knows that a host has sent to another, and how many packets wait in its queue.
+const KNOWN: Duration = Duration::from_secs(600);
+const FIRST_PACKETS: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -43,6 +48,8 @@ pub enum Output {
         flow: Flow,
     },
     Dropped(Payload),
+    /// It waits for [`Kernel::let_go`].
+    FirstPacket(FirstPacket),
     /// The hard lifetime of an SA is over.
     Expired(SaKey),
 }
@@ -56,6 +63,10 @@ pub struct Kernel {
     queue_timers: Timers<PolicyKey>,
     /// By source and destination: the ports of a packet make no difference.
     larval: BTreeMap<(IpAddr, IpAddr), Instant>,
+    known: BTreeMap<(IpAddr, IpAddr), Instant>,
+    /// `None` while nobody reads the queue of first packets.
+    first_packets: Option<BTreeMap<PacketId, Payload>>,
+    packets: u32,
     /// Hard lifetimes.
     expiring: Timers<SaKey>,
     added: u64,
@@ -230,6 +241,54 @@ impl Kernel {
         }
     }
 
+    /// The agent runs.
+    pub fn queue_is_read(&mut self) {
+        self.first_packets = Some(BTreeMap::new());
+    }
+
+    /// It does not any more.
+    pub fn queue_is_closed(&mut self) -> Vec<Output> {
+        let waiting = self.first_packets.take().unwrap_or_default();
+        waiting.into_values().map(Output::Dropped).collect()
+    }
+
+    /// A packet of a host behind the gateway, which meets nftables before the policies.
+    pub fn forward(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
+        let Flow { src, dst, .. } = payload.flow;
+        let ours = |i: &Interception| i.protected.iter().any(|net| net.contains(&src));
+        let is_read = self
+            .interception
+            .as_ref()
+            .filter(|interception| ours(interception))
+            .and_then(|interception| interception.first_packets.as_ref())
+            .is_some_and(|first| first.towards.iter().any(|net| net.contains(&dst)));
+        let is_known = |until: &Instant| *until > now;
+        if !is_read || self.known.get(&(src, dst)).is_some_and(is_known) {
+            return self.send(now, payload);
+        }
+        self.known.insert((src, dst), now + KNOWN);
+        match &mut self.first_packets {
+            Some(waiting) if waiting.len() < FIRST_PACKETS => {
+                self.packets += 1;
+                let id = PacketId(self.packets);
+                waiting.insert(id, payload);
+                let flow = Some(payload.flow);
+                vec![Output::FirstPacket(FirstPacket { id, flow })]
+            }
+            _ => self.send(now, payload),
+        }
+    }
+
+    /// What was a first packet meets the policies.
+    pub fn let_go(&mut self, now: Instant, id: PacketId) -> Vec<Output> {
+        let packet = self.first_packets.as_mut().and_then(|w| w.remove(&id));
+        packet.map_or_else(Vec::new, |payload| self.send(now, payload))
+    }
+
+    pub fn forget(&mut self, src: IpAddr, dst: IpAddr) {
+        self.known.remove(&(src, dst));
+    }
+
     pub fn send(&mut self, now: Instant, payload: Payload) -> Vec<Output> {
         match self.look_up(&payload.flow) {
             Verdict::Clear => vec![Output::Clear(payload)],
@@ -313,11 +372,10 @@ impl Kernel {
     }
 
     /// Packets that wait for an SA.
-    pub fn held(&self) -> Vec<(PolicyKey, Payload)> {
-        let queues = self.queues.iter();
-        queues
-            .flat_map(|(key, queue)| queue.packets.iter().map(|payload| (*key, *payload)))
-            .collect()
+    pub fn held(&self) -> Vec<Payload> {
+        let queued = self.queues.values().flat_map(|queue| &queue.packets);
+        let first = self.first_packets.iter().flat_map(BTreeMap::values);
+        queued.chain(first).copied().collect()
     }
 
     pub fn diverts(&self, dst: IpAddr) -> bool {

@@ -93,6 +93,8 @@ pub struct World {
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     pub(super) arrivals: BTreeMap<u64, Arrival>,
     scheduled: u64,
+    /// Whether kernels have queues in which first packets wait: in every second world.
+    pub(super) queues: bool,
     /// Smaller first.
     pub(super) cuts: BTreeSet<(usize, usize)>,
 }
@@ -113,6 +115,7 @@ impl World {
             due: Vec::new(),
             trace: None,
             large: false,
+            queues: seed.is_multiple_of(2),
             rng: Seeded(seed),
             queue: BinaryHeap::new(),
             arrivals: BTreeMap::new(),
@@ -301,7 +304,14 @@ impl World {
                     return;
                 }
                 let local = self.local(node);
-                let outputs = self.nodes[node].kernel.send(local, payload);
+                let Node {
+                    address, kernel, ..
+                } = &mut self.nodes[node];
+                let outputs = if payload.flow.src == *address {
+                    kernel.send(local, payload)
+                } else {
+                    kernel.forward(local, payload)
+                };
                 self.emit(node, outputs);
                 self.carry_out(node);
             }
@@ -320,7 +330,7 @@ impl World {
         self.carry_out(node);
     }
 
-    fn emit(&mut self, node: usize, outputs: Vec<Output>) {
+    pub(super) fn emit(&mut self, node: usize, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Clear(payload) => self.tally.clear.push(payload),
@@ -344,6 +354,10 @@ impl World {
                 }
                 Output::Expired(sa) => {
                     let event = Event::Kernel(KernelEvent::SaExpired { sa, hard: true });
+                    self.schedule(NOTIFYING, Arrival::Event { node, event });
+                }
+                Output::FirstPacket(packet) => {
+                    let event = Event::FirstPacket(packet);
                     self.schedule(NOTIFYING, Arrival::Event { node, event });
                 }
                 Output::Acquire { policy, trap, flow } => {
@@ -406,6 +420,12 @@ impl World {
                     self.tells
                         .push(format!("{at:9.4} {name} {} {}", line.kind, line.detail));
                 }
+                Effect::LetGo(id) => {
+                    let local = self.local(node);
+                    let outputs = self.nodes[node].kernel.let_go(local, id);
+                    self.emit(node, outputs);
+                }
+                Effect::Forget { src, dst } => self.nodes[node].kernel.forget(src, dst),
                 Effect::Remember(selectors) => self.nodes[node].remembered = selectors,
                 Effect::Keep(_)
                 | Effect::KeepBinding { .. }

@@ -201,6 +201,8 @@ impl World {
                 Effect::Tell { line, .. } => host.told.push(line.kind.into_owned()),
                 Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done), "{reply:?}"),
                 Effect::SendAs { .. }
+                | Effect::LetGo(_)
+                | Effect::Forget { .. }
                 | Effect::SendRegistration(_)
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }

@@ -4,6 +4,7 @@ use super::Daemon;
 use crate::agent::effect::{Effect, Reply};
 use crate::daemon::carrying::{self, Carrying};
 use crate::daemon::{events, logging, sockets};
+use crate::kernel::first_packets;
 use std::rc::Rc;
 
 impl Daemon {
@@ -94,6 +95,20 @@ impl Daemon {
                 hop_limit,
                 payload,
             } => self.sockets.send_as(src, dst, hop_limit, &payload),
+            Effect::LetGo(id) => {
+                if let Some(queue) = &self.first_packets
+                    && let Err(error) = queue.let_go(id)
+                {
+                    tracing::debug!(%error, "a first packet stays");
+                }
+                return;
+            }
+            Effect::Forget { src, dst } => {
+                if let Err(error) = first_packets::forget(src, dst) {
+                    tracing::debug!(%error, %src, %dst, "the next packet is no first one for a while");
+                }
+                return;
+            }
             Effect::Announce { link, address } => {
                 if let Err(error) = sockets::announce(link, address) {
                     tracing::warn!(%error, %link, %address, "hosts on that link learn late where it is");

@@ -21,6 +21,7 @@ use crate::daemon::wiring::{Sockets, System};
 use crate::ike::crypto;
 use crate::kernel::adapters::Look;
 use crate::kernel::features;
+use crate::kernel::first_packets::FirstPackets;
 use crate::kernel::monitor::Monitor;
 use crate::kernel::source_addresses::SourceAddresses;
 use crate::kernel::timer::Timer;
@@ -29,6 +30,7 @@ use crate::mobile_ip::home_agent::effects::Kept;
 use crate::store::{Bindings, Store, StoreError};
 use sd_notify::NotifyState;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::broadcast;
@@ -146,6 +148,13 @@ pub(super) async fn serve(
         what: "hear ICMP errors, which need CAP_NET_RAW,",
         source,
     })?;
+    let first_packets = match FirstPackets::open() {
+        Ok(queue) => Some(Rc::new(queue)),
+        Err(error) => {
+            tracing::info!(%error, "a first packet goes at the kernel's next tick when its tunnel is up");
+            None
+        }
+    };
     let inputs = Inputs {
         monitor,
         proof,
@@ -154,7 +163,7 @@ pub(super) async fn serve(
             what: "make a timer",
             source,
         })?,
-        datagrams: sockets.datagrams(errors),
+        datagrams: sockets.datagrams(errors, first_packets.clone()),
         kept,
         told,
         calls,
@@ -169,7 +178,10 @@ pub(super) async fn serve(
     agent.handle(Instant::now(), Event::Addresses(look.addresses()));
     agent.handle(
         Instant::now(),
-        Event::Transparent(sockets.transparent_ports()),
+        Event::Transparent {
+            ports: sockets.transparent_ports(),
+            first_packets: first_packets.as_ref().map(|queue| queue.number()),
+        },
     );
     // Ready means that probes are intercepted, too.
     let intercepting = settled(&mut agent, &writer, &mut reports).await;
@@ -189,6 +201,7 @@ pub(super) async fn serve(
         answers: Vec::new(),
         registrations: Vec::new(),
         sockets,
+        first_packets,
         keeper,
         carrying: None,
         commands: Commands::new(tell.clone()),

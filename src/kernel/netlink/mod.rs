@@ -11,6 +11,7 @@
 //! | [`error`] | errno and the kernel's own explanation |
 //! | [`fields`] | addresses, selectors, lifetimes, marks |
 //! | [`policy`], [`sa`], [`larval`], [`acquire`], [`spd`], [`link`], [`address`], [`route`], [`rule`], [`neighbour`], [`proxy`], [`nftables`] | one kind of object each |
+//! | [`queue`] | packets that wait for a verdict |
 //! | [`generic`], [`wireless`], [`signal`] | families of generic netlink, and the one of wireless interfaces |
 
 pub mod acquire;
@@ -25,6 +26,7 @@ pub mod neighbour;
 pub mod nftables;
 pub mod policy;
 pub mod proxy;
+pub mod queue;
 pub mod route;
 pub mod rule;
 pub mod sa;

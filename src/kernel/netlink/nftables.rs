@@ -4,6 +4,7 @@
 //! A batch of messages is one transaction. All of it is done, or nothing.
 
 use super::error::KernelError;
+use super::fields;
 use super::message::{Attributes, Batch, Message, Payload, attributes_after, flags};
 use super::socket::Requests;
 use crate::kernel::desired::DecapsulationEntry;
@@ -11,7 +12,7 @@ use crate::kernel::ownership::{DECAPSULATION_TABLE, NFT_TABLE};
 use crate::net::Ipv6Net;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `NFNLGRP_NFTABLES`.
 pub const CHANGES: u32 = 7;
@@ -49,6 +50,9 @@ pub const SETS: [&str; 8] = [
     "ipv6-prefixes",
     "user-space",
 ];
+
+/// In the table [`NFT_TABLE`]: sources and destinations whose first packet has come, of each IP version.
+pub const KNOWN: [&str; 2] = ["known4", "known6"];
 
 /// In family `inet` of the calling thread's network namespace.
 pub fn has_inet_table(name: &str) -> Result<bool, KernelError> {
@@ -115,9 +119,39 @@ pub fn put(batch: &mut Batch, write: Write, entry: &DecapsulationEntry) {
 }
 
 fn put_set(payload: &mut Payload<'_>, set: &str) {
-    payload.put_bytes(&IPV4);
-    payload.attribute_bytes(TABLE, &[DECAPSULATION_TABLE.as_bytes(), &[0]]);
+    put_set_of(payload, (IPV4, DECAPSULATION_TABLE), set);
+}
+
+fn put_set_of(payload: &mut Payload<'_>, (family, table): ([u8; 4], &str), set: &str) {
+    payload.put_bytes(&family);
+    payload.attribute_bytes(TABLE, &[table.as_bytes(), &[0]]);
     payload.attribute_bytes(SET, &[set.as_bytes(), &[0]]);
+}
+
+/// Both addresses have the same version, which is that of the set, one of [`KNOWN`].
+///
+/// # Errors
+/// `ENOENT` where the two are not in it.
+pub fn delete_pair(set: &str, src: IpAddr, dst: IpAddr) -> Result<(), KernelError> {
+    let key = fields::with_octets(src, |src| {
+        fields::with_octets(dst, |dst| [src, dst].concat())
+    });
+    let mut requests = Requests::open(NETLINK_NETFILTER)?;
+    let batch = requests.batch();
+    begin(batch);
+    batch.message(DELETE_ELEMENT, 0, |payload| {
+        put_set_of(payload, (INET, NFT_TABLE), set);
+        payload.nested(ELEMENTS, |payload| {
+            payload.nested(ELEMENT, |payload| {
+                payload.nested(KEY, |payload| payload.attribute_bytes(VALUE, &[&key]));
+            });
+        });
+    });
+    end(batch);
+    match requests.flush()?.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
 }
 
 /// The set, the element in it, and the last where it is an interval.
@@ -174,7 +208,12 @@ pub fn read(message: &Message<'_>) -> Option<Happened> {
     let table = attributes.find_str(TABLE)?;
     let family = message.payload.first()?;
     if table == NFT_TABLE && *family == INET[0] {
-        return Some(Happened::Altered);
+        // Those who are known change by themselves, and by us.
+        let is_pair = message.kind == DELETE_ELEMENT
+            && attributes
+                .find_str(SET)
+                .is_some_and(|set| KNOWN.contains(&set));
+        return (!is_pair).then_some(Happened::Altered);
     }
     if table != DECAPSULATION_TABLE || *family != IPV4[0] {
         return None;

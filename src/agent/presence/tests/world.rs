@@ -441,6 +441,8 @@ impl World {
                 }
                 Effect::Reply { token, reply } => self.hosts[host].replies.push((token, reply)),
                 Effect::SendAs { .. }
+                | Effect::LetGo(_)
+                | Effect::Forget { .. }
                 | Effect::SendRegistration(_)
                 | Effect::Carry { .. }
                 | Effect::CarryNoMore { .. }
