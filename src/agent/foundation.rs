@@ -38,6 +38,9 @@ const LINK_SCOPED: &[&str] = &[
     "fe80::/10",
 ];
 
+/// Prefixes in the set of those to whom first packets wait.
+const MOST_TOWARDS: usize = 256;
+
 /// Seconds until the kernel raises another ACQUIRE for a flow whose tunnel is still missing.
 pub(super) const ACQUIRE_EXPIRES: u32 = 2;
 
@@ -208,9 +211,13 @@ pub(super) fn locals(settings: &Settings) -> Result<Vec<IpNet>, TooManyPrefixes>
     disjoint(settings, |proxy| proxy.local)
 }
 
-/// Those behind other gateways, as [`locals`].
-pub(super) fn remotes(settings: &Settings) -> Result<Vec<IpNet>, TooManyPrefixes> {
+/// Those behind other gateways, or all there are: to whom first packets wait. A set of many takes long to write, and what
+/// is let go that no trap is for costs little.
+pub(super) fn towards(settings: &Settings) -> Vec<IpNet> {
     disjoint(settings, |proxy| proxy.remote)
+        .ok()
+        .filter(|nets| nets.len() <= MOST_TOWARDS)
+        .unwrap_or_else(|| vec![Family::V4.any(), Family::V6.any()])
 }
 
 fn disjoint(
@@ -303,6 +310,18 @@ mod tests {
             .filter(|p| p.key.direction == direction && p.key.selector.matches(flow))
             .min_by_key(|policy| policy.priority)
             .and_then(|policy| Band::of(policy.priority))
+    }
+
+    #[test]
+    fn first_packets_wait_towards_few_prefixes_or_towards_all() {
+        let remotes: Vec<_> = (0..=MOST_TOWARDS)
+            .map(|n| format!("10.{}.{}.0/25", n / 200 + 2, n % 200))
+            .collect();
+        let proxies: Vec<_> = remotes.iter().map(|r| ("10.1.0.0/16", &**r)).collect();
+        let some = settings(&proxies[..MOST_TOWARDS], FailureAction::Block);
+        assert_eq!(towards(&some).len(), MOST_TOWARDS);
+        let all = settings(&proxies, FailureAction::Block);
+        assert_eq!(towards(&all), [Family::V4.any(), Family::V6.any()]);
     }
 
     #[test]

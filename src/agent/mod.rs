@@ -443,7 +443,7 @@ impl Agent {
                     pass_rate: settings.pass_rate,
                     first_packets: self.queue.map(|queue| FirstPacketRule {
                         queue,
-                        towards: foundation::remotes(&self.settings).unwrap_or_default(),
+                        towards: foundation::towards(&self.settings),
                     }),
                 },
             ));

@@ -5,7 +5,8 @@
 //!            │                  divert: to a protected address → tproxy, divert mark
 //!            └─ discovery and clear IKE headers of others, and what divert left ──→ pass
 //!                               pass: within the rate → pass mark, otherwise counted
-//!            └─ everything else ──→ first: between two that are not known yet, both ours to protect → queue
+//!            └─ everything else ──→ first: from a protected address, not through IPsec ──→ ours
+//!                               ours: between two that are not known yet → queue
 //! ```
 //!
 //! The pass mark is the one hole in traps and enforcement: whoever makes a packet look like the
@@ -36,6 +37,9 @@ const FIRST_RATE: u32 = 500;
 /// For so long the next packet between two hosts is not their first; and so many pairs are known at once.
 const KNOWN: &str = "timeout 10m; size 65536";
 
+/// Up to so many prefixes are compared one by one, which is less than to look for one in a set.
+const FEW: usize = 4;
+
 /// The whole table in one transaction: made where it is missing, so that it can be deleted, so that
 /// it is new.
 pub fn script(wanted: &Interception) -> String {
@@ -63,7 +67,7 @@ fn write_script(out: &mut String, wanted: &Interception) -> std::fmt::Result {
     }
     let others = match &wanted.first_packets {
         Some(first) => {
-            write_first(out, first, wanted.pass_mark)?;
+            write_first(out, first, &wanted.protected, wanted.pass_mark)?;
             "goto first"
         }
         None => "accept",
@@ -126,8 +130,14 @@ fn write_nets(out: &mut String, name: &str, family: Family, nets: &[IpNet]) -> s
 }
 
 /// What comes out of IPsec has its tunnel. What the policies do not look at, because it is for this machine or not from
-/// where its source is, is no matter of ours, and neither is what has the mark that traps exclude.
-fn write_first(out: &mut String, wanted: &FirstPackets, pass_mark: Mark) -> std::fmt::Result {
+/// where its source is, is no matter of ours, and neither is what has the mark that traps exclude. What most packets meet
+/// comes first.
+fn write_first(
+    out: &mut String,
+    wanted: &FirstPackets,
+    protected: &[IpNet],
+    pass_mark: Mark,
+) -> std::fmt::Result {
     writeln!(out, "  counter first-packets {{}}")?;
     writeln!(
         out,
@@ -141,26 +151,33 @@ fn write_first(out: &mut String, wanted: &FirstPackets, pass_mark: Mark) -> std:
             "  set {known} {{ type {kind} . {kind}; flags dynamic, timeout; {KNOWN}; }}"
         )?;
     }
-    writeln!(out, "  chain first {{")?;
+    writeln!(out, "  chain ours {{")?;
     for family in FAMILIES {
         let (ip, known) = (ip_word(family), known_set(family));
         writeln!(out, "    {ip} saddr . {ip} daddr @{known} accept")?;
     }
-    writeln!(out, "    meta ipsec exists accept")?;
-    writeln!(
-        out,
-        "    meta mark & {:#x} == {:#x} accept",
-        pass_mark.mask, pass_mark.value
-    )?;
+    let Mark { value, mask } = pass_mark;
+    writeln!(out, "    meta mark & {mask:#x} == {value:#x} accept")?;
     for family in FAMILIES {
-        let (ip, known, queue) = (ip_word(family), known_set(family), wanted.queue);
-        let (ours, towards) = (set_name(family), towards_name(family));
+        let (ip, known, towards) = (ip_word(family), known_set(family), towards_name(family));
+        let queue = wanted.queue;
         writeln!(
             out,
-            "    {ip} saddr @{ours} {ip} daddr @{towards} fib daddr type unicast fib saddr . iif oif exists \
-             limit name first add @{known} {{ {ip} saddr . {ip} daddr }} counter name first-packets \
-             queue flags bypass to {queue}"
+            "    {ip} daddr @{towards} fib daddr type unicast fib saddr . iif oif exists limit name first \
+             add @{known} {{ {ip} saddr . {ip} daddr }} counter name first-packets queue flags bypass to {queue}"
         )?;
+    }
+    writeln!(out, "  }}\n  chain first {{\n    meta ipsec exists accept")?;
+    for family in FAMILIES {
+        let (ip, set) = (ip_word(family), set_name(family));
+        let nets = protected.iter().filter(|n| Family::of(n.addr()) == family);
+        if nets.clone().count() > FEW {
+            writeln!(out, "    {ip} saddr @{set} goto ours")?;
+        } else {
+            for net in nets {
+                writeln!(out, "    {ip} saddr {net} goto ours")?;
+            }
+        }
     }
     writeln!(out, "  }}")
 }
@@ -217,11 +234,7 @@ pub fn takes_first_packets() -> Result<(), KernelError> {
         towards: Vec::new(),
     };
     let mut text = format!("table inet {NFT_TABLE}-trial {{\n");
-    let written = FAMILIES
-        .iter()
-        .try_for_each(|family| write_nets(&mut text, set_name(*family), *family, &[]))
-        .and_then(|()| write_first(&mut text, &queue, mark));
-    written.expect("writing to a String does not fail");
+    write_first(&mut text, &queue, &[], mark).expect("writing to a String does not fail");
     nft::run(&["-c", "-f", "-"], &format!("{text}}}\n")).map(drop)
 }
 
@@ -291,6 +304,19 @@ mod tests {
         wanted.first_packets = None;
         let script = script(&wanted);
         assert!(!script.contains("queue") && !script.contains("goto first"));
+    }
+
+    #[test]
+    fn few_prefixes_are_compared_and_many_looked_for() {
+        let mut wanted = wanted();
+        let few = script(&wanted);
+        assert!(few.contains("ip saddr 10.1.0.0/16 goto ours"));
+        assert!(few.contains("ip6 saddr 2001:db8:1::/48 goto ours"));
+        let more = (2..8).map(|n| format!("10.{n}.0.0/16").parse::<IpNet>().unwrap());
+        wanted.protected.extend(more);
+        let many = script(&wanted);
+        assert!(many.contains("ip saddr @protected4 goto ours"));
+        assert!(many.contains("ip6 saddr 2001:db8:1::/48 goto ours"));
     }
 
     #[test]
