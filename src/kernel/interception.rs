@@ -138,7 +138,7 @@ fn write_first(
     protected: &[IpNet],
     pass_mark: Mark,
 ) -> std::fmt::Result {
-    writeln!(out, "  counter first-packets {{}}")?;
+    writeln!(out, "  counter queued {{}}")?;
     writeln!(
         out,
         "  limit first {{ rate {FIRST_RATE}/second burst {FIRST_RATE} packets; }}"
@@ -164,7 +164,7 @@ fn write_first(
         writeln!(
             out,
             "    {ip} daddr @{towards} fib daddr type unicast fib saddr . iif oif exists limit name first \
-             add @{known} {{ {ip} saddr . {ip} daddr }} counter name first-packets queue flags bypass to {queue}"
+             add @{known} {{ {ip} saddr . {ip} daddr }} counter name queued queue flags bypass to {queue}"
         )?;
     }
     writeln!(out, "  }}\n  chain first {{\n    meta ipsec exists accept")?;
