@@ -75,11 +75,13 @@ pub struct Malformed;
 pub fn cut(frame: FrameHeader, packet: &mut [u8], heads: &mut Vec<u8>) -> Result<Cut, Malformed> {
     let (size, protocol) = match frame.segments {
         Segments::Itself => {
-            Ipv4::parse(packet)
+            let header_len = Ipv4::parse(packet)
                 .filter(|parsed| parsed.total() == packet.len())
-                .ok_or(Malformed)?;
+                .ok_or(Malformed)?
+                .header
+                .len();
             if let Some(partial) = frame.partial {
-                complete(packet, partial).ok_or(Malformed)?;
+                complete(packet, header_len, partial).ok_or(Malformed)?;
             }
             return Ok(Cut {
                 head_len: 0,
@@ -180,10 +182,11 @@ fn finished(sum: Sum, protocol: u8) -> [u8; 2] {
     }
 }
 
-/// `None` where it does not lie in the packet.
-fn complete(packet: &mut [u8], partial: Partial) -> Option<()> {
+/// `None` where it does not lie in the packet, or would be written into the IP header.
+fn complete(packet: &mut [u8], header_len: usize, partial: Partial) -> Option<()> {
     let protocol = packet[9];
-    let covered = packet.get_mut(usize::from(partial.start)..)?;
+    let start = usize::from(partial.start);
+    let covered = packet.get_mut(start..).filter(|_| start >= header_len)?;
     let sum = Sum::of(covered);
     let at = usize::from(partial.offset);
     let field = covered.get_mut(at..at + 2)?;

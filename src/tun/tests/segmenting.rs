@@ -160,17 +160,14 @@ fn what_is_no_packet_of_ours_is_refused() {
         let got = cut(FrameHeader::PLAIN, &mut packet.clone(), &mut Vec::new());
         assert_eq!(got, Err(Malformed), "{packet:?}");
     }
-    let outside = FrameHeader {
-        partial: Some(Partial {
-            start: 20,
-            offset: 8,
-        }),
-        segments: Segments::Itself,
-    };
-    assert_eq!(
-        cut(outside, &mut plain.clone(), &mut Vec::new()),
-        Err(Malformed)
-    );
+    // Behind the packet's end, and in its own header: its length would be another then.
+    for (start, offset) in [(20, 8), (1, 0), (18, 2)] {
+        let partial = Some(Partial { start, offset });
+        let segments = Segments::Itself;
+        let outside = FrameHeader { partial, segments };
+        let got = cut(outside, &mut plain.clone(), &mut Vec::new());
+        assert_eq!(got, Err(Malformed), "{start} {offset}");
+    }
     let other = FrameHeader {
         partial: None,
         segments: Segments::Tcp(9),
