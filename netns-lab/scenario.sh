@@ -252,10 +252,12 @@ stop_agent() { end_process "agent-$1" "${2:-TERM}"; }
 
 # signal_agent NODE SIGNAL: STOP and CONT, say.
 signal_agent() {
-    local process
-    read -r _ process <"$(state_folder "$lab")/agent-$1.pid"
-    kill -"$2" "$process"
+    kill -"$2" "$(process_of "$1")"
 }
+
+# process_of NODE: the process id of its agent. resident PID: what it has in memory, in KiB.
+process_of() { cut -d' ' -f2 "$(state_folder "$lab")/agent-$1.pid"; }
+resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
 
 # counter NODE NAME: one of those that `status --json` shows.
 counter() { agent "$1" status --json | sed -n "s/^ *\"$2\": \([0-9]*\),\{0,1\}$/\1/p"; }

@@ -411,6 +411,17 @@ fn the_table_is_replaced_when_it_changes_or_was_an_earlier_runs_and_goes_with_th
         );
         kernel.put(put(4102));
         assert_eq!(same(), before, "what is right is not written again");
+        run(
+            "nft",
+            "delete element inet xfrm-agent protected6 { 2001:db8:2::/48 }",
+        );
+        kernel.put(put(4102));
+        let put_back = || listed().contains("elements = { 2001:db8:2::/48 }");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !put_back() && Instant::now() < deadline {
+            settle();
+        }
+        assert!(put_back(), "{}", listed());
         let mut kernel = Kernel::open_in(kernel.kill());
         kernel.put(put(4103));
         assert!(listed().contains("tproxy ip to :4103") && !listed().contains(":4102"));

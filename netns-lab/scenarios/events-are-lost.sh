@@ -14,7 +14,7 @@ configure_gateway 104 10.1.0.0/16,2001:db8:1::/48 10.0.0.0/8,2001:db8:2::/48 106
 configure_gateway 106 10.2.0.0/16,2001:db8:2::/48 10.0.0.0/8,2001:db8:1::/48 104=10.1.0.0/16,2001:db8:1::/48
 start_agent 104
 capture r1 to-104 "$work/wire" -Q in
-read -r _ agent <"$work/agent-104.pid"
+agent=$(process_of 104)
 
 # answered HOST: three pings from 102, one after the other.
 answered() {
@@ -33,8 +33,7 @@ fi
 # What the configuration, and the tunnel, want; not what waits for a while.
 own() { policies 104 | grep 'priority \(8\|9\|1[0-5]\)[0-9][0-9][0-9] ' | grep -v '/32\|/128' | sort; }
 own_before=$(own)
-resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$agent/status"; }
-resident_before=$(resident)
+resident_before=$(resident "$agent")
 on 104 ip xfrm policy add src 172.20.0.0/16 dst 172.21.0.0/16 dir out priority 77
 foreign() { policies 104 | grep 'priority 77 '; }
 foreign_before=$(foreign)
@@ -86,7 +85,7 @@ put_back() { [[ $(own | grep -v ' 11[0-9]* ') == "$(grep -v ' 11[0-9]* ' <<<"$ow
 eventually 15 put_back || fail "not put back: $(diff <(echo "$own_before") <(own))"
 [[ $(foreign) == "$foreign_before" ]] || fail "foreign: $foreign_before, now $(foreign)"
 eventually 10 grep -q 'WARN.*some are lost' "$(agent_log 104)" || fail "it did not notice: $(tail -n 5 "$(agent_log 104)")"
-resident_after=$(resident)
+resident_after=$(resident "$agent")
 echo "resident: $resident_before KiB before, $resident_after KiB after"
 ((resident_after < resident_before + 16384)) || fail "$((resident_after - resident_before)) KiB more"
 

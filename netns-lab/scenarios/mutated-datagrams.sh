@@ -10,8 +10,6 @@ seconds=75
 # What may be added when all tables that strangers can fill have been filled.
 growth_kib=4096
 
-process_of() { cut -d' ' -f2 "$(state_folder "$lab")/agent-$1.pid"; }
-resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
 # mutants COUNT SECONDS SEED
 mutants() { on r1 python3 "$lab_folder/mutants.py" "$repository/fuzz/corpus" 203.0.113.106 10.2.0.108 "$pid" "$@"; }
 

@@ -248,22 +248,37 @@ pub fn remove() -> Result<(), KernelError> {
     nft::run(&["-f", "-"], &nft::removal("inet", NFT_TABLE)).map(drop)
 }
 
-/// The table as it is, without handles and counts; `None` where there is none.
-pub fn listing() -> Result<Option<String>, KernelError> {
-    list()?.map(|table| nft::settled(&table)).transpose()
+/// The table as it is, without handles and counts, and without what packets have put into its sets: up to 65,536 pairs,
+/// which `nft` would take seconds to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    table: String,
+    /// Of the sets that are written, as the kernel has them.
+    prefixes: Vec<Vec<u8>>,
 }
 
-/// For status and `doctor`; empty where there is no table.
-pub fn counters() -> Result<Counters, KernelError> {
-    list()?.map_or_else(|| Ok(Counters::default()), |table| nft::counted(&table))
-}
-
-fn list() -> Result<Option<Vec<u8>>, KernelError> {
+/// `None` where there is none.
+pub fn listing() -> Result<Option<Listing>, KernelError> {
     // `nft` does not tell a table that is absent from any other failure.
     if !nftables::has_inet_table(NFT_TABLE)? {
         return Ok(None);
     }
-    nft::run(&["-j", "list", "table", "inet", NFT_TABLE], "").map(Some)
+    let table = nft::run(&["-j", "-t", "list", "table", "inet", NFT_TABLE], "")?;
+    let sets = FAMILIES.map(|family| [set_name(family), towards_name(family)]);
+    let prefixes = sets.as_flattened().iter().map(|set| nftables::octets(set));
+    Ok(Some(Listing {
+        table: nft::settled(&table)?,
+        prefixes: prefixes.collect::<Result<_, _>>()?,
+    }))
+}
+
+/// For status and `doctor`; empty where there is no table.
+pub fn counters() -> Result<Counters, KernelError> {
+    if !nftables::has_inet_table(NFT_TABLE)? {
+        return Ok(Counters::default());
+    }
+    let counters = ["-j", "list", "counters", "table", "inet", NFT_TABLE];
+    nft::counted(&nft::run(&counters, "")?)
 }
 
 #[cfg(test)]

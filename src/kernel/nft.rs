@@ -43,9 +43,6 @@ fn understand(json: &[u8]) -> Result<serde_json::Value, KernelError> {
 fn settle(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
-            if is_dynamic(fields) {
-                fields.remove("elem");
-            }
             for name in ["handle", "packets", "bytes", "metainfo"] {
                 fields.remove(name);
             }
@@ -54,12 +51,6 @@ fn settle(value: &mut serde_json::Value) {
         serde_json::Value::Array(values) => values.iter_mut().for_each(settle),
         _ => {}
     }
-}
-
-/// Whether it is a set that packets put something into.
-fn is_dynamic(fields: &serde_json::Map<String, serde_json::Value>) -> bool {
-    let flags = fields.get("flags").and_then(serde_json::Value::as_array);
-    flags.is_some_and(|flags| flags.iter().any(|flag| flag == "dynamic"))
 }
 
 /// Runs `nft` with `input` and returns what it says.
@@ -106,17 +97,6 @@ fn execute(arguments: &[&str], input: &str) -> std::io::Result<Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_packets_have_put_into_a_set_is_nobodys_change() {
-        let set = |flags: &[&str], settled: bool| {
-            let mut value = serde_json::json!({"set": {"flags": flags, "elem": ["10.1.0.2"]}});
-            settle(&mut value);
-            assert_eq!(value["set"].get("elem").is_none(), settled, "{flags:?}");
-        };
-        set(&["timeout", "dynamic"], true);
-        set(&["interval"], false);
-    }
 
     #[test]
     fn settling_keeps_all_that_a_person_could_change() {

@@ -154,6 +154,19 @@ pub fn delete_pair(set: &str, src: IpAddr, dst: IpAddr) -> Result<(), KernelErro
     }
 }
 
+/// The elements of a set of [`NFT_TABLE`], in the kernel's own words and order; none where the set is not there.
+pub fn octets(set: &str) -> Result<Vec<u8>, KernelError> {
+    let lists = dump(
+        &mut Requests::open(NETLINK_NETFILTER)?,
+        |payload| put_set_of(payload, (INET, NFT_TABLE), set),
+        |message| {
+            let attributes = attributes_after(message.payload, INET.len());
+            attributes.find(ELEMENTS).map(<[u8]>::to_vec)
+        },
+    );
+    Ok(lists?.concat())
+}
+
 /// The set, the element in it, and the last where it is an interval.
 fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>, Option<Vec<u8>>) {
     let octets = |addresses: &[&Ipv4Addr]| addresses.iter().flat_map(|a| a.octets()).collect();
@@ -176,17 +189,27 @@ fn element(entry: &DecapsulationEntry) -> (&'static str, Vec<u8>, Option<Vec<u8>
 
 /// All entries, in one of [`SETS`]; none where the set is not there.
 pub fn entries(requests: &mut Requests, set: &str) -> Result<Vec<DecapsulationEntry>, KernelError> {
+    let lists = dump(
+        requests,
+        |payload| put_set(payload, set),
+        |message| Some(read_entries(message).collect::<Vec<_>>()),
+    );
+    Ok(lists?.into_iter().flatten().collect())
+}
+
+/// What `read` makes of each message about the elements of a set; nothing where the set is not there.
+fn dump<T>(
+    requests: &mut Requests,
+    name: impl FnOnce(&mut Payload<'_>),
+    read: impl FnMut(&Message<'_>) -> Option<T>,
+) -> Result<Vec<T>, KernelError> {
     // As a message would have it, its header aside.
     let mut batch = Batch::new(0);
-    batch.message(GET_ELEMENT, 0, |payload| put_set(payload, set));
+    batch.message(GET_ELEMENT, 0, name);
     let request = batch.bytes().get(super::message::HEADER_LEN..);
-    let lists = requests.dump(GET_ELEMENT, request.unwrap_or_default(), |message| {
-        Some(read_entries(message).collect::<Vec<_>>())
-    });
-    match lists {
-        Ok(lists) => Ok(lists.into_iter().flatten().collect()),
+    match requests.dump(GET_ELEMENT, request.unwrap_or_default(), read) {
         Err(error) if error.errno == Errno::ENOENT => Ok(Vec::new()),
-        Err(error) => Err(error),
+        other => other,
     }
 }
 

@@ -160,7 +160,7 @@ fn decode(message: &Message<'_>) -> Option<Seen> {
 /// Our tables, and what we wrote when they last looked like this.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    written: Option<(Interception, String)>,
+    written: Option<(Interception, interception::Listing)>,
     judging: Option<(Judging, String)>,
 }
 
