@@ -249,7 +249,7 @@ pub fn remove() -> Result<(), KernelError> {
 }
 
 /// The table as it is, without handles and counts, and without what packets have put into its sets: up to 65,536 pairs,
-/// which `nft` would take seconds to list.
+/// 5 MB as `nft` writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     table: String,
